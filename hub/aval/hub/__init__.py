@@ -1,0 +1,1 @@
+"""The territory: follows every node, shows their beds as one, and brokers reservations between them."""
