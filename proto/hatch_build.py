@@ -9,7 +9,6 @@ meanwhile never sees half a file; and it does nothing while neither a ``.proto``
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import sys
 import tempfile
@@ -61,9 +60,9 @@ def generate(root: Path = ROOT) -> bool:
             if path not in wanted:
                 path.unlink()
         for path in sorted((made / CONTRACT).glob("*")):
-            os.replace(path, root / CONTRACT / path.name)
+            path.replace(root / CONTRACT / path.name)
         (made / STAMP).write_text(digest)
-        os.replace(made / STAMP, stamp)
+        (made / STAMP).replace(stamp)
     return True
 
 

@@ -1,0 +1,65 @@
+# Aval: `make` alone lists what can be asked for. Each target does the set-up that it needs, from a clean clone too, and
+# is quick when nothing has changed.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BIN := $(VENV)/bin
+
+# The first interpreter that answers and is recent enough; a pyenv shim may be there and answer nothing.
+FIND_PYTHON = for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint proto clean setup lock
+.DELETE_ON_ERROR:
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Run the territory and its story on this machine (SEED=7, SITES=8, ONCE=1 to stop it at the end)
+	@$(BIN)/aval demo up $(if $(SEED),--seed $(SEED)) $(if $(SITES),--sites $(SITES)) $(if $(ONCE),--once)
+
+test: lint ## Check everything: lint, then the whole test suite
+	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+bench: setup ## Measure, and compare with the floors (tests/bench; not part of `make test`)
+	$(PYTHON) -m pytest tests/bench -s -p no:xdist
+
+lint: setup ## Check style, types, the contract and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(PYTHON) -m mypy
+	$(BIN)/buf lint
+	$(BIN)/lint-imports
+
+proto: $(VENV)/.project ## Build the contract's Python code, if a .proto file has changed
+	@$(PYTHON) proto/hatch_build.py
+
+setup: proto ## Make the environment in .venv, exactly as requirements.lock says
+
+lock: $(VENV)/.lock ## Choose the versions anew from pyproject.toml, with their hashes, into requirements.lock
+	CUSTOM_COMPILE_COMMAND="make lock" $(PYTHON) -m piptools compile --quiet --strip-extras --allow-unsafe \
+		--generate-hashes --extra test --all-build-deps --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
+
+clean: ## Remove all that is made from the tracked files, save the environment
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache proto/.generated
+	find proto node hub adapters tests \( -name '*_pb2*.py*' -o -name __pycache__ \) -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "Aval needs Python 3.11 or newer; neither python3.11 nor python3 on this machine is that. Install it, then run make again." >&2; \
+		exit 1; \
+	fi; \
+	echo "Making the environment in $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+
+$(VENV)/.lock: requirements.lock | $(PYTHON)
+	@echo "Installing what requirements.lock names (about a minute)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.lock pyproject.toml proto/hatch_build.py
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
