@@ -57,9 +57,9 @@ $(PYTHON):
 
 $(VENV)/.lock: requirements.lock | $(PYTHON)
 	@echo "Installing what requirements.lock names (about a minute)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.project: $(VENV)/.lock pyproject.toml proto/hatch_build.py
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

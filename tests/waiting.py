@@ -1,0 +1,26 @@
+"""Waiting for a condition: the one place where a test sleeps.
+
+Real processes and connections change at their own pace. A test says what it waits for and how long at most; how often
+to look is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+LOOK_EVERY_SECONDS = 0.02
+"""Short beside what is waited for (a process, a handshake), long beside one look."""
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], within_seconds: float, what: str) -> None:
+    """Returns once ``condition`` holds; fails the test, naming ``what`` was waited for, after ``within_seconds``."""
+    end = time.monotonic() + within_seconds
+    while True:
+        answer = condition()
+        if answer if isinstance(answer, bool) else await answer:
+            return
+        if time.monotonic() >= end:
+            raise AssertionError(f"waited {within_seconds} s in vain: {what}")
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
