@@ -49,7 +49,8 @@ clean: ## Remove all that is made from the tracked files, save the environment
 $(PYTHON):
 	@python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
-		echo "Aval needs Python 3.11 or newer; neither python3.11 nor python3 on this machine is that. Install it, then run make again." >&2; \
+		echo "Aval needs Python 3.11 or newer, and neither python3.11 nor python3 is that here." >&2; \
+		echo "Install it, then run make again." >&2; \
 		exit 1; \
 	fi; \
 	echo "Making the environment in $(VENV) with $$($$python --version)"; \
