@@ -1,9 +1,9 @@
 """Builds the Python code of the contract from ``aval/v1/*.proto``.
 
 Generated code is not committed, so that nobody can change it by hand. One function, ``generate``, makes it for both of
-its callers: the hatch hook below, when the distribution is installed or built, and ``make proto``, which runs this file.
-It works in a temporary folder and moves each finished file into place, so that a program that imports the contract
-meanwhile never sees half a file; and it does nothing while neither a ``.proto`` nor a generator has changed.
+its callers: the hatch hook below, when the distribution is installed or built, and ``make proto``, which runs this
+file. It works in a temporary folder and moves each finished file into place, so that a program that imports the
+contract meanwhile never sees half a file; and it does nothing while neither a ``.proto`` nor a generator has changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Who may call what: one table, (server, method) → kinds of caller (DESIGN §9). A method that it lacks is refused to all.
+"""Who may call what: one table, (server, method) → kinds of caller (DESIGN §9). A method not in it is refused to all.
 
-Kinds are as the server sees them (`aval.kernel.identity.standing`): at a node STAFF, ADAPTER and ESTABLISHMENT_DESK are the
-establishment's own. What depends on more than the kind (own establishment, declared units, role of an operator) is refused
-by the handler, by name: NOT_YOUR_ESTABLISHMENT, NOT_YOUR_UNIT, ROLE_NOT_ALLOWED.
+Kinds are as the server sees them (`aval.kernel.identity.standing`): at a node STAFF, ADAPTER and ESTABLISHMENT_DESK are
+the establishment's own. What depends on more than the kind (own establishment, declared units, role of an operator) is
+refused by the handler, by name: NOT_YOUR_ESTABLISHMENT, NOT_YOUR_UNIT, ROLE_NOT_ALLOWED.
 """
 
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The ports of time and chance. Everything outside adapters takes these, so that a simulation can run the very same code.
+"""The ports of time and chance. Everything outside adapters takes these, so that a simulation runs the very same code.
 
 Two clocks, never mixed: `now` is the wall clock, for dates that people read and that are stored; `monotonic` is for
 durations, waits and ages, and means nothing in another process.

@@ -60,7 +60,7 @@ class Discipline(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DisciplineRow:
-    """A line of the table. `label` is French, printed; `is_bed` is False for day care, which is never taken for a bed."""
+    """A line of the table. `label` is French, printed; `is_bed` is False for day care, never taken for a bed."""
 
     field: Field
     label: str

@@ -6,9 +6,9 @@ name rather than repaired.
 
 **The check digit of Corsica.** In the Luhn sum `A` counts 1 and `B` counts 2, in place (the second character from the
 left, which the sum doubles). Measured on the public directories (SAE 2023 sites, CNSA EHPAD): of all values 0 to 19
-for the letter, only this one satisfies every Corsican number found (42 with `2A`, 51 with `2B`), as the plain rule satisfies
-the other 13,498 numbers (ET and EJ). Replacing the letter by 0, or `2A`/`2B` by 19/18 as social-security numbers do, satisfies
-none. `tests/kernel/test_finess.py` measures it again when the directories are at hand.
+for the letter, only this one satisfies every Corsican number found (42 with `2A`, 51 with `2B`), as the plain rule
+satisfies the other 13,498 numbers (ET and EJ). Replacing the letter by 0, or `2A`/`2B` by 19/18 as social-security
+numbers do, satisfies none. `tests/kernel/test_finess.py` measures it again when the directories are at hand.
 
 An establishment and a legal entity are different types: they look the same, and mixing them up would let a whole group
 answer for one house.
@@ -88,7 +88,7 @@ class _Finess(str):
 
 
 class FinessET(_Finess):
-    """The number of an establishment: a geographic site (« entité géographique »), the grain at which Aval has nodes."""
+    """The number of an establishment: a geographic site (« entité géographique »), the grain of Aval's nodes."""
 
     __slots__ = ()
     _kind = "ET"

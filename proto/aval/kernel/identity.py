@@ -91,7 +91,7 @@ class Identity:
 
     @property
     def dns_name(self) -> str | None:
-        """The one DNS SAN of a server's certificate (CONTRACT 2), which its clients ask for; None for those who serve nobody."""
+        """The one DNS SAN of a server's certificate (CONTRACT 2), which its clients ask for; else None."""
         return None
 
     def __str__(self) -> str:
@@ -284,7 +284,9 @@ def parse_identity(uri: str) -> Identity:
         case ["establishment", finess, "desk"]:
             return EstablishmentDesk(territory, FinessET(finess))
         case _:
-            raise _malformed(uri, "no identity has this path (hub/replica/N, hub/operator/NAME, hub/desk, establishment/F…)")
+            raise _malformed(
+                uri, "no identity has this path (hub/replica/N, hub/operator/NAME, hub/desk, establishment/F…)"
+            )
 
 
 def standing(caller: Identity, server: Identity, foreign: frozenset[Territory] = frozenset()) -> CallerKind:

@@ -102,7 +102,7 @@ def refusal_of(state: ReservationState, given: ReservationInput) -> str:
 
 
 class RequestState(StrEnum):
-    """Where a request stands. CONFIRMING, CONFIRMED, RELEASING and ADMITTED name the reservation that they are about."""
+    """Where a request stands. CONFIRMING, CONFIRMED, RELEASING and ADMITTED name the reservation they are about."""
 
     OPEN = "OPEN"
     CONFIRMING = "CONFIRMING"
@@ -167,7 +167,7 @@ REQUEST_TABLE: dict[tuple[RequestState, RequestInput], RequestState] = {
 
 
 class Reaction(StrEnum):
-    """What the hub does by itself: a function of the present state of a request's file, never of an event (DESIGN §7)."""
+    """What the hub does by itself: a function of a request's present state, never of an event (DESIGN §7)."""
 
     ADMITTED = "admitted"
     CONFIRMED = "confirmed"

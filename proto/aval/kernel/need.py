@@ -58,7 +58,7 @@ STAY_DAYS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One patient's need. Instants are aware UTC; `age_months` is completed months; distance is from `origin` (a FINESS ET).
+    """One patient's need. Instants are aware UTC; `age_months` is completed months; `origin` is a FINESS ET.
 
     `stay_max` None means no stated end: the claim is then open-ended.
     """

@@ -1,7 +1,7 @@
 """Figures and their qualifiers, by the ROR's code lists (ANS, Nomenclatures des objets de santé).
 
-R330 type of capacity status, R331 horizon, R332 gender, R333 closure, R334 supplementary bed, R335 source. Codes 08 and 09
-of R330 are FINESS's and are not a node's to say; 07 (operational) is a sum, deprecated on 2025-01-31, never emitted.
+R330 type of capacity status, R331 horizon, R332 gender, R333 closure, R334 supplementary bed, R335 source. Codes 08 and
+09 of R330 are FINESS's and are not a node's to say; 07 (operational) is a sum, deprecated on 2025-01-31, never emitted.
 """
 
 from datetime import timedelta
