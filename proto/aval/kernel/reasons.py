@@ -22,7 +22,7 @@ class Told(StrEnum):
 
 
 class ReasonRow(NamedTuple):
-    """A line of the table. `code` is the gRPC status's name; `retryable`: the same call may succeed later, unchanged."""
+    """A line of the table. `code` is the gRPC status's name; `retryable`: the same call may succeed later."""
 
     code: str
     retryable: bool
@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CERTIFICATE_EXPIRED = "CERTIFICATE_EXPIRED"
     CERTIFICATE_NOT_YET_VALID = "CERTIFICATE_NOT_YET_VALID"
     CERTIFICATE_REVOKED = "CERTIFICATE_REVOKED"
+    DENY_LIST_STALE = "DENY_LIST_STALE"
     IDENTITY_MALFORMED = "IDENTITY_MALFORMED"
     OTHER_TERRITORY = "OTHER_TERRITORY"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
@@ -130,9 +131,14 @@ _U, _C, _N = Told.USER, Told.CALLER, Told.CALLEE
 REASONS: dict[Reason, ReasonRow] = {
     Reason.PEER_UNIDENTIFIED: ReasonRow(_WHO, False, _C, "the connection bears no client certificate"),
     Reason.CERTIFICATE_EXPIRED: ReasonRow(_WHO, False, _C, "the caller's certificate has expired: renew it"),
-    Reason.CERTIFICATE_NOT_YET_VALID: ReasonRow(_WHO, False, _C, "the caller's certificate is not valid yet: check the clock"),
+    Reason.CERTIFICATE_NOT_YET_VALID: ReasonRow(
+        _WHO, False, _C, "the caller's certificate is not valid yet: check the clock"
+    ),
     Reason.CERTIFICATE_REVOKED: ReasonRow(_WHO, False, _C, "the caller's certificate is on the deny-list"),
-    Reason.IDENTITY_MALFORMED: ReasonRow(_WHO, False, _C, "the certificate must bear exactly one URI SAN of a known form"),
+    Reason.DENY_LIST_STALE: ReasonRow(_DOWN, True, _N, "the server's deny-list is missing or too old to trust anyone"),
+    Reason.IDENTITY_MALFORMED: ReasonRow(
+        _WHO, False, _C, "the certificate must bear exactly one URI SAN of a known form"
+    ),
     Reason.OTHER_TERRITORY: ReasonRow(_DENY, False, _C, "the caller belongs to another territory"),
     Reason.METHOD_NOT_ALLOWED: ReasonRow(_DENY, False, _C, "this kind of caller may not call this method"),
     Reason.ROLE_NOT_ALLOWED: ReasonRow(_DENY, False, _U, "the operator's role does not allow it"),
@@ -181,7 +187,9 @@ REASONS: dict[Reason, ReasonRow] = {
     Reason.NO_BED: ReasonRow(_PRE, False, _U, "no bed is free over the whole interval"),
     Reason.OFFER_CHANGED: ReasonRow(_PRE, False, _U, "the offer has changed: read it, then confirm the new one"),
     Reason.HOLD_NOT_RENEWABLE: ReasonRow(_PRE, False, _U, "the unit's policy does not prolong this hold any more"),
-    Reason.CONFLICT_OPEN: ReasonRow(_PRE, False, _U, "a conflict of the unit over this interval is to be settled first"),
+    Reason.CONFLICT_OPEN: ReasonRow(
+        _PRE, False, _U, "a conflict of the unit over this interval is to be settled first"
+    ),
     Reason.CANCEL_TOO_LATE: ReasonRow(_PRE, False, _U, "an admission can be cancelled within 72 h"),
     Reason.FIGURES_MOVED: ReasonRow("ABORTED", False, _U, "the figures changed since you read them: read again"),
     Reason.CORRECTION_TOO_LONG: ReasonRow(_BAD, False, _U, "a correction by hand holds 4 h at most"),
@@ -207,9 +215,11 @@ FINAL_CODES = frozenset({_BAD, _PRE, _NONE, _DENY, "UNIMPLEMENTED", _WHO, _SOME}
 
 
 class Refusal(Exception):
-    """A refusal by name. `metadata` is small, for programs, without patient data; `subject` is the state found, if any."""
+    """A refusal by name. `metadata` is small, for programs, no patient data; `subject` is the state found, if any."""
 
-    def __init__(self, reason: Reason, metadata: Mapping[str, str] | None = None, subject: object | None = None) -> None:
+    def __init__(
+        self, reason: Reason, metadata: Mapping[str, str] | None = None, subject: object | None = None
+    ) -> None:
         self.reason = reason
         self.metadata: dict[str, str] = dict(metadata or {})
         self.subject = subject

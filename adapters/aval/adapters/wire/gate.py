@@ -1,0 +1,310 @@
+"""The one gate through which every RPC of a server passes, in this order, before its request is even read:
+
+1. who calls (`peers`): certificate, dates, deny-list, identity, territory;
+2. not too often (`limits`);
+3. may this kind of caller call this method (`aval.kernel.access`; a method that the table lacks is refused);
+4. an actor's name is believed from desks only;
+5. the deadline: a unary call has one, of 60 s at most;
+6. not too many at once (`limits`).
+
+Then the request is read and decoded (bytes that are no message, or no UTF-8, are refused by name), the handler runs, and what it
+raises becomes a status: a `Refusal` its own, anything else INTERNAL without a word of itself. One log line, one observation
+of the histogram for each RPC.
+
+For this every handler is offered to gRPC as one that reads a stream: gRPC then calls it when the headers arrive, so that a peer which
+sends headers and no message is counted and bounded like any other. Handlers keep the shape that the generated code gives
+them (async generators included); they take requests from their argument, never by `context.read()`.
+
+A stream's handler runs in its own task, beside which the gate waits for its end to be called: the peer's certificate has
+expired or is denied (the status says so, within about a second), the stream has lasted `STREAM_SECONDS_MAX`, or the server
+stops (a normal end: followers resume).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from aval.adapters.telemetry import Telemetry, describe_exception
+from aval.adapters.wire.errors import status_code, trailing_metadata
+from aval.adapters.wire.limits import Meters, PeerLimits
+from aval.adapters.wire.peers import Caller, Peer, Peers, set_current_caller
+from aval.kernel.access import Server, may_call
+from aval.kernel.clock import Clock, Rng
+from aval.kernel.identity import CallerKind
+from aval.kernel.reasons import Reason, Refusal, field_invalid
+
+UNARY_SECONDS_MAX = 60.0
+"""Longest deadline of a unary call: nothing here takes a second; a longer wait is a watch."""
+
+DEADLINE_ALLOWANCE_SECONDS = 1.0
+"""A deadline of 60 s that crosses the wire as "60000m" must not be found 60.0001 s away."""
+
+STREAM_SECONDS_MAX = 540.0
+"""A stream is ended after 9 minutes and resumed: before the connection's 10 (DESIGN §5), so that it ends in good order."""
+
+STREAM_GREETING_SECONDS_MAX = 20.0
+"""The request of a method that answers by a stream comes at once; headers alone are not kept longer."""
+
+REQUEST_ID_KEY = "aval-request-id"
+"""Metadata that carries the request's id from hop to hop."""
+
+ACTOR_KEY = "aval-actor-bin"
+"""Metadata by which a desk says who is signed in (CONTRACT 4)."""
+
+METHOD_UNKNOWN = "unknown"
+"""What metrics and logs call a method that this server does not have: a caller must not choose our labels."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}", re.ASCII)
+_DESKS = frozenset({CallerKind.HUB_DESK, CallerKind.ESTABLISHMENT_DESK})
+
+# Messages, handlers and contexts are of whatever service is served: the gate treats all alike.
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class _Continuation(Protocol):
+    def __call__(self, details: grpc.HandlerCallDetails, /) -> Awaitable[_Handler | None]: ...
+
+
+class _OpenStream:
+    """A stream being served. `ended` is what it is to end with: a refusal, or None for a normal end."""
+
+    __slots__ = ("ended", "peer", "until")
+
+    def __init__(self, peer: Peer, until: float) -> None:
+        self.peer = peer
+        self.until = until
+        self.ended: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
+
+    def end(self, refusal: Refusal | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(refusal)
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """See the module. One for each server."""
+
+    def __init__(
+        self,
+        server: Server,
+        peers: Peers,
+        clock: Clock,
+        rng: Rng,
+        telemetry: Telemetry,
+        limits: PeerLimits,
+        stream_seconds_max: float = STREAM_SECONDS_MAX,
+    ) -> None:
+        self._server = server
+        self._peers = peers
+        self._clock = clock
+        self._rng = rng
+        self._telemetry = telemetry
+        self._meters = Meters(limits)
+        self._stream_seconds_max = stream_seconds_max
+        self._handlers: dict[str, _Handler] = {}
+        self._streams: set[_OpenStream] = set()
+        self._under_way = 0
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = structlog.get_logger()
+        self._unknown = self._guarded(METHOD_UNKNOWN, None)
+
+    async def intercept_service(self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails) -> _Handler:  # type: ignore[override]  # the stub is of the synchronous interceptor's generic signature
+        """gRPC's own hook: gives each method's handler, guarded. It has no context, so it decides nothing itself."""
+        method = str(handler_call_details.method)
+        guarded = self._handlers.get(method)
+        if guarded is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return self._unknown
+            guarded = self._handlers[method] = self._guarded(method, handler)
+        return guarded
+
+    def look_again(self) -> None:
+        """Ends the streams whose peers are no longer good or whose time is over. Called about twice a second."""
+        now = self._clock.monotonic()
+        self._meters.forget_idle(now)
+        for stream in self._streams:
+            if now >= stream.until:
+                stream.end(None)
+                continue
+            try:
+                self._peers.check(stream.peer)
+            except Refusal as refusal:
+                stream.end(refusal)
+
+    async def drain(self) -> None:
+        """Refuses new calls (`SHUTTING_DOWN`), ends the streams in good order, returns when no RPC is under way."""
+        self._stopping = True
+        for stream in self._streams:
+            stream.end(None)
+        await self._idle.wait()
+
+    def _guarded(self, method: str, handler: _Handler | None) -> _Handler:
+        streams_back = handler is not None and handler.response_streaming
+        long_lived = handler is not None and (handler.response_streaming or handler.request_streaming)
+
+        async def behavior(requests: AsyncIterator[bytes], context: _Context) -> Any:
+            return await self._serve(method, handler, long_lived, requests, context)
+
+        make = grpc.stream_stream_rpc_method_handler if streams_back else grpc.stream_unary_rpc_method_handler
+        return make(behavior, None, handler.response_serializer if handler is not None else None)
+
+    async def _serve(
+        self, method: str, handler: _Handler | None, long_lived: bool, requests: AsyncIterator[bytes], context: _Context
+    ) -> Any:
+        begun = self._clock.monotonic()
+        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        request_id = self._request_id(metadata.get(REQUEST_ID_KEY))
+        peer: Peer | None = None
+        code, reason, described = "OK", None, {}
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            peer = self._peers.identify(context.auth_context())
+            self._meters.begin(peer.identity, begun)
+            caller = self._admit(method, handler, long_lived, peer, request_id, metadata.get(ACTOR_KEY), context)
+            assert handler is not None  # _admit refuses a method that is not served
+            self._meters.take(peer.identity, stream=long_lived)
+            try:
+                set_current_caller(caller)
+                if long_lived:
+                    return await self._stream(handler, peer, requests, context)
+                return await handler.unary_unary(await _only(handler, requests), context)  # type: ignore[misc]  # set when neither side streams
+            finally:
+                self._meters.give_back(peer.identity, stream=long_lived)
+        except Refusal as refusal:
+            code, reason = refusal.reason.row.code, refusal.reason.value
+            self._telemetry.refused(reason)
+            await context.abort(status_code(refusal.reason), refusal.reason.row.text, trailing_metadata(refusal))
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            code = "ABORTED_BY_HANDLER"
+            raise
+        except Exception as error:
+            refusal = Refusal(Reason.INTERNAL, {"request_id": request_id})
+            code, reason, described = "INTERNAL", refusal.reason.value, describe_exception(error)
+            self._telemetry.refused(reason)
+            await context.abort(grpc.StatusCode.INTERNAL, refusal.reason.row.text, trailing_metadata(refusal))
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._idle.set()
+            seconds = self._clock.monotonic() - begun
+            self._telemetry.rpc(method, code, seconds)
+            if peer is None or reason not in _LIMITS or self._meters.may_tell(peer.identity, begun):
+                (self._log.error if described else self._log.info)(
+                    "rpc",
+                    method=method,
+                    caller=str(peer.identity) if peer is not None else None,
+                    code=code,
+                    reason=reason,
+                    duration_ms=round(seconds * 1000, 2),
+                    request_id=request_id,
+                    peer=context.peer(),
+                    **described,
+                )
+
+    def _admit(
+        self,
+        method: str,
+        handler: _Handler | None,
+        long_lived: bool,
+        peer: Peer,
+        request_id: str,
+        actor: str | bytes | None,
+        context: _Context,
+    ) -> Caller:
+        if handler is None:
+            raise Refusal(Reason.NOT_SERVED)
+        if not may_call(self._server, method, peer.kind):
+            raise Refusal(Reason.METHOD_NOT_ALLOWED, {"method": method, "caller": peer.kind.value})
+        if self._stopping:
+            raise Refusal(Reason.SHUTTING_DOWN)
+        if actor is not None and peer.kind not in _DESKS:
+            raise Refusal(Reason.ACTOR_NOT_ALLOWED, {"caller": peer.kind.value})
+        if not long_lived:
+            left: float | None = context.time_remaining()
+            if left is None:
+                raise Refusal(Reason.DEADLINE_REQUIRED, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
+            if left > UNARY_SECONDS_MAX + DEADLINE_ALLOWANCE_SECONDS:
+                raise Refusal(Reason.DEADLINE_TOO_LONG, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
+        return Caller(peer, request_id, actor if isinstance(actor, bytes) else None)
+
+    async def _stream(
+        self, handler: _Handler, peer: Peer, requests: AsyncIterator[bytes], context: _Context
+    ) -> Any:
+        stream = _OpenStream(peer, self._clock.monotonic() + self._stream_seconds_max)
+        self._streams.add(stream)
+        self._telemetry.stream_opened()
+        work = asyncio.ensure_future(self._pump(handler, requests, context))
+        try:
+            await asyncio.wait((work, stream.ended), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            refusal = stream.ended.result()
+        finally:
+            self._streams.discard(stream)
+            self._telemetry.stream_closed()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+        # The handler has stopped; what remains is to tell the client. Cancelling alone would leave it hanging (PLATFORM).
+        if refusal is not None:
+            raise refusal
+        return None
+
+    async def _pump(self, handler: _Handler, requests: AsyncIterator[bytes], context: _Context) -> Any:
+        behavior: Callable[[Any, _Context], Any]
+        if handler.request_streaming:
+            argument: Any = _decoded(handler, requests)
+            behavior = handler.stream_stream or handler.stream_unary  # type: ignore[assignment]  # one of them is set
+        else:
+            argument = await asyncio.wait_for(_only(handler, requests), STREAM_GREETING_SECONDS_MAX)
+            behavior = handler.unary_stream  # type: ignore[assignment]  # set when only the answer streams
+        answer = behavior(argument, context)
+        if not hasattr(answer, "__aiter__"):
+            return await answer
+        try:
+            async for message in answer:
+                await context.write(message)
+        finally:
+            await answer.aclose()
+        return None
+
+    def _request_id(self, given: str | bytes | None) -> str:
+        if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
+            return given
+        return str(self._rng.uuid())
+
+
+_LIMITS = frozenset({Reason.TOO_MANY_CALLS.value, Reason.TOO_MANY_STREAMS.value})
+
+
+async def _only(handler: _Handler, requests: AsyncIterator[bytes]) -> Any:
+    """The request of a method that takes one."""
+    async for encoded in requests:
+        return _decode(handler, encoded)
+    raise field_invalid("", "the request did not arrive whole, or is longer than this server reads")
+
+
+async def _decoded(handler: _Handler, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for encoded in requests:
+        yield _decode(handler, encoded)
+
+
+def _decode(handler: _Handler, encoded: bytes) -> Any:
+    try:
+        return handler.request_deserializer(encoded) if handler.request_deserializer is not None else encoded
+    except (DecodeError, ValueError):
+        raise field_invalid("", "the bytes are not a message of this method: wrong encoding, or text that is not UTF-8") from None

@@ -1,0 +1,113 @@
+"""Options of gRPC, each with its reason. gRPC ignores an unknown name in silence: `tests/adapters/wire` proves each limit.
+
+Names are those of `grpc/impl/channel_arg_names.h`. SECURITY's row numbers are of its threat table.
+"""
+
+from typing import Final
+
+Options = tuple[tuple[str, int | str], ...]
+"""As grpc.aio takes them."""
+
+REQUEST_BYTES_MAX: Final = 1 << 20
+"""Longest message to a server, 1 MiB: 1,000 units of a house are declared well within it (row 9)."""
+
+RESPONSE_BYTES_MAX: Final = 4 << 20
+"""Longest message from a server, 4 MiB: a page of 1,000 units with steps is 1.3 MB; longer things come in parts."""
+
+STREAMS_PER_CONNECTION: Final = 32
+"""Streams that one connection may have open (rows 12, 15b): a follower needs two, a page's server some."""
+
+METADATA_BYTES_MAX: Final = 8192
+"""Longest metadata (rows 11, 13): ours is under 1 kB; a status with its details is under 4."""
+
+HANDSHAKE_MS_MAX: Final = 2000
+"""Longest TLS handshake, 2 s instead of 120 (row 15): a full one takes 6 ms."""
+
+CONNECTION_AGE_MS_MAX: Final = 600_000
+"""A connection lives 10 minutes: it bounds what a peer that no check has caught can go on doing."""
+
+CONNECTION_AGE_GRACE_MS: Final = 30_000
+"""What is under way when it ends may take 30 s more. Streams have ended at 9 minutes."""
+
+CONNECTION_IDLE_MS_MAX: Final = 300_000
+"""A connection without any call is closed after 5 minutes."""
+
+CONNECTIONS_MAX: Final = 512
+"""Connections of one server (row 16), to be set to twice the members plus the desks for a large territory."""
+
+SERVER_KEEPALIVE_MS: Final = 60_000
+"""A server finds a dead client within 70 s."""
+
+CLIENT_KEEPALIVE_MS: Final = 30_000
+"""A client finds a dead server within 40 s, well before « unreachable » at 2 min. It must exceed PING_INTERVAL_MS_MIN."""
+
+KEEPALIVE_ANSWER_MS_MAX: Final = 10_000
+"""How long an answer to a keepalive may take."""
+
+PING_INTERVAL_MS_MIN: Final = 20_000
+"""Clients that ping more often are given strikes (row 14)."""
+
+PING_STRIKES_MAX: Final = 2
+"""And are cut after that many."""
+
+FRAME_BYTES_MAX: Final = 16384
+"""HTTP/2's smallest allowed maximum: no peer needs larger frames."""
+
+RECONNECT_FIRST_MS: Final = 500
+"""First back-off of a connection."""
+
+RECONNECT_MIN_MS: Final = 1000
+"""A try of a connection lasts at least this."""
+
+RECONNECT_MAX_MS: Final = 30_000
+"""Back-offs grow to 30 s: below the 2 minutes after which a house is said unreachable."""
+
+
+def server_options(connections_max: int = CONNECTIONS_MAX) -> Options:
+    """The options of every server."""
+    return (
+        ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+        ("grpc.max_send_message_length", RESPONSE_BYTES_MAX),
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # identity only: no decompression, so no bomb (row 10)
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS_MAX),
+        ("grpc.max_connection_age_grace_ms", CONNECTION_AGE_GRACE_MS),
+        ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS_MAX),
+        ("grpc.keepalive_time_ms", SERVER_KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS_MAX),
+        ("grpc.keepalive_permit_without_calls", 1),  # a quiet follower is still a live one
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
+        ("grpc.http2.max_ping_strikes", PING_STRIKES_MAX),
+        ("grpc.http2.max_frame_size", FRAME_BYTES_MAX),
+        ("grpc.so_reuseport", 0),  # two servers on one port must fail, not share its callers
+        ("grpc.max_allowed_incoming_connections", connections_max),
+        ("grpc.enable_channelz", 0),  # it would tell any caller who is connected
+    )
+
+
+def client_options(authority: str, *, retry_reads: bool = False) -> Options:
+    """The options of a channel. `authority` is the DNS name in the server's certificate, whatever address is dialled.
+
+    `retry_reads` lets a local service config retry calls that only read; a courier never sets it: its retries are the
+    outbox's.
+    """
+    return (
+        ("grpc.default_authority", authority),
+        ("grpc.max_receive_message_length", RESPONSE_BYTES_MAX),
+        ("grpc.max_send_message_length", REQUEST_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.keepalive_time_ms", CLIENT_KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS_MAX),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # as many as the interval allows: a watch may be silent for minutes
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+        ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        ("grpc.enable_retries", 1 if retry_reads else 0),
+        ("grpc.service_config_disable_resolution", 1),  # no DNS record tells a client how to behave
+        ("grpc.enable_http_proxy", 0),  # mutual TLS ends at the peer, never at a proxy found in the environment
+        ("grpc.use_local_subchannel_pool", 1),  # a new channel must not reuse a connection made with the old certificate
+    )
