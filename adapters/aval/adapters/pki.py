@@ -1,19 +1,19 @@
 """The public-key infrastructure of a territory: its authority, and the certificates of DESIGN §9.
 
 One territory, one authority of its own: an *offline root* (10 years; its key can leave the machine once the issuing
-certificate is made) signs one *issuing* authority (2 years), which signs the certificates of identities (30 days by default:
-a house's computer sleeps at weekends). All keys are EC P-256.
+certificate is made) signs one *issuing* authority (2 years), which signs the certificates of identities (30 days by
+default: a house's computer sleeps at weekends). All keys are EC P-256.
 
 - The root may have one authority below it (path length 1), the issuing one none (path length 0).
 - Both are bound by name constraints to the territory: a stolen issuing key can make no `spiffe://` identity and no DNS
   name of another territory, whatever it writes.
-- A certificate bears exactly one URI SAN, its identity; those that serve (hub replicas, nodes) also the one DNS SAN derived
-  from it, because a client checks a host name and cannot read the server's URI (CONTRACT 2). `issue` takes an identity and
-  nothing else, so no other name can be put in.
+- A certificate bears exactly one URI SAN, its identity; those that serve (hub replicas, nodes) also the one DNS SAN
+  derived from it, because a client checks a host name and cannot read the server's URI (CONTRACT 2). `issue` takes an
+  identity and nothing else, so no other name can be put in.
 
 A *bundle* is a folder for one identity: `cert.pem` (its certificate, then the issuing one), `key.pem` (mode 0600) and
-`trust.pem` (the root). `issue` into an existing folder renews it: each file is replaced atomically, and a reader that falls
-between two of them sees a key that does not fit its certificate, keeps what it had and reads again.
+`trust.pem` (the root). `issue` into an existing folder renews it: each file is replaced atomically, and a reader that
+falls between two of them sees a key that does not fit its certificate, keeps what it had and reads again.
 """
 
 import os
@@ -94,7 +94,14 @@ def make_authority(territory: Territory, now: datetime) -> tuple[Authority, ec.E
     root = _sign_authority(root_name, root_key.public_key(), root_name, root_key, territory, 1, now, ROOT_LIFE)
     issuing_key = ec.generate_private_key(ec.SECP256R1())
     issuing = _sign_authority(
-        _authority_name(territory, "issuing"), issuing_key.public_key(), root_name, root_key, territory, 0, now, ISSUING_LIFE
+        _authority_name(territory, "issuing"),
+        issuing_key.public_key(),
+        root_name,
+        root_key,
+        territory,
+        0,
+        now,
+        ISSUING_LIFE,
     )
     return Authority(territory, root, issuing, issuing_key), root_key
 
@@ -157,7 +164,9 @@ def issue(
         .add_extension(_key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.issuing_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.issuing_key.public_key()), critical=False
+        )
         .sign(authority.issuing_key, hashes.SHA256())
     )
     chain = _certificate_pem(certificate) + _certificate_pem(authority.issuing)
@@ -165,7 +174,8 @@ def issue(
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
-    """Replaces `path` by `content` so that a reader sees the old file or the new one, and a crash leaves one of them."""
+    """Replaces `path` by `content` so that a reader sees the old file or the new one, and a crash leaves one of
+    them."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

@@ -1,9 +1,9 @@
 """What a process says about itself: structured logs with an allow-list of fields, and Prometheus metrics on loopback.
 
 Logs are JSON lines on the standard error. A line holds fields of `LOG_FIELDS` and no other: whatever else is given is
-dropped and counted, so that a patient's data cannot reach a log by a slip of the pen. For the same reason exceptions are
-logged by type and place, without their message, and what libraries log is written as their message's template, without its
-arguments.
+dropped and counted, so that a patient's data cannot reach a log by a slip of the pen. For the same reason exceptions
+are logged by type and place, without their message, and what libraries log is written as their message's template,
+without its arguments.
 
 Metrics are set through `Telemetry`'s methods. Node and hub declare the small protocol that they need beside themselves
 (CHARTER 6), and this class satisfies each of them.
@@ -27,23 +27,22 @@ from aval.kernel.clock import Clock
 LOG_FIELDS = frozenset(
     {
         # of every line
-        "event", "level", "timestamp", "process",
+        "event", "level", "process", "timestamp",
         # of an RPC
-        "method", "caller", "code", "reason", "duration_ms", "request_id", "peer",
+        "caller", "code", "duration_ms", "method", "peer", "reason", "request_id",
         # of what happens inside
-        "address", "age_seconds", "attempt", "authority", "cause", "certificate_serial", "command", "count", "database",
-        "days_left", "delay_seconds", "establishment", "exception", "file", "frames", "identity", "incarnation", "library",
-        "limit", "link", "mode", "path", "pid", "port", "problem", "queue", "request", "reservation", "revision", "seconds",
-        "serial", "service", "signal", "source", "state", "territory", "unit", "version", "view",
+        "address", "age_seconds", "attempt", "authority", "cause", "certificate_serial", "command", "count",
+        "database", "days_left", "delay_seconds", "establishment", "exception", "file", "frames", "identity",
+        "incarnation", "library", "limit", "link", "mode", "path", "pid", "port", "problem", "queue",
+        "request", "reservation", "revision", "seconds", "serial", "service", "signal", "source", "state",
+        "territory", "unit", "version", "view",
     }
 )  # fmt: skip
-"""All that a log line may hold. Names of things and figures; never a need, a person, a comment or a message's content."""
+"""All that a log line may hold. Names of things and figures; never a need, a person, a comment or a message's
+content."""
 
 LOG_VALUE_LENGTH_MAX = 300
 """Longest value of a field: enough for a path or a problem, too short for a dump."""
-
-TRACE_VARIABLES = ("GRPC_TRACE", "GRPC_VERBOSITY")
-"""gRPC's own tracing prints messages and metadata. `GRPC_VERBOSITY` alone is refused only at DEBUG, where it does too."""
 
 LOOPBACK = "127.0.0.1"
 """Metrics are for the machine's own collector: they name establishments and show its traffic."""

@@ -1,9 +1,10 @@
 """gRPC between the members of a territory: mutual TLS both ways, and what every call goes through.
 
-A server (`server.WireServer`) listens with the certificate of its bundle (`credentials`), asks each client for one, and lets
-each RPC through one gate (`gate`): who calls (`peers`), how much (`limits`), whether it may (`aval.kernel.access`), by when.
-What its handlers refuse becomes a status with details, and back (`errors`). A client (`channel.PeerChannel`) dials an address and
-asks for the DNS name derived from the identity it means to speak to. All limits of gRPC stand in `options`.
+A server (`server.WireServer`) listens with the certificate of its bundle (`credentials`), asks each client for one, and
+lets each RPC through one gate (`gate`): who calls (`peers`), how much (`limits`), whether it may
+(`aval.kernel.access`), by when. What its handlers refuse becomes a status with details, and back (`errors`). A client
+(`channel.PeerChannel`) dials an address and asks for the DNS name derived from the identity it means to speak to. All
+limits of gRPC stand in `options`.
 """
 
 from aval.adapters.wire.channel import PeerChannel

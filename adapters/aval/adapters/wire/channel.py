@@ -1,10 +1,12 @@
 """A channel to one peer, which goes on through renewals of our own certificate.
 
-grpc's client credentials are fixed when a channel is made. `PeerChannel` is a channel over channels: stubs are made once
-from it, and each call goes through an inner channel made with the certificate current then. When the certificate has changed, the
-next call makes a new inner channel; the old one finishes what it carries (a watch ends by itself within 9 minutes) and closes.
+grpc's client credentials are fixed when a channel is made. `PeerChannel` is a channel over channels: stubs are made
+once from it, and each call goes through an inner channel made with the certificate current then. When the certificate
+has changed, the next call makes a new inner channel; the old one finishes what it carries (a watch ends by itself
+within 9 minutes) and closes.
 
-It also adds to each call the request id of the RPC being served, or a new one, so that one id can be followed over hops.
+It also adds to each call the request id of the RPC being served, or a new one, so that one id can be followed over
+hops.
 """
 
 import asyncio
@@ -24,7 +26,8 @@ OLD_CHANNEL_SECONDS_MAX = STREAM_SECONDS_MAX + 60.0
 
 
 class _Call:
-    """A method of the peer: a callable as generated stubs make them, bound to the channel that is current when called."""
+    """A method of the peer: a callable as generated stubs make them, bound to the channel that is current when
+    called."""
 
     def __init__(self, channel: "PeerChannel", make: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._channel = channel

@@ -1,9 +1,9 @@
 """The certificate of this process, as it is on disk now: read at start, watched, and served anew without a restart.
 
 `Credentials` holds the last *good* bundle. What is on disk replaces it only when it is whole, fits (key, chain, root,
-dates) and bears the same identity; otherwise the old one goes on, and an alarm is raised: gRPC would go on in silence too, so
-nobody else would say it. Servers get each handshake's configuration from `current`; channels compare it with the one they
-were made with.
+dates) and bears the same identity; otherwise the old one goes on, and an alarm is raised: gRPC would go on in silence
+too, so nobody else would say it. Servers get each handshake's configuration from `current`; channels compare it with
+the one they were made with.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,8 @@ class BundleUnusable(ValueError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """One reading of a bundle's folder, checked. `trust_pem` holds the roots of all territories accepted in handshakes."""
+    """One reading of a bundle's folder, checked. `trust_pem` holds the roots of all territories accepted in
+    handshakes."""
 
     identity: Identity
     certificate: x509.Certificate
@@ -59,7 +60,8 @@ class Bundle:
 
 
 def identity_of(certificate: x509.Certificate) -> Identity:
-    """The identity of a certificate: its one URI SAN. Raises `Refusal(IDENTITY_MALFORMED)`, `Refusal(MALFORMED_FINESS)`."""
+    """The identity of a certificate: its one URI SAN. Raises `Refusal(IDENTITY_MALFORMED)`,
+    `Refusal(MALFORMED_FINESS)`."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
@@ -73,7 +75,8 @@ def identity_of(certificate: x509.Certificate) -> Identity:
 def chains_to(
     leaf: x509.Certificate, between: tuple[x509.Certificate, ...], roots: tuple[x509.Certificate, ...]
 ) -> bool:
-    """Whether `leaf` was issued under one of `roots`, through `between`. Signatures only: TLS has checked all the rest."""
+    """Whether `leaf` was issued under one of `roots`, through `between`. Signatures only: TLS has checked all the
+    rest."""
     current = leaf
     for _ in range(CHAIN_LENGTH_MAX):
         if any(_issued(current, root) for root in roots):
@@ -116,19 +119,23 @@ def read_bundle(folder: Path, now: datetime, foreign_trust: Mapping[Territory, P
         raise BundleUnusable(f"{folder / KEY_FILE} is not the key of {CERTIFICATE_FILE}")
     if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
         first, last = leaf.not_valid_before_utc.isoformat(), leaf.not_valid_after_utc.isoformat()
-        raise BundleUnusable(f"{folder / CERTIFICATE_FILE} is valid from {first} to {last}, not now; renew it or set the clock")
+        raise BundleUnusable(
+            f"{folder / CERTIFICATE_FILE} is valid from {first} to {last}, not now; renew it or set the clock"
+        )
     if not chains_to(leaf, tuple(chain[1:]), roots[identity.territory]):
         raise BundleUnusable(f"{folder / CERTIFICATE_FILE} was not issued under {TRUST_FILE}")
     return Bundle(identity, leaf, chain_pem, key_pem, b"".join(trust.values()), roots)
 
 
 class Credentials:
-    """The last good bundle of this process. One for all its servers and channels; `refresh` is called about each second."""
+    """The last good bundle of this process. One for all its servers and channels; `refresh` is called about each
+    second."""
 
     def __init__(
         self, folder: Path, clock: Clock, telemetry: Telemetry, foreign_trust: Mapping[Territory, Path] | None = None
     ) -> None:
-        """Reads the bundle. `foreign_trust`: roots of other territories whose hubs may read. Raises `BundleUnusable`."""
+        """Reads the bundle. `foreign_trust`: roots of other territories whose hubs may read. Raises
+        `BundleUnusable`."""
         self._folder = folder
         self._clock = clock
         self._telemetry = telemetry
@@ -183,16 +190,17 @@ class Credentials:
     def server_credentials(self) -> grpc.ServerCredentials:
         """TLS credentials that demand a client's certificate and serve the bundle current at each handshake.
 
-        The configuration is built anew for each handshake and never None: that makes every session ticket useless, so that
-        nobody resumes a session with a certificate that has expired since (PLATFORM, "TLS rotation", fact 3). It is called on
-        a thread of gRPC: it reads one attribute and does no input or output.
+        The configuration is built anew for each handshake and never None: that makes every session ticket useless, so
+        that nobody resumes a session with a certificate that has expired since (PLATFORM, "TLS rotation", fact 3). It
+        is called on a thread of gRPC: it reads one attribute and does no input or output.
         """
         return grpc.dynamic_ssl_server_credentials(
             self._server_configuration(), self._server_configuration, require_client_authentication=True
         )
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Credentials of a channel with the bundle current now; trust is our own territory's roots and the declared ones."""
+        """Credentials of a channel with the bundle current now; trust is our own territory's roots and the declared
+        ones."""
         bundle = self.current
         return grpc.ssl_channel_credentials(bundle.trust_pem, bundle.key_pem, bundle.chain_pem)
 

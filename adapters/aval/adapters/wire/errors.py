@@ -1,8 +1,8 @@
 """Refusals on the wire: the one mapping between the kernel's `Refusal` and a gRPC status, in both directions.
 
-A refusal becomes its reason's status with `google.rpc.Status` details (`ErrorInfo{reason, domain="aval", metadata}`, then
-the state found if there is one, as a message). What is not a refusal becomes INTERNAL and says nothing of itself: the
-request id finds its log line.
+A refusal becomes its reason's status with `google.rpc.Status` details (`ErrorInfo{reason, domain="aval", metadata}`,
+then the state found if there is one, as a message). What is not a refusal becomes INTERNAL and says nothing of itself:
+the request id finds its log line.
 """
 
 from collections.abc import Mapping
@@ -37,11 +37,14 @@ _NUMBERS: Mapping[str, int] = {code.name: code.value[0] for code in grpc.StatusC
 class RemoteRefusal(Refusal):
     """What a peer answered instead of an answer, read from a failed call.
 
-    `reason` is the peer's if we know it; for a failure of the transport NODE_UNREACHABLE, else INTERNAL. `reason_text` is the
-    peer's own word, empty if it gave none; `code` the status's name. `final` says whether the same call may be sent again.
+    `reason` is the peer's if we know it; for a failure of the transport NODE_UNREACHABLE, else INTERNAL. `reason_text`
+    is the peer's own word, empty if it gave none; `code` the status's name. `final` says whether the same call may be
+    sent again.
     """
 
-    def __init__(self, reason: Reason, reason_text: str, code: str, metadata: Mapping[str, str], subject: Any | None) -> None:
+    def __init__(
+        self, reason: Reason, reason_text: str, code: str, metadata: Mapping[str, str], subject: Any | None
+    ) -> None:
         super().__init__(reason, metadata, subject)
         self.reason_text = reason_text
         self.code = code
@@ -80,7 +83,8 @@ def trailing_metadata(refusal: Refusal) -> tuple[tuple[str, bytes], ...]:
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> RemoteRefusal:
-    """The refusal that a failed call brought back. It never raises: whatever the peer sent gives something to act on."""
+    """The refusal that a failed call brought back. It never raises: whatever the peer sent gives something to act
+    on."""
     code = error.code().name
     status = Status()
     for key, value in error.trailing_metadata() or ():

@@ -7,17 +7,18 @@
 5. the deadline: a unary call has one, of 60 s at most;
 6. not too many at once (`limits`).
 
-Then the request is read and decoded (bytes that are no message, or no UTF-8, are refused by name), the handler runs, and what it
-raises becomes a status: a `Refusal` its own, anything else INTERNAL without a word of itself. One log line, one observation
-of the histogram for each RPC.
+Then the request is read and decoded (bytes that are no message, or no UTF-8, are refused by name), the handler runs,
+and what it raises becomes a status: a `Refusal` its own, anything else INTERNAL without a word of itself. One log line,
+one observation of the histogram for each RPC.
 
-For this every handler is offered to gRPC as one that reads a stream: gRPC then calls it when the headers arrive, so that a peer which
-sends headers and no message is counted and bounded like any other. Handlers keep the shape that the generated code gives
-them (async generators included); they take requests from their argument, never by `context.read()`.
+For this every handler is offered to gRPC as one that reads a stream: gRPC then calls it when the headers arrive, so
+that a peer which sends headers and no message is counted and bounded like any other. Handlers keep the shape that the
+generated code gives them (async generators included); they take requests from their argument, never by
+`context.read()`.
 
-A stream's handler runs in its own task, beside which the gate waits for its end to be called: the peer's certificate has
-expired or is denied (the status says so, within about a second), the stream has lasted `STREAM_SECONDS_MAX`, or the server
-stops (a normal end: followers resume).
+A stream's handler runs in its own task, beside which the gate waits for its end to be called: the peer's certificate
+has expired or is denied (the status says so, within about a second), the stream has lasted `STREAM_SECONDS_MAX`, or the
+server stops (a normal end: followers resume).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Never, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -47,7 +49,8 @@ DEADLINE_ALLOWANCE_SECONDS = 1.0
 """A deadline of 60 s that crosses the wire as "60000m" must not be found 60.0001 s away."""
 
 STREAM_SECONDS_MAX = 540.0
-"""A stream is ended after 9 minutes and resumed: before the connection's 10 (DESIGN §5), so that it ends in good order."""
+"""A stream is ended after 9 minutes and resumed: before the connection's 10 (DESIGN §5), so that it ends in good
+order."""
 
 STREAM_GREETING_SECONDS_MAX = 20.0
 """The request of a method that answers by a stream comes at once; headers alone are not kept longer."""
@@ -62,6 +65,7 @@ METHOD_UNKNOWN = "unknown"
 """What metrics and logs call a method that this server does not have: a caller must not choose our labels."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}", re.ASCII)
+_CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _DESKS = frozenset({CallerKind.HUB_DESK, CallerKind.ESTABLISHMENT_DESK})
 
 # Messages, handlers and contexts are of whatever service is served: the gate treats all alike.
@@ -86,6 +90,19 @@ class _OpenStream:
     def end(self, refusal: Refusal | None) -> None:
         if not self.ended.done():
             self.ended.set_result(refusal)
+
+
+@dataclass(slots=True)
+class _CallServed:
+    """What is told of an RPC when it ends."""
+
+    method: str
+    request_id: str
+    begun: float
+    peer: Peer | None = None
+    code: str = "UNKNOWN"
+    reason: str | None = None
+    fault: dict[str, str] = field(default_factory=dict)
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -117,7 +134,9 @@ class Gate(grpc.aio.ServerInterceptor):
         self._log = structlog.get_logger()
         self._unknown = self._guarded(METHOD_UNKNOWN, None)
 
-    async def intercept_service(self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails) -> _Handler:  # type: ignore[override]  # the stub is of the synchronous interceptor's generic signature
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> _Handler:  # type: ignore[override]  # the stub is of the synchronous interceptor's generic signature
         """gRPC's own hook: gives each method's handler, guarded. It has no context, so it decides nothing itself."""
         method = str(handler_call_details.method)
         guarded = self._handlers.get(method)
@@ -149,101 +168,107 @@ class Gate(grpc.aio.ServerInterceptor):
         await self._idle.wait()
 
     def _guarded(self, method: str, handler: _Handler | None) -> _Handler:
-        streams_back = handler is not None and handler.response_streaming
-        long_lived = handler is not None and (handler.response_streaming or handler.request_streaming)
-
         async def behavior(requests: AsyncIterator[bytes], context: _Context) -> Any:
-            return await self._serve(method, handler, long_lived, requests, context)
+            return await self._serve(method, handler, requests, context)
 
-        make = grpc.stream_stream_rpc_method_handler if streams_back else grpc.stream_unary_rpc_method_handler
-        return make(behavior, None, handler.response_serializer if handler is not None else None)
+        if handler is not None and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(behavior, None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(behavior, None, handler.response_serializer if handler else None)
 
     async def _serve(
-        self, method: str, handler: _Handler | None, long_lived: bool, requests: AsyncIterator[bytes], context: _Context
+        self, method: str, handler: _Handler | None, requests: AsyncIterator[bytes], context: _Context
     ) -> Any:
-        begun = self._clock.monotonic()
-        metadata = {key: value for key, value in context.invocation_metadata() or ()}
-        request_id = self._request_id(metadata.get(REQUEST_ID_KEY))
-        peer: Peer | None = None
-        code, reason, described = "OK", None, {}
+        """One RPC: its answer, or the status of what was raised; then its line and its figures."""
+        metadata = dict(context.invocation_metadata() or ())
+        call = _CallServed(method, self._request_id(metadata.get(REQUEST_ID_KEY)), self._clock.monotonic())
         self._under_way += 1
         self._idle.clear()
         try:
-            peer = self._peers.identify(context.auth_context())
-            self._meters.begin(peer.identity, begun)
-            caller = self._admit(method, handler, long_lived, peer, request_id, metadata.get(ACTOR_KEY), context)
-            assert handler is not None  # _admit refuses a method that is not served
-            self._meters.take(peer.identity, stream=long_lived)
-            try:
-                set_current_caller(caller)
-                if long_lived:
-                    return await self._stream(handler, peer, requests, context)
-                return await handler.unary_unary(await _only(handler, requests), context)  # type: ignore[misc]  # set when neither side streams
-            finally:
-                self._meters.give_back(peer.identity, stream=long_lived)
+            answer = await self._answer(call, handler, metadata.get(ACTOR_KEY), requests, context)
+            call.code = _code_name(context)
         except Refusal as refusal:
-            code, reason = refusal.reason.row.code, refusal.reason.value
-            self._telemetry.refused(reason)
-            await context.abort(status_code(refusal.reason), refusal.reason.row.text, trailing_metadata(refusal))
+            await self._refuse(call, refusal, context)
         except asyncio.CancelledError:
-            code = "CANCELLED"
+            call.code = "CANCELLED"
             raise
         except grpc.aio.AbortError:
-            code = "ABORTED_BY_HANDLER"
+            # Of gRPC's own services (health, reflection); ours raise a Refusal.
+            call.code = _code_name(context)
             raise
-        except Exception as error:
-            refusal = Refusal(Reason.INTERNAL, {"request_id": request_id})
-            code, reason, described = "INTERNAL", refusal.reason.value, describe_exception(error)
-            self._telemetry.refused(reason)
-            await context.abort(grpc.StatusCode.INTERNAL, refusal.reason.row.text, trailing_metadata(refusal))
+        except Exception as error:  # noqa: BLE001  # the one place where a fault becomes INTERNAL and a log line
+            call.fault = describe_exception(error)
+            await self._refuse(call, Refusal(Reason.INTERNAL, {"request_id": call.request_id}), context)
+        else:
+            return answer
         finally:
             self._under_way -= 1
             if self._under_way == 0:
                 self._idle.set()
-            seconds = self._clock.monotonic() - begun
-            self._telemetry.rpc(method, code, seconds)
-            if peer is None or reason not in _LIMITS or self._meters.may_tell(peer.identity, begun):
-                (self._log.error if described else self._log.info)(
-                    "rpc",
-                    method=method,
-                    caller=str(peer.identity) if peer is not None else None,
-                    code=code,
-                    reason=reason,
-                    duration_ms=round(seconds * 1000, 2),
-                    request_id=request_id,
-                    peer=context.peer(),
-                    **described,
-                )
+            self._tell(call, context)
 
-    def _admit(
+    async def _answer(
         self,
-        method: str,
+        call: _CallServed,
         handler: _Handler | None,
-        long_lived: bool,
-        peer: Peer,
-        request_id: str,
         actor: str | bytes | None,
+        requests: AsyncIterator[bytes],
         context: _Context,
-    ) -> Caller:
+    ) -> Any:
+        """The steps of the module's docstring, then the handler."""
+        peer = call.peer = self._peers.identify(context.auth_context())
+        self._meters.begin(peer.identity, call.begun)
         if handler is None:
             raise Refusal(Reason.NOT_SERVED)
+        long_lived = handler.request_streaming or handler.response_streaming
+        self._admit(call.method, peer, actor, None if long_lived else context)
+        self._meters.take(peer.identity, stream=long_lived)
+        try:
+            set_current_caller(Caller(peer, call.request_id, actor if isinstance(actor, bytes) else None))
+            if long_lived:
+                return await self._stream(handler, peer, requests, context)
+            behavior: Callable[..., Any] = handler.unary_unary  # type: ignore[assignment]  # set when neither side streams
+            return await behavior(await _only(handler, requests), context)
+        finally:
+            self._meters.give_back(peer.identity, stream=long_lived)
+
+    def _admit(self, method: str, peer: Peer, actor: str | bytes | None, unary: _Context | None) -> None:
+        """Whether the call may be made at all. `unary` is the context of a unary call, whose deadline is looked at."""
         if not may_call(self._server, method, peer.kind):
             raise Refusal(Reason.METHOD_NOT_ALLOWED, {"method": method, "caller": peer.kind.value})
         if self._stopping:
             raise Refusal(Reason.SHUTTING_DOWN)
         if actor is not None and peer.kind not in _DESKS:
             raise Refusal(Reason.ACTOR_NOT_ALLOWED, {"caller": peer.kind.value})
-        if not long_lived:
-            left: float | None = context.time_remaining()
+        if unary is not None:
+            left: float | None = unary.time_remaining()
             if left is None:
                 raise Refusal(Reason.DEADLINE_REQUIRED, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
             if left > UNARY_SECONDS_MAX + DEADLINE_ALLOWANCE_SECONDS:
                 raise Refusal(Reason.DEADLINE_TOO_LONG, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
-        return Caller(peer, request_id, actor if isinstance(actor, bytes) else None)
 
-    async def _stream(
-        self, handler: _Handler, peer: Peer, requests: AsyncIterator[bytes], context: _Context
-    ) -> Any:
+    async def _refuse(self, call: _CallServed, refusal: Refusal, context: _Context) -> Never:
+        call.code, call.reason = refusal.reason.row.code, refusal.reason.value
+        self._telemetry.refused(call.reason)
+        await context.abort(status_code(refusal.reason), refusal.reason.row.text, trailing_metadata(refusal))
+
+    def _tell(self, call: _CallServed, context: _Context) -> None:
+        seconds = self._clock.monotonic() - call.begun
+        self._telemetry.rpc(call.method, call.code, seconds)
+        if call.peer and call.reason in _FLOODS and not self._meters.may_tell(call.peer.identity, call.begun):
+            return
+        (self._log.error if call.fault else self._log.info)(
+            "rpc",
+            method=call.method,
+            caller=str(call.peer.identity) if call.peer is not None else None,
+            code=call.code,
+            reason=call.reason,
+            duration_ms=round(seconds * 1000, 2),
+            request_id=call.request_id,
+            peer=context.peer(),
+            **call.fault,
+        )
+
+    async def _stream(self, handler: _Handler, peer: Peer, requests: AsyncIterator[bytes], context: _Context) -> Any:
         stream = _OpenStream(peer, self._clock.monotonic() + self._stream_seconds_max)
         self._streams.add(stream)
         self._telemetry.stream_opened()
@@ -259,7 +284,8 @@ class Gate(grpc.aio.ServerInterceptor):
             if not work.done():
                 work.cancel()
                 await asyncio.wait((work,))
-        # The handler has stopped; what remains is to tell the client. Cancelling alone would leave it hanging (PLATFORM).
+        # The handler has stopped; what remains is to tell the client. Cancelling alone would leave it hanging
+        # (PLATFORM).
         if refusal is not None:
             raise refusal
         return None
@@ -270,7 +296,7 @@ class Gate(grpc.aio.ServerInterceptor):
             argument: Any = _decoded(handler, requests)
             behavior = handler.stream_stream or handler.stream_unary  # type: ignore[assignment]  # one of them is set
         else:
-            argument = await asyncio.wait_for(_only(handler, requests), STREAM_GREETING_SECONDS_MAX)
+            argument = await _within(STREAM_GREETING_SECONDS_MAX, _only(handler, requests))
             behavior = handler.unary_stream  # type: ignore[assignment]  # set when only the answer streams
         answer = behavior(argument, context)
         if not hasattr(answer, "__aiter__"):
@@ -288,7 +314,21 @@ class Gate(grpc.aio.ServerInterceptor):
         return str(self._rng.uuid())
 
 
-_LIMITS = frozenset({Reason.TOO_MANY_CALLS.value, Reason.TOO_MANY_STREAMS.value})
+_FLOODS = frozenset({Reason.TOO_MANY_CALLS.value, Reason.TOO_MANY_STREAMS.value})
+
+
+def _code_name(context: _Context) -> str:
+    code: object = context.code()  # a number at run time, whatever the stub says; None while nobody has set one
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return _CODE_NAMES.get(code, "UNKNOWN") if isinstance(code, int) else "OK"
+
+
+async def _within(seconds: float, arrival: Awaitable[Any]) -> Any:
+    try:
+        return await asyncio.wait_for(arrival, seconds)
+    except TimeoutError:
+        raise field_invalid("", f"the request did not arrive within {seconds:g} s") from None
 
 
 async def _only(handler: _Handler, requests: AsyncIterator[bytes]) -> Any:
@@ -307,4 +347,6 @@ def _decode(handler: _Handler, encoded: bytes) -> Any:
     try:
         return handler.request_deserializer(encoded) if handler.request_deserializer is not None else encoded
     except (DecodeError, ValueError):
-        raise field_invalid("", "the bytes are not a message of this method: wrong encoding, or text that is not UTF-8") from None
+        raise field_invalid(
+            "", "the bytes are not a message of this method: wrong encoding, or text that is not UTF-8"
+        ) from None

@@ -15,7 +15,8 @@ UNARY_MAX = 64
 """Unary calls under way at once: more than one connection's 32 streams, so that a second one helps once."""
 
 CALLS_PER_SECOND = 500.0
-"""Calls begun in a second, sustained: about half of what one process serves on two cores, and far above any member's need."""
+"""Calls begun in a second, sustained: about half of what one process serves on two cores, and far above any member's
+need."""
 
 CALLS_BURST = 1000
 """Calls begun at once after a rest: two seconds' worth."""
@@ -60,9 +61,7 @@ class Meters:
         meter = self._meters.get(peer)
         if meter is None:
             meter = self._meters[peer] = _Meter(limits.calls_burst, now)
-        meter.allowance = min(
-            limits.calls_burst, meter.allowance + (now - meter.counted_at) * limits.calls_per_second
-        )
+        meter.allowance = min(limits.calls_burst, meter.allowance + (now - meter.counted_at) * limits.calls_per_second)
         meter.counted_at = now
         if meter.allowance < 1.0:
             raise Refusal(Reason.TOO_MANY_CALLS, {"calls_per_second": f"{limits.calls_per_second:g}"})
@@ -89,7 +88,8 @@ class Meters:
             meter.unary -= 1
 
     def may_tell(self, peer: Identity, now: float) -> bool:
-        """Whether a refusal by these limits is to be logged: once a second and peer, so that a flood is not a flood of lines."""
+        """Whether a refusal by these limits is to be logged: once a second and peer, so that a flood is not a flood of
+        lines."""
         meter = self._meters[peer]
         if now - meter.told_at < 1.0:
             return False

@@ -1,4 +1,5 @@
-"""Options of gRPC, each with its reason. gRPC ignores an unknown name in silence: `tests/adapters/wire` proves each limit.
+"""Options of gRPC, each with its reason. gRPC ignores an unknown name in silence: `tests/adapters/wire` proves each
+limit.
 
 Names are those of `grpc/impl/channel_arg_names.h`. SECURITY's row numbers are of its threat table.
 """
@@ -39,7 +40,8 @@ SERVER_KEEPALIVE_MS: Final = 60_000
 """A server finds a dead client within 70 s."""
 
 CLIENT_KEEPALIVE_MS: Final = 30_000
-"""A client finds a dead server within 40 s, well before « unreachable » at 2 min. It must exceed PING_INTERVAL_MS_MIN."""
+"""A client finds a dead server within 40 s, well before « unreachable » at 2 min. It must exceed
+PING_INTERVAL_MS_MIN."""
 
 KEEPALIVE_ANSWER_MS_MAX: Final = 10_000
 """How long an answer to a keepalive may take."""
@@ -109,5 +111,8 @@ def client_options(authority: str, *, retry_reads: bool = False) -> Options:
         ("grpc.enable_retries", 1 if retry_reads else 0),
         ("grpc.service_config_disable_resolution", 1),  # no DNS record tells a client how to behave
         ("grpc.enable_http_proxy", 0),  # mutual TLS ends at the peer, never at a proxy found in the environment
-        ("grpc.use_local_subchannel_pool", 1),  # a new channel must not reuse a connection made with the old certificate
+        (
+            "grpc.use_local_subchannel_pool",
+            1,
+        ),  # a new channel must not reuse a connection made with the old certificate
     )

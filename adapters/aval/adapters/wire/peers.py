@@ -1,9 +1,9 @@
 """Who calls: the peer's identity from its certificate, checked again on every RPC.
 
-TLS checks a certificate once, in the handshake. An open connection outlives it, and a resumed session can bring an expired
-one back (PLATFORM, measured), so each RPC reads the certificate again: exactly one URI SAN, an identity of this territory
-(issued under *this territory's* root, whatever other roots are trusted), dates, deny-list. Parsing is done once for each
-certificate; the dates and the deny-list are looked at each time.
+TLS checks a certificate once, in the handshake. An open connection outlives it, and a resumed session can bring an
+expired one back (PLATFORM, measured), so each RPC reads the certificate again: exactly one URI SAN, an identity of this
+territory (issued under *this territory's* root, whatever other roots are trusted), dates, deny-list. Parsing is done
+once for each certificate; the dates and the deny-list are looked at each time.
 """
 
 from collections import OrderedDict
@@ -203,7 +203,9 @@ class Peers:
         identity = identity_of(leaf)
         kind = standing(identity, self._credentials.identity, self._credentials.foreign)
         if not chains_to(leaf, between, self._bundle.roots[identity.territory]):
-            raise Refusal(Reason.OTHER_TERRITORY, {"problem": "the certificate was not issued under this territory's root"})
+            raise Refusal(
+                Reason.OTHER_TERRITORY, {"problem": "the certificate was not issued under this territory's root"}
+            )
         spki = leaf.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )

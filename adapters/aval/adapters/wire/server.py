@@ -1,4 +1,5 @@
-"""A server of the territory: mutual TLS, certificates renewed without a restart, one gate, health and reflection, a drain.
+"""A server of the territory: mutual TLS, certificates renewed without a restart, one gate, health and reflection, a
+drain.
 
 Used by the composition roots of node and hub:
 
@@ -27,7 +28,8 @@ from aval.kernel.access import Server
 from aval.kernel.clock import Clock, Rng
 
 LOOK_SECONDS = POLL_SECONDS / 2
-"""How often certificates, deny-list and open streams are looked at: a stream ends within about a second of its reason."""
+"""How often certificates, deny-list and open streams are looked at: a stream ends within about a second of its
+reason."""
 
 DRAIN_SECONDS_MAX = 10.0
 """How long a stop waits for the calls under way; unary calls take milliseconds, streams end at once."""
@@ -81,7 +83,9 @@ class WireServer:
         try:
             self.port = self.server.add_secure_port(self._listen, self._credentials.server_credentials())
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._listen}: it is in use, or not an address of this machine") from error
+            raise OSError(
+                f"cannot listen on {self._listen}: it is in use, or not an address of this machine"
+            ) from error
         await self.server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
         self._looking = asyncio.create_task(self._look())
