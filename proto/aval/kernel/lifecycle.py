@@ -182,6 +182,7 @@ REACTION_TABLE: dict[tuple[RequestState, Reaction], RequestState] = {
     (_R.CONFIRMING, Reaction.ADMITTED): _R.ADMITTED,
     (_R.CONFIRMED, Reaction.ADMITTED): _R.ADMITTED,
     (_R.RELEASING, Reaction.ADMITTED): _R.ADMITTED,
+    (_R.ADMITTED, Reaction.ADMITTED): _R.ADMITTED,
     (_R.OPEN, Reaction.CONFIRMED): _R.CONFIRMED,
     (_R.CONFIRMING, Reaction.CONFIRMED): _R.CONFIRMED,
     (_R.CONFIRMING, Reaction.CONFIRM_FAILED): _R.OPEN,
@@ -190,6 +191,7 @@ REACTION_TABLE: dict[tuple[RequestState, Reaction], RequestState] = {
     (_R.ADMITTED, Reaction.ADMISSION_CANCELLED): _R.CONFIRMED,
     (_R.RELEASING, Reaction.RELEASED): _R.OPEN,
 }
+"""ADMITTED from ADMITTED: two were admitted and the one that the request named is cancelled; it names the other now."""
 
 
 class AskState(StrEnum):
@@ -280,3 +282,39 @@ class Step(StrEnum):
 
 CANCEL_ADMISSION_HOURS_MAX = 72
 """An admission can be cancelled this long; then the reservation is closed (DESIGN §6)."""
+
+
+class Question(StrEnum):
+    """What a house may ask about a demand. Coded: no free text crosses before sealing exists."""
+
+    WEIGHT = "weight"
+    RESISTANT_BACTERIA = "resistant_bacteria"
+    AUTONOMY = "autonomy"
+    DISCHARGE_PLAN = "discharge_plan"
+    COSTLY_TREATMENT = "costly_treatment"
+    WANDERING = "wandering"
+
+
+class NoteVerdict(StrEnum):
+    """What a house said by telephone."""
+
+    YES = "yes"
+    NO = "no"
+    WAIT = "wait"
+
+
+class NoteFate(StrEnum):
+    """What became of a telephone note at the node."""
+
+    PROPOSED = "proposed"
+    APPLIED = "applied"
+    REJECTED = "rejected"
+
+
+class OutsideReason(StrEnum):
+    """How a patient was placed without Aval."""
+
+    AT_A_MEMBER = "at_a_member"
+    OTHER_TERRITORY = "other_territory"
+    HOME = "home"
+    OTHER = "other"

@@ -160,3 +160,34 @@ class RoomRule(StrEnum):
     SINGLE = "single"
     ONE_GENDER = "one_gender"
     MIXED = "mixed"
+
+
+class ClosureReason(StrEnum):
+    """Why beds are closed."""
+
+    WORKS = "works"
+    EPIDEMIC = "epidemic"
+    STAFF = "staff"
+    HOLIDAYS = "holidays"
+    DISINFECTION = "disinfection"
+    EQUIPMENT = "equipment"
+    OTHER = "other"
+
+
+class ConflictCause(StrEnum):
+    """What took the bed of a claim."""
+
+    ADMISSION = "admission"
+    DEPARTURE_SLIPPED = "departure_slipped"
+    CLOSURE = "closure"
+    COUNTS = "counts"
+    ADMISSION_CANCELLED = "admission_cancelled"
+    REINSTATED = "reinstated"
+
+
+class Answering(StrEnum):
+    """Who answers a demand, by a unit's policy."""
+
+    AUTOMATIC = "automatic"
+    PERSON = "person"
+    CLOSED = "closed"
