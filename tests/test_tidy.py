@@ -118,6 +118,8 @@ def test_each_package_says_so_and_the_namespace_does_not() -> None:
     for folder in folders:
         has_init = str(folder / "__init__.py") in tracked()
         in_package = folder.parts[0] in ROOTS and len(folder.parts) > 2 and folder.parts[2] != "v1"
+        if "migrations" in folder.parts:  # Alembic runs these files by their paths; nothing imports them
+            continue
         if has_init and not in_package:
             found.append(f"{folder}: must have no __init__.py")
         if in_package and not has_init:
