@@ -27,7 +27,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Never, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -92,6 +92,14 @@ class _OpenStream:
             self.ended.set_result(refusal)
 
 
+class _Fault(Refusal):
+    """What a handler raised that is no refusal: the caller learns the request id, the log where it was."""
+
+    def __init__(self, request_id: str, fault: Exception) -> None:
+        super().__init__(Reason.INTERNAL, {"request_id": request_id})
+        self.fault = fault
+
+
 @dataclass(slots=True)
 class _CallServed:
     """What is told of an RPC when it ends."""
@@ -136,7 +144,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> _Handler:  # type: ignore[override]  # the stub is of the synchronous interceptor's generic signature
+    ) -> _Handler:
         """gRPC's own hook: gives each method's handler, guarded. It has no context, so it decides nothing itself."""
         method = str(handler_call_details.method)
         guarded = self._handlers.get(method)
@@ -187,7 +195,11 @@ class Gate(grpc.aio.ServerInterceptor):
             answer = await self._answer(call, handler, metadata.get(ACTOR_KEY), requests, context)
             call.code = _code_name(context)
         except Refusal as refusal:
-            await self._refuse(call, refusal, context)
+            call.code, call.reason = refusal.reason.row.code, refusal.reason.value
+            if isinstance(refusal, _Fault):
+                call.fault = describe_exception(refusal.fault)
+            self._telemetry.refused(call.reason)
+            await context.abort(status_code(refusal.reason), refusal.reason.row.text, trailing_metadata(refusal))
         except asyncio.CancelledError:
             call.code = "CANCELLED"
             raise
@@ -195,9 +207,6 @@ class Gate(grpc.aio.ServerInterceptor):
             # Of gRPC's own services (health, reflection); ours raise a Refusal.
             call.code = _code_name(context)
             raise
-        except Exception as error:  # noqa: BLE001  # the one place where a fault becomes INTERNAL and a log line
-            call.fault = describe_exception(error)
-            await self._refuse(call, Refusal(Reason.INTERNAL, {"request_id": call.request_id}), context)
         else:
             return answer
         finally:
@@ -215,21 +224,25 @@ class Gate(grpc.aio.ServerInterceptor):
         context: _Context,
     ) -> Any:
         """The steps of the module's docstring, then the handler."""
-        peer = call.peer = self._peers.identify(context.auth_context())
-        self._meters.begin(peer.identity, call.begun)
-        if handler is None:
-            raise Refusal(Reason.NOT_SERVED)
-        long_lived = handler.request_streaming or handler.response_streaming
-        self._admit(call.method, peer, actor, None if long_lived else context)
-        self._meters.take(peer.identity, stream=long_lived)
         try:
-            set_current_caller(Caller(peer, call.request_id, actor if isinstance(actor, bytes) else None))
-            if long_lived:
-                return await self._stream(handler, peer, requests, context)
-            behavior: Callable[..., Any] = handler.unary_unary  # type: ignore[assignment]  # set when neither side streams
-            return await behavior(await _only(handler, requests), context)
-        finally:
-            self._meters.give_back(peer.identity, stream=long_lived)
+            peer = call.peer = self._peers.identify(context.auth_context())
+            self._meters.begin(peer.identity, call.begun)
+            if handler is None:
+                raise Refusal(Reason.NOT_SERVED)
+            long_lived = handler.request_streaming or handler.response_streaming
+            self._admit(call.method, peer, actor, None if long_lived else context)
+            self._meters.take(peer.identity, stream=long_lived)
+            try:
+                set_current_caller(Caller(peer, call.request_id, actor if isinstance(actor, bytes) else None))
+                if long_lived:
+                    return await self._stream(handler, peer, call, requests, context)
+                return await _behavior(handler)(await _only(handler, requests), context)
+            finally:
+                self._meters.give_back(peer.identity, stream=long_lived)
+        except (Refusal, grpc.aio.AbortError):
+            raise
+        except Exception as fault:
+            raise _Fault(call.request_id, fault) from fault
 
     def _admit(self, method: str, peer: Peer, actor: str | bytes | None, unary: _Context | None) -> None:
         """Whether the call may be made at all. `unary` is the context of a unary call, whose deadline is looked at."""
@@ -245,11 +258,6 @@ class Gate(grpc.aio.ServerInterceptor):
                 raise Refusal(Reason.DEADLINE_REQUIRED, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
             if left > UNARY_SECONDS_MAX + DEADLINE_ALLOWANCE_SECONDS:
                 raise Refusal(Reason.DEADLINE_TOO_LONG, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
-
-    async def _refuse(self, call: _CallServed, refusal: Refusal, context: _Context) -> Never:
-        call.code, call.reason = refusal.reason.row.code, refusal.reason.value
-        self._telemetry.refused(call.reason)
-        await context.abort(status_code(refusal.reason), refusal.reason.row.text, trailing_metadata(refusal))
 
     def _tell(self, call: _CallServed, context: _Context) -> None:
         seconds = self._clock.monotonic() - call.begun
@@ -268,8 +276,10 @@ class Gate(grpc.aio.ServerInterceptor):
             **call.fault,
         )
 
-    async def _stream(self, handler: _Handler, peer: Peer, requests: AsyncIterator[bytes], context: _Context) -> Any:
-        stream = _OpenStream(peer, self._clock.monotonic() + self._stream_seconds_max)
+    async def _stream(
+        self, handler: _Handler, peer: Peer, call: _CallServed, requests: AsyncIterator[bytes], context: _Context
+    ) -> Any:
+        stream = _OpenStream(peer, call.begun + self._stream_seconds_max)
         self._streams.add(stream)
         self._telemetry.stream_opened()
         work = asyncio.ensure_future(self._pump(handler, requests, context))
@@ -281,24 +291,29 @@ class Gate(grpc.aio.ServerInterceptor):
         finally:
             self._streams.discard(stream)
             self._telemetry.stream_closed()
-            if not work.done():
-                work.cancel()
-                await asyncio.wait((work,))
-        # The handler has stopped; what remains is to tell the client. Cancelling alone would leave it hanging
-        # (PLATFORM).
+            await self._stopped(work, call)
+        # The handler has stopped; what remains is to tell the client: cancelling alone would leave it hanging.
         if refusal is not None:
             raise refusal
         return None
 
+    async def _stopped(self, work: asyncio.Future[Any], call: _CallServed) -> None:
+        """Cancels what a stream's handler still does and waits for it; a fault of its tidying up is logged here."""
+        if work.done():
+            return
+        work.cancel()
+        await asyncio.wait((work,))
+        fault = None if work.cancelled() else work.exception()
+        if fault is not None:
+            described = describe_exception(fault)
+            self._log.error("stream-ended-badly", method=call.method, request_id=call.request_id, **described)
+
     async def _pump(self, handler: _Handler, requests: AsyncIterator[bytes], context: _Context) -> Any:
-        behavior: Callable[[Any, _Context], Any]
         if handler.request_streaming:
             argument: Any = _decoded(handler, requests)
-            behavior = handler.stream_stream or handler.stream_unary  # type: ignore[assignment]  # one of them is set
         else:
             argument = await _within(STREAM_GREETING_SECONDS_MAX, _only(handler, requests))
-            behavior = handler.unary_stream  # type: ignore[assignment]  # set when only the answer streams
-        answer = behavior(argument, context)
+        answer = _behavior(handler)(argument, context)
         if not hasattr(answer, "__aiter__"):
             return await answer
         try:
@@ -315,6 +330,15 @@ class Gate(grpc.aio.ServerInterceptor):
 
 
 _FLOODS = frozenset({Reason.TOO_MANY_CALLS.value, Reason.TOO_MANY_STREAMS.value})
+
+
+def _behavior(handler: _Handler) -> Callable[[Any, _Context], Any]:
+    """The method of the servicer: gRPC keeps it under the name of its shape, `unary_stream` for one."""
+    sides = ("unary", "stream")
+    behavior: Callable[[Any, _Context], Any] = getattr(
+        handler, f"{sides[handler.request_streaming]}_{sides[handler.response_streaming]}"
+    )
+    return behavior
 
 
 def _code_name(context: _Context) -> str:
