@@ -1,0 +1,282 @@
+"""A node's database: one SQLite file, embedded, owned by one process.
+
+WAL and `synchronous=FULL`: what `commit` has answered survives a power cut. One thread owns the one connection, since
+SQLite would make two wait for each other anyway and the event loop must not wait for the disk. SQLAlchemy gives schema and
+reads; the writer's few statements are fixed text through `exec_driver_sql`, which costs half (PLATFORM, measured).
+
+A lock file beside the database refuses a second process: two writers, each with its ledger in memory, would promise the
+same bed twice. The lock is the operating system's, so a killed process leaves none behind.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from aval.node.model import Fact, Kind
+from aval.node.ports import Batch, Revision, StorageRefused, StorageUnavailable, Stored
+from aval.node.store.body import fact_of, touched_body, touched_of
+from aval.node.store.schema import FACT_TABLES, META, REVISION, SOURCE_PROOF, prepare
+
+BUSY_SECONDS = 2.0
+"""How long a statement waits for somebody else's lock (a backup); then the store is unavailable for this batch."""
+
+WAL_PAGES = 1_000
+"""Pages in the WAL before they are moved into the file: SQLite's own default, 4 MB."""
+
+_T = TypeVar("_T")
+
+_UPSERT = {
+    kind: f"INSERT INTO {table.name} (key, revision, body) VALUES (?, ?, ?) "  # noqa: S608 - the name is the schema's
+    "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body"
+    for kind, table in FACT_TABLES.items()
+}
+_DELETE = {
+    kind: f"DELETE FROM {table.name} WHERE key = ?"  # noqa: S608 - the name is the schema's
+    for kind, table in FACT_TABLES.items()
+}
+_REVISION = "INSERT INTO revision (number, digest, as_of, touched) VALUES (?, ?, ?, ?)"
+_PROOF = "INSERT INTO source_proof (source, at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET at = excluded.at"
+
+
+class SqliteStore:
+    """See `aval.node.ports.Store`. Opened by `SqliteStore.open`."""
+
+    def __init__(self, path: Path, lock: IO[str], incarnation: int) -> None:
+        self._path = path
+        self._lock = lock
+        self._incarnation = incarnation
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._connection: Connection | None = None
+
+    @classmethod
+    async def open(cls, path: Path, establishment: str, new_incarnation: Callable[[], int]) -> "SqliteStore":
+        """Opens the database of `establishment` (FINESS), made or migrated first if needed, and checked.
+
+        `new_incarnation` is called when the database is created. Raises `StorageRefused` with what to do when another
+        process has it, a newer version wrote it, it is damaged, or it is another establishment's; `StorageUnavailable`
+        when the disk refuses.
+        """
+        store = cls(path, _locked(path), 0)
+        try:
+            store._incarnation = await store._in_thread(lambda: store._open(establishment, new_incarnation))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def load(self) -> Stored:
+        """See `Store.load`."""
+        return await self._in_thread(self._load)
+
+    async def commit(self, batch: Batch) -> None:
+        """See `Store.commit`."""
+        await self._in_thread(lambda: self._commit(batch))
+
+    async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
+        """See `Store.save_proofs`."""
+        rows = [(source, at.isoformat()) for source, at in proofs.items()]
+        await self._in_thread(lambda: self._transaction(lambda connection: _many(connection, _PROOF, rows)))
+
+    async def digest_of(self, number: int) -> bytes | None:
+        """See `Store.digest_of`."""
+
+        def read() -> bytes | None:
+            return self._connected().execute(select(REVISION.c.digest).where(REVISION.c.number == number)).scalar()
+
+        return await self._in_thread(read)
+
+    async def compact(self, before: int) -> None:
+        """See `Store.compact`."""
+        statement = REVISION.update().where(REVISION.c.number < before, REVISION.c.touched.is_not(None))
+
+        def forget(connection: Connection) -> None:
+            connection.execute(statement.values(touched=None))
+
+        await self._in_thread(lambda: self._transaction(forget))
+
+    async def close(self) -> None:
+        """See `Store.close`. The WAL is moved into the file, if the disk lets it."""
+        await self._in_thread(self._disconnect)
+        self._thread.shutdown()
+        self._lock.close()
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except DBAPIError as error:
+            # SQLite's own words: « database or disk is full », or « disk I/O error » under a limit of file size.
+            raise StorageUnavailable(str(error.orig)) from error
+
+    # Below, all runs in the store's thread.
+
+    def _open(self, establishment: str, new_incarnation: Callable[[], int]) -> int:
+        try:
+            connection = self._connected()
+            damage = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        except DBAPIError as error:
+            if "not a database" in str(error.orig) or "malformed" in str(error.orig):
+                damage = str(error.orig)
+            else:
+                raise
+        if damage != "ok":
+            raise StorageRefused(
+                f"the database {self._path} is damaged ({damage}): put back a backup, or move the file away and start anew"
+            )
+        self._transaction(prepare)
+        return self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
+
+    def _identify(self, connection: Connection, establishment: str, new_incarnation: Callable[[], int]) -> int:
+        meta = {name: value for name, value in connection.execute(select(META.c.name, META.c.value))}
+        if not meta:
+            meta = {"establishment": establishment, "incarnation": str(new_incarnation())}
+            connection.execute(META.insert(), [{"name": name, "value": value} for name, value in meta.items()])
+        if meta["establishment"] != establishment:
+            raise StorageRefused(
+                f"the database {self._path} is of establishment {meta['establishment']}, not {establishment}: "
+                "give this node a file of its own as `database`"
+            )
+        return int(meta["incarnation"])
+
+    def _load(self) -> Stored:
+        connection = self._connected()
+        facts: dict[Kind, dict[str, Fact]] = {}
+        revisions: dict[str, int] = {}
+        for kind, table in FACT_TABLES.items():
+            rows = connection.execute(select(table.c.key, table.c.body, table.c.revision)).all()
+            facts[kind] = {key: fact_of(kind, body) for key, body, _ in rows}
+            if kind is Kind.RESERVATION:
+                revisions = {key: number for key, _, number in rows}
+        recent = [
+            Revision(number, digest, datetime.fromisoformat(as_of), touched_of(touched))
+            for number, digest, as_of, touched in connection.execute(
+                select(REVISION.c.number, REVISION.c.digest, REVISION.c.as_of, REVISION.c.touched)
+                .where(REVISION.c.touched.is_not(None))
+                .order_by(REVISION.c.number)
+            )
+        ]
+        proofs = {
+            source: datetime.fromisoformat(at)
+            for source, at in connection.execute(select(SOURCE_PROOF.c.source, SOURCE_PROOF.c.at))
+        }
+        return Stored(self._incarnation, facts, recent, revisions, proofs)
+
+    def _commit(self, batch: Batch) -> None:
+        revision = batch.revision
+        if revision.touched is None:
+            raise ValueError(f"revision {revision.number} is compacted before it is written")
+        touched = touched_body(revision.touched).decode()
+        written: dict[Kind, list[tuple[str, int, str]]] = {}
+        removed: dict[Kind, list[tuple[str]]] = {}
+        for row in batch.rows:
+            if row.body is None:
+                removed.setdefault(row.kind, []).append((row.key,))
+            else:
+                written.setdefault(row.kind, []).append((row.key, revision.number, row.body.decode()))
+        proofs = [(source, at.isoformat()) for source, at in batch.proofs.items()]
+
+        def write(connection: Connection) -> None:
+            for kind, keys in removed.items():
+                _many(connection, _DELETE[kind], keys)
+            for kind, rows in written.items():
+                _many(connection, _UPSERT[kind], rows)
+            head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
+            connection.exec_driver_sql(_REVISION, head)
+            _many(connection, _PROOF, proofs)
+
+        self._transaction(write)
+
+    def _transaction(self, work: Callable[[Connection], _T]) -> _T:
+        connection = self._connected()
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = work(connection)
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        return result
+
+    def _roll_back(self, connection: Connection) -> None:
+        # The connection is kept if it still answers: on a full disk a new one could not make its shared-memory file.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("ROLLBACK")
+        try:
+            connection.exec_driver_sql("SELECT count(*) FROM meta")
+        except DBAPIError:
+            self._disconnect()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            engine = create_engine(
+                URL.create("sqlite", database=str(self._path)),
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",
+                connect_args={"timeout": BUSY_SECONDS},
+            )
+            event.listen(engine, "connect", _set_up)
+            self._connection = engine.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError):
+                connection.close()
+
+
+def _many(connection: Connection, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+    if rows:
+        connection.exec_driver_sql(statement, list(rows))
+
+
+def _set_up(raw: sqlite3.Connection, _record: object) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _locked(path: Path) -> IO[str]:
+    """The lock file of a database, held, in a folder made if needed. Raises `StorageRefused`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The census is the house's own: nobody else on the machine reads it. SQLite gives its other files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        lock = path.with_name(path.name + ".lock").open("a+")
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageRefused(
+            f"the database {path} cannot be opened ({error.strerror}): check `database`, the folder's owner and the disk"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StorageRefused(
+            f"another process (pid {holder}) already serves the database {path}: stop it first, or give this node a file "
+            "of its own as `database`"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a file just created in it survive a power cut: its name rests in the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
