@@ -1,0 +1,75 @@
+"""How long to wait before a node is tried again: a few seconds, longer each time, never in step with others.
+
+One `Backoff` belongs to one loop towards one node. A node that returns says so (`Announce`), and then waiting on is
+pointless: `clear` ends the present wait at once and begins again with the shortest one.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+
+from aval.kernel.clock import Clock, Rng
+
+FIRST_SECONDS = 0.5
+"""The first wait: a process that restarts is back within a second or two."""
+
+LONGEST_SECONDS = 15.0
+"""The longest wait: well under the two minutes after which a node counts as unreachable."""
+
+GROWTH = 2.0
+"""From each wait to the next."""
+
+JITTER_SHARE = 0.5
+"""A wait is drawn from this share of its length to the whole, so that a hub's nodes are not tried in step."""
+
+
+async def until_set(event: asyncio.Event, clock: Clock, monotonic: float) -> bool:
+    """Waits for the event, at most until that time of the clock; whether it is set."""
+    if event.is_set():
+        return True
+    await first_of(event.wait(), clock.sleep_until(monotonic))
+    return event.is_set()
+
+
+async def first_of(*waits: Awaitable[object]) -> None:
+    """Returns once one of the waits has ended; the others are cancelled. What the first raised is raised."""
+    tasks = [asyncio.ensure_future(one) for one in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class Backoff:
+    """The waits of one loop. `attempt` counts the failures since the last success."""
+
+    def __init__(self, clock: Clock, rng: Rng) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._cleared = asyncio.Event()
+        self.attempt = 0
+
+    def next_seconds(self) -> float:
+        """The length of the next wait, drawn anew."""
+        longest = min(FIRST_SECONDS * GROWTH**self.attempt, LONGEST_SECONDS)
+        return self._rng.uniform(longest * JITTER_SHARE, longest)
+
+    async def wait(self) -> None:
+        """Waits after a failure, or until `clear`. What was cleared before the wait began counts as well."""
+        until = self._clock.monotonic() + self.next_seconds()
+        # The exponent is bounded: a node may be away for weeks.
+        self.attempt = min(self.attempt + 1, 16)
+        await until_set(self._cleared, self._clock, until)
+        self._cleared.clear()
+
+    def succeeded(self) -> None:
+        """The node has answered: the next failure waits the shortest time."""
+        self.attempt = 0
+        self._cleared.clear()
+
+    def clear(self) -> None:
+        """The node has called: a wait under way ends now, and the next ones begin short."""
+        self.attempt = 0
+        self._cleared.set()

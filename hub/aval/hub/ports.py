@@ -1,0 +1,305 @@
+"""What the hub needs of the world: a store, links to nodes, a word on who calls, meters. Each is small and faked by hand.
+
+Beside the kernel's ports of time and chance these are the only ways in and out of the hub's code, so that the same code
+runs over gRPC and SQLite, and in tests and simulations over neither.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from aval.hub.model import (
+    Answer,
+    ChangePart,
+    Cursor,
+    Description,
+    OutboxRow,
+    Progress,
+    RequestFile,
+    SnapshotPart,
+    Unit,
+)
+from aval.kernel.identity import CallerKind, Identity
+from aval.kernel.lifecycle import RequestState
+from aval.kernel.reasons import Reason, Refusal
+
+T = TypeVar("T")
+
+# --- who calls -------------------------------------------------------------------------------------------------------
+
+
+class Caller(Protocol):
+    """Who makes the call being served, from its certificate."""
+
+    @property
+    def identity(self) -> Identity:
+        """The identity in the certificate."""
+        ...
+
+    @property
+    def kind(self) -> CallerKind:
+        """What it is for this hub."""
+        ...
+
+    @property
+    def actor(self) -> bytes | None:
+        """What a desk says of the person signed in there (an encoded `Actor`); None from anyone else."""
+        ...
+
+
+CurrentCaller = Callable[[], Caller]
+"""Gives the caller of the call in which it is asked."""
+
+
+class Meters(Protocol):
+    """What the hub counts. `aval.adapters.telemetry` satisfies it."""
+
+    def queue_length(self, queue: str, length: int) -> None:
+        """How many items wait in a named queue."""
+        ...
+
+    def committed(self, commands: int, seconds: float) -> None:
+        """One commit has succeeded, of so many works."""
+        ...
+
+    def commit_failed(self) -> None:
+        """One commit has failed; nothing was stored."""
+        ...
+
+    def refused(self, reason: str) -> None:
+        """A node refused a command."""
+        ...
+
+    def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
+        """A source gave a proof of life so long ago."""
+        ...
+
+    def source_gone(self, establishment: str, source: str) -> None:
+        """A source is no longer followed."""
+        ...
+
+    def reservations(self, count_by_state: Mapping[str, int]) -> None:
+        """How many reservations of live requests are known in each state."""
+        ...
+
+
+# --- the store -------------------------------------------------------------------------------------------------------
+
+
+class RequestFilter(Struct, frozen=True):
+    """Which requests: of one member (a FINESS), in these states (none: any), of one reference, after a name, so many.
+
+    Archived ones are left out unless a state or a reference is named.
+    """
+
+    on_behalf_of: str = ""
+    states: frozenset[RequestState] = frozenset()
+    reference: str = ""
+    after: str = ""
+    limit: int = 1000
+
+
+class CommandRecord(Struct, frozen=True, omit_defaults=True):
+    """An act of a caller, kept so that the same again gets the first answer: its content's hash, then answer or refusal."""
+
+    caller: str
+    id: str
+    content: bytes
+    stored_at: datetime
+    answer: bytes = b""
+    refused: Reason | None = None
+    metadata: dict[str, str] = {}
+
+
+class PictureHead(Struct, frozen=True):
+    """Where the stored figures of an establishment stand, and what its node says of it."""
+
+    cursor: Cursor
+    description: Description
+
+
+class Announcement(Struct, frozen=True, omit_defaults=True):
+    """What a node last said of itself, and `heard`: the highest cursor that an answer of it bore."""
+
+    establishment: str
+    address: str = ""
+    version: str = ""
+    contract_version: str = ""
+    verbs: tuple[str, ...] = ()
+    heard: Cursor | None = None
+
+
+class RequestBook(Protocol):
+    """Requests with all that hangs on them. Requests and reservations go by their resource names."""
+
+    def request(self, name: str) -> RequestFile | None:
+        """The file of a request."""
+        ...
+
+    def request_of(self, reservation: str) -> str | None:
+        """The name of the request that a reservation belongs to."""
+        ...
+
+    def requests(self, wanted: RequestFilter) -> list[RequestFile]:
+        """Those that fit, in the order of names."""
+        ...
+
+    def save(self, file: RequestFile, before: RequestFile | None) -> None:
+        """Keeps a file; `before` is what this transaction read, None for a new one. Rows that it lacks are struck."""
+        ...
+
+    def reference_is_taken(self, reference: str) -> bool:
+        """Whether a request that is not over bears that spoken reference."""
+        ...
+
+    def live_count(self) -> int:
+        """How many requests are not over."""
+        ...
+
+    def asks_since(self, instant: datetime) -> Mapping[str, int]:
+        """How many asks each establishment (FINESS) got since then."""
+        ...
+
+
+class Outbox(Protocol):
+    """Commands on their way to nodes, in the order stored. `RequestBook.save` puts and strikes them."""
+
+    def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
+        """The oldest rows for one establishment (FINESS)."""
+        ...
+
+    def attempted(self, row: str, reason: str) -> None:
+        """Notes that a row (by id) was sent in vain, and why."""
+        ...
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many rows wait, by establishment (FINESS)."""
+        ...
+
+
+class CommandLog(Protocol):
+    """What callers have asked already."""
+
+    def command(self, caller: str, command_id: str) -> CommandRecord | None:
+        """The record of that id of that caller."""
+        ...
+
+    def keep_command(self, record: CommandRecord) -> None:
+        """Keeps a record; the id is new."""
+        ...
+
+    def forget_commands(self, before: datetime, limit: int) -> int:
+        """Drops records older than that, so many at most; how many."""
+        ...
+
+
+class Pictures(Protocol):
+    """What nodes have published, so that a hub that starts shows it at once, unheard, and resumes from its cursor."""
+
+    def pictures(self) -> list[tuple[PictureHead, tuple[Unit, ...]]]:
+        """All of them."""
+        ...
+
+    def save_picture(self, head: PictureHead, changed: Iterable[Unit], removed: Iterable[str], *, whole: bool) -> None:
+        """Keeps what has changed of an establishment; `whole`: these are all its units."""
+        ...
+
+    def announcements(self) -> list[Announcement]:
+        """What each node last said of itself."""
+        ...
+
+    def announcement(self, establishment: str) -> Announcement | None:
+        """What one node last said of itself."""
+        ...
+
+    def save_announcement(self, announcement: Announcement) -> None:
+        """Keeps it."""
+        ...
+
+
+class Transaction(RequestBook, Outbox, CommandLog, Pictures, Protocol):
+    """One transaction, synchronous: all that it writes is stored at once, or none of it."""
+
+
+class Store(Protocol):
+    """Where the hub's state rests."""
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` in one transaction and returns what it gave, once that is stored.
+
+        `work` may be run more than once, so it has no effect but through the transaction. What it raises is raised here,
+        and nothing that it wrote is stored. Raises `Refusal(STORAGE_UNAVAILABLE)` if nothing could be stored,
+        `Refusal(QUEUE_FULL)` if too much waits.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finishes what waits and closes."""
+        ...
+
+
+# --- links to nodes --------------------------------------------------------------------------------------------------
+
+NodeEvent = SnapshotPart | ChangePart | Progress
+"""What a node's watch brings."""
+
+
+class NodeCommand(Struct, frozen=True):
+    """A row as it is sent now: `age` since it was stored, and the hub's last cursor of that node."""
+
+    row: OutboxRow
+    age: timedelta
+    cursor: Cursor | None
+
+
+class NodeAnswer(Struct, frozen=True):
+    """An answer with the node's cursor, which contains the command's effect."""
+
+    answer: Answer
+    cursor: Cursor | None
+
+
+class LinkLost(Exception):
+    """A node could not be reached, or a stream broke. `refusal` is what was answered, if anything was."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.value)
+        self.refusal = refusal
+
+
+class Exchange(Protocol):
+    """An open stream of commands and answers to one node."""
+
+    async def send(self, command: NodeCommand) -> None:
+        """Hands a command to the stream. Raises `LinkLost`."""
+        ...
+
+    async def receive(self) -> NodeAnswer | None:
+        """The next answer; None when the node has ended the stream in good order. Raises `LinkLost`."""
+        ...
+
+
+class NodeLink(Protocol):
+    """The way to one node: what it publishes, and commands."""
+
+    def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
+        """Follows the node from a cursor, reservations included, until its server ends the stream. Raises `LinkLost`."""
+        ...
+
+    def exchange(self) -> AbstractAsyncContextManager[Exchange]:
+        """Opens a stream of commands; leaving the context ends it. Raises `LinkLost`."""
+        ...
+
+    async def close(self) -> None:
+        """Closes it for good."""
+        ...
+
+
+Connect = Callable[[str, str], NodeLink]
+"""Makes the link to a node, by FINESS and address (`host:port`)."""
+
+Spawn = Callable[[Awaitable[None], str], None]
+"""Runs a coroutine of the hub for as long as the hub runs; the name is for logs."""

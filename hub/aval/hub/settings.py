@@ -1,0 +1,72 @@
+"""The settings of a hub: one TOML file, read once at start. An unknown key is an error that names it."""
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aval.kernel.statuses import LINK_LOST_MAX
+
+
+class Role(StrEnum):
+    """What a person of the hub may do: the cell asks in a member's name, management reads aggregates and never a need."""
+
+    CELL = "cell"
+    MANAGEMENT = "management"
+
+
+class SettingsUnusable(ValueError):
+    """The settings cannot be used; the text says which line of them and what to write."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a hub is told at start. Paths are relative to the file's folder."""
+
+    territory_file: Path
+    """The territory file: members, coordinates, first addresses."""
+    identity: Path
+    """Folder of the bundle: certificate, key, trust."""
+    database: Path
+    """The SQLite file; made if absent."""
+    listen: str = "127.0.0.1:0"
+    """`host:port`; port 0 takes a free one."""
+    metrics_port: int = 0
+    """On loopback; 0 takes a free one."""
+    deny_list: Path | None = None
+    """JSON file of certificates that are refused before they expire."""
+    link_lost_seconds: float = LINK_LOST_MAX.total_seconds()
+    """Silence after which a node counts as unreachable. Shortened in demonstrations, which say so."""
+    progress_seconds: float = 15.0
+    """Time between two heartbeats of a watch."""
+    roles: dict[str, Role] = {}
+    """Operators of the hub by name, as in their certificates."""
+
+
+def _path(kind: type, value: Any) -> Path:
+    """TOML has no paths: a text is one where the settings want one. What it raises becomes a `ValidationError`."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError("a path is written as a text")
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a file. Raises `SettingsUnusable`."""
+    try:
+        settings = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Settings, dec_hook=_path)
+    except OSError as error:
+        raise SettingsUnusable(f"{path}: {error.strerror}") from error
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsUnusable(f"{path}: {error}") from error
+    for name, value in (("link_lost_seconds", settings.link_lost_seconds), ("progress_seconds", settings.progress_seconds)):
+        if value <= 0:
+            raise SettingsUnusable(f"{path}: {name} must be above 0")
+    folder = path.resolve().parent
+    return msgspec.structs.replace(
+        settings,
+        territory_file=folder / settings.territory_file,
+        identity=folder / settings.identity,
+        database=folder / settings.database,
+        deny_list=folder / settings.deny_list if settings.deny_list is not None else None,
+    )

@@ -1,0 +1,88 @@
+"""The statements of the hub's store, each fixed, with named parameters, in the SQL that SQLite and PostgreSQL share.
+
+They are compiled once for the dialect in use and given to its driver: SQLAlchemy's own execution costs half a
+millisecond of Python a statement, which is more than the commit (PLATFORM).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+Values = tuple[Any, ...] | dict[str, Any]
+
+
+class Statement:
+    """One statement, compiled: its text in the dialect's own style of parameters."""
+
+    __slots__ = ("_order", "sql")
+
+    def __init__(self, text: str, dialect: sa.Dialect) -> None:
+        compiled = sa.text(text).compile(dialect=dialect)
+        self.sql = str(compiled)
+        self._order: list[str] | None = getattr(compiled, "positiontup", None)
+
+    def values(self, given: Mapping[str, Any]) -> Values:
+        """The parameters as the driver takes them."""
+        return dict(given) if self._order is None else tuple(given[name] for name in self._order)
+
+
+REQUEST = "SELECT body FROM request WHERE name = :name"
+REQUEST_ROWS = "SELECT body, attempts, last_reason FROM outbox WHERE request = :request ORDER BY position"
+REQUEST_OF = "SELECT request FROM ask WHERE reservation = :reservation"
+REQUESTS = """
+SELECT name, body FROM request
+WHERE name > :after
+  AND (:on_behalf_of = '' OR on_behalf_of = :on_behalf_of)
+  AND (:reference = '' OR reference = :reference)
+  AND (:states = '' OR :states LIKE '%|' || state || '|%')
+  AND (archived = 0 OR :states <> '' OR :reference <> '')
+ORDER BY name LIMIT :limit
+"""
+SAVE_REQUEST = """
+INSERT INTO request (name, state, over, archived, on_behalf_of, reference, body)
+VALUES (:name, :state, :over, :archived, :on_behalf_of, :reference, :body)
+ON CONFLICT (name) DO UPDATE SET state = excluded.state, over = excluded.over, archived = excluded.archived,
+  on_behalf_of = excluded.on_behalf_of, reference = excluded.reference, body = excluded.body
+"""
+REFERENCE_TAKEN = "SELECT 1 FROM request WHERE over = 0 AND reference = :reference LIMIT 1"
+LIVE_COUNT = "SELECT count(*) FROM request WHERE over = 0"
+SAVE_ASK = """
+INSERT INTO ask (reservation, request, establishment, asked_at)
+VALUES (:reservation, :request, :establishment, :asked_at)
+ON CONFLICT (reservation) DO NOTHING
+"""
+ASKS_SINCE = "SELECT establishment, count(*) FROM ask WHERE asked_at >= :instant GROUP BY establishment"
+PUT_ROW = """
+INSERT INTO outbox (id, position, request, reservation, establishment, attempts, last_reason, body)
+VALUES (:id, (SELECT coalesce(max(position), 0) + 1 FROM outbox), :request, :reservation, :establishment, :attempts,
+  :last_reason, :body)
+"""
+STRIKE_ROW = "DELETE FROM outbox WHERE id = :id"
+OUTBOX = """
+SELECT body, attempts, last_reason FROM outbox WHERE establishment = :establishment ORDER BY position LIMIT :limit
+"""
+ATTEMPTED = "UPDATE outbox SET attempts = attempts + 1, last_reason = :reason WHERE id = :id"
+WAITING = "SELECT establishment, count(*) FROM outbox GROUP BY establishment"
+COMMAND = "SELECT body FROM command WHERE caller = :caller AND id = :id"
+KEEP_COMMAND = "INSERT INTO command (caller, id, stored_at, body) VALUES (:caller, :id, :stored_at, :body)"
+OLD_COMMANDS = "SELECT caller, id FROM command WHERE stored_at < :before LIMIT :limit"
+FORGET_COMMAND = "DELETE FROM command WHERE caller = :caller AND id = :id"
+PICTURES = "SELECT establishment, body FROM picture ORDER BY establishment"
+PICTURE_UNITS = "SELECT establishment, body FROM picture_unit ORDER BY name"
+SAVE_PICTURE = """
+INSERT INTO picture (establishment, body) VALUES (:establishment, :body)
+ON CONFLICT (establishment) DO UPDATE SET body = excluded.body
+"""
+SAVE_UNIT = """
+INSERT INTO picture_unit (name, establishment, body) VALUES (:name, :establishment, :body)
+ON CONFLICT (name) DO UPDATE SET body = excluded.body
+"""
+REMOVE_UNIT = "DELETE FROM picture_unit WHERE name = :name"
+REMOVE_UNITS = "DELETE FROM picture_unit WHERE establishment = :establishment"
+ANNOUNCEMENTS = "SELECT body FROM announcement ORDER BY establishment"
+ANNOUNCEMENT = "SELECT body FROM announcement WHERE establishment = :establishment"
+SAVE_ANNOUNCEMENT = """
+INSERT INTO announcement (establishment, body) VALUES (:establishment, :body)
+ON CONFLICT (establishment) DO UPDATE SET body = excluded.body
+"""

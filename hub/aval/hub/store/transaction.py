@@ -1,0 +1,236 @@
+"""A transaction of the hub over SQL: fixed statements, JSON bodies. Both SQL stores use it, the engine is their matter."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from aval.hub.model import Ask, OutboxRow, Request, RequestFile, Unit
+from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter
+from aval.hub.store import statements as sql
+from aval.hub.store.statements import Statement
+
+T = TypeVar("T")
+
+
+class RequestBody(Struct, frozen=True):
+    """What the body of a request's row holds: all but the rows of the outbox, which stand in their own table."""
+
+    request: Request
+    asks: tuple[Ask, ...]
+
+
+def encoded(value: object) -> str:
+    """The JSON of a frozen value, as stored."""
+    return msgspec.json.encode(value).decode()
+
+
+_request_body = msgspec.json.Decoder(RequestBody)
+_row = msgspec.json.Decoder(OutboxRow)
+_record = msgspec.json.Decoder(CommandRecord)
+_head = msgspec.json.Decoder(PictureHead)
+_unit = msgspec.json.Decoder(Unit)
+_announcement = msgspec.json.Decoder(Announcement)
+
+
+def stored_instant(instant: datetime) -> int:
+    """Milliseconds since 1970: a number sorts and compares alike in every database."""
+    return int(instant.timestamp() * 1000)
+
+
+class SqlTransaction:
+    """`aval.hub.ports.Transaction` over one connection, on which a transaction is open. `writes` counts statements."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._compiled: dict[str, Statement] = {}
+        self.writes = 0
+
+    def take_written(self) -> bool:
+        """Whether anything was written since this was last asked."""
+        written, self.writes = self.writes > 0, 0
+        return written
+
+    # requests
+
+    def request(self, name: str) -> RequestFile | None:
+        """See the port."""
+        found = self._read(sql.REQUEST, name=name)
+        return self._file(name, found[0][0]) if found else None
+
+    def request_of(self, reservation: str) -> str | None:
+        """See the port."""
+        found = self._read(sql.REQUEST_OF, reservation=reservation)
+        return found[0][0] if found else None
+
+    def requests(self, wanted: RequestFilter) -> list[RequestFile]:
+        """See the port."""
+        states = "".join(f"|{state.value}|" for state in sorted(wanted.states))
+        found = self._read(
+            sql.REQUESTS,
+            after=wanted.after,
+            on_behalf_of=wanted.on_behalf_of,
+            reference=wanted.reference,
+            states=states,
+            limit=wanted.limit,
+        )
+        return [self._file(name, body) for name, body in found]
+
+    def save(self, file: RequestFile, before: RequestFile | None) -> None:
+        """See the port."""
+        request = file.request
+        if before is None or file.request is not before.request or file.asks != before.asks:
+            self._write(
+                sql.SAVE_REQUEST,
+                name=request.name,
+                state=request.state.value,
+                over=int(request.state.is_final),
+                archived=int(request.archived),
+                on_behalf_of=request.on_behalf_of,
+                reference=request.reference,
+                body=encoded(RequestBody(request, file.asks)),
+            )
+        known = {ask.reservation for ask in before.asks} if before else set()
+        for ask in file.asks:
+            if ask.reservation not in known:
+                self._write(
+                    sql.SAVE_ASK,
+                    reservation=ask.reservation,
+                    request=request.name,
+                    establishment=ask.establishment,
+                    asked_at=stored_instant(ask.asked_at),
+                )
+        were, are = {row.id for row in before.rows} if before else set(), {row.id for row in file.rows}
+        for row_id in were - are:
+            self._write(sql.STRIKE_ROW, id=row_id)
+        for row in file.rows:
+            if row.id not in were:
+                self._write(
+                    sql.PUT_ROW,
+                    id=row.id,
+                    request=row.request,
+                    reservation=row.reservation,
+                    establishment=row.establishment,
+                    attempts=row.attempts,
+                    last_reason=row.last_reason,
+                    body=encoded(row),
+                )
+
+    def reference_is_taken(self, reference: str) -> bool:
+        """See the port."""
+        return bool(self._read(sql.REFERENCE_TAKEN, reference=reference))
+
+    def live_count(self) -> int:
+        """See the port."""
+        return int(self._read(sql.LIVE_COUNT)[0][0])
+
+    def asks_since(self, instant: datetime) -> Mapping[str, int]:
+        """See the port."""
+        return dict(self._read(sql.ASKS_SINCE, instant=stored_instant(instant)))
+
+    # outbox
+
+    def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
+        """See the port."""
+        return [_stored_row(*found) for found in self._read(sql.OUTBOX, establishment=establishment, limit=limit)]
+
+    def attempted(self, row: str, reason: str) -> None:
+        """See the port."""
+        self._write(sql.ATTEMPTED, id=row, reason=reason)
+
+    def waiting(self) -> Mapping[str, int]:
+        """See the port."""
+        return dict(self._read(sql.WAITING))
+
+    # commands
+
+    def command(self, caller: str, command_id: str) -> CommandRecord | None:
+        """See the port."""
+        found = self._read(sql.COMMAND, caller=caller, id=command_id)
+        return _record.decode(found[0][0]) if found else None
+
+    def keep_command(self, record: CommandRecord) -> None:
+        """See the port."""
+        self._write(
+            sql.KEEP_COMMAND,
+            caller=record.caller,
+            id=record.id,
+            stored_at=stored_instant(record.stored_at),
+            body=encoded(record),
+        )
+
+    def forget_commands(self, before: datetime, limit: int) -> int:
+        """See the port."""
+        old = self._read(sql.OLD_COMMANDS, before=stored_instant(before), limit=limit)
+        for caller, command_id in old:
+            self._write(sql.FORGET_COMMAND, caller=caller, id=command_id)
+        return len(old)
+
+    # pictures
+
+    def pictures(self) -> list[tuple[PictureHead, tuple[Unit, ...]]]:
+        """See the port."""
+        units: dict[str, list[Unit]] = {}
+        for establishment, body in self._read(sql.PICTURE_UNITS):
+            units.setdefault(establishment, []).append(_unit.decode(body))
+        return [
+            (_head.decode(body), tuple(units.get(establishment, ())))
+            for establishment, body in self._read(sql.PICTURES)
+        ]
+
+    def save_picture(self, head: PictureHead, changed: Iterable[Unit], removed: Iterable[str], *, whole: bool) -> None:
+        """See the port."""
+        establishment = head.cursor.establishment
+        self._write(sql.SAVE_PICTURE, establishment=establishment, body=encoded(head))
+        if whole:
+            self._write(sql.REMOVE_UNITS, establishment=establishment)
+        for name in removed:
+            self._write(sql.REMOVE_UNIT, name=name)
+        for unit in changed:
+            self._write(sql.SAVE_UNIT, name=unit.name, establishment=establishment, body=encoded(unit))
+
+    def announcements(self) -> list[Announcement]:
+        """See the port."""
+        return [_announcement.decode(body) for (body,) in self._read(sql.ANNOUNCEMENTS)]
+
+    def announcement(self, establishment: str) -> Announcement | None:
+        """See the port."""
+        found = self._read(sql.ANNOUNCEMENT, establishment=establishment)
+        return _announcement.decode(found[0][0]) if found else None
+
+    def save_announcement(self, announcement: Announcement) -> None:
+        """See the port."""
+        self._write(
+            sql.SAVE_ANNOUNCEMENT, establishment=announcement.establishment, body=encoded(announcement)
+        )
+
+    # the driver
+
+    def _file(self, name: str, body: str) -> RequestFile:
+        kept = _request_body.decode(body)
+        rows = tuple(_stored_row(*found) for found in self._read(sql.REQUEST_ROWS, request=name))
+        return RequestFile(kept.request, kept.asks, rows)
+
+    def _statement(self, text: str) -> Statement:
+        statement = self._compiled.get(text)
+        if statement is None:
+            statement = self._compiled[text] = Statement(text, self._connection.dialect)
+        return statement
+
+    def _read(self, text: str, **given: Any) -> list[tuple[Any, ...]]:
+        statement = self._statement(text)
+        result = self._connection.exec_driver_sql(statement.sql, statement.values(given))
+        return [tuple(row) for row in result]
+
+    def _write(self, text: str, **given: Any) -> None:
+        self.writes += 1
+        statement = self._statement(text)
+        self._connection.exec_driver_sql(statement.sql, statement.values(given))
+
+
+def _stored_row(body: str, attempts: int, last_reason: str) -> OutboxRow:
+    row = _row.decode(body)
+    return msgspec.structs.replace(row, attempts=attempts, last_reason=last_reason) if attempts else row
