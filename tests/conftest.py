@@ -1,4 +1,4 @@
-"""What all tests share: which of them may be left out, and how Hypothesis draws.
+"""What all tests share: which of them may be left out, the figures that they print, and how Hypothesis draws.
 
 A test is left out in one way only. It asks for something that not every machine has through ``shared_dir`` or ``tool``,
 and it stands in ``not_run.toml`` with its reason, which is printed when it is left out. Any other skip, and any xfail,
@@ -22,6 +22,9 @@ SHARED = CHECKOUT.parent / "shared"
 
 NOT_RUN = "not run"
 """Under this key a report carries its reason, from xdist's workers to the session that prints it."""
+
+FIGURE = "figure"
+"""Under this key a report carries what its test has measured."""
 
 # A machine that builds something else meanwhile is slow without a fault of ours: no deadline on an example.
 settings.register_profile("aval", deadline=None, print_blob=True)
@@ -68,6 +71,13 @@ def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says what a test has measured, in a sentence that the session prints at its end."""
+    item: pytest.Item = request.node
+    return lambda sentence: item.user_properties.append((FIGURE, sentence))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuses, even where nothing is absent, a test that could be left out and is not named in ``not_run.toml``."""
     for item in items:
@@ -76,14 +86,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class LeftOut:
-    """Follows the reports of one session: what was left out with a reason, and what without."""
+    """Follows the reports of one session: what was left out with a reason, what without, and what was measured."""
 
     def __init__(self) -> None:
         self.with_reason: dict[str, str] = {}
         self.without: set[str] = set()
+        self.figures: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called for each phase of each test, on the controller for the workers' tests too."""
+        if report.when == "teardown":
+            self.figures += [str(sentence) for key, sentence in report.user_properties if key == FIGURE]
         if hasattr(report, "wasxfail"):
             self.without.add(report.nodeid)
         elif report.skipped:
@@ -105,7 +118,9 @@ class LeftOut:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Says what was left out, each with its reason."""
+        """Says what was measured, and what was left out, each with its reason."""
+        for sentence in sorted(self.figures):
+            terminalreporter.write_line(f"measured: {sentence}")
         for test, reason in sorted(self.with_reason.items()):
             terminalreporter.write_line(f"not run: {test}: {reason}")
         for test in sorted(self.without):
