@@ -525,7 +525,7 @@ class FreeStep(Struct, frozen=True):
 
 
 class PlaceClass(Struct, frozen=True):
-    """Places of one kind with their step function, in order of time; before the first step nothing is free."""
+    """Places of one kind with their step function, in order of time; the first step holds before its time too."""
 
     gender: Gender
     features: frozenset[Feature]
