@@ -88,7 +88,7 @@ class Establishment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     official_name: str = ""
     legal_entity: str = ""
     legal_entity_from: EntityOrigin = EntityOrigin.SOURCE
-    manager: str = ""
+    run_by: str = ""
     commune: str = ""
     department: str = ""
     position_from: PositionOrigin = PositionOrigin.ADDRESS
