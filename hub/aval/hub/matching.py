@@ -1,0 +1,546 @@
+"""Finds beds for a need: each unit of the need's discipline is ranked or excluded, with the reason (`SearchBeds`).
+
+Pure, over units *as one viewpoint sees them* (`picture.seen`): what was filtered out for an audience can change neither
+a rank, nor an order, nor a count, because it is not there. The published step functions are evaluated over the stay,
+which is reading what a node said, not recomputing it; where beds have identity they are an upper bound, and the node's
+word decides.
+
+**Which arrival.** The stay is `[arrival, arrival + stay_max)`, without end if the need states none. Of all arrivals in
+the window, from now and from the next admission hour on, the one with most places counts, the earliest of equals. It is
+found among the window's start and the instants within it at which something of the unit changes: between two such
+instants an earlier arrival sees the same beginning and ends its stay no later, so it has at least as many places.
+
+**Reasons.** An exclusion bears the first reason that is true, in the order of `ExclusionReason`; a unit is ranked when
+each of them is false of it. The order of ranks is that of `Criterion`, printed with each unit: sure before stale, fewer
+wishes unmet, nearer, fewest requests received in a day, name. There is no hidden score.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from math import asin, cos, inf, radians, sin, sqrt
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from aval.hub.model import FreeStep, Phone, PlaceClass, Unit
+from aval.hub.picture import Seen, figure
+from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
+from aval.kernel.need import Feature, Interval, Mode, Need
+from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
+
+LIMIT_DEFAULT = 50
+"""Ranked units told unless more are asked for: what a person reads."""
+
+LIMIT_MAX = 200
+"""Ranked units told at most (DESIGN §10); the rest is counted."""
+
+FEW_PLACES = 3
+"""Below so many sure places looser needs are tried: there are no three houses to ask."""
+
+KM_PER_MINUTE = 1.0
+"""Assumed where no drive is known: 80 km/h on roads a third longer than the crow flies."""
+
+EARTH_RADIUS_KM = 6371.0088
+"""Mean radius of the Earth (IUGG)."""
+
+
+class ExclusionReason(StrEnum):
+    """Why a unit does not fit, in the order tried; the wire's `ExclusionReason` has the same."""
+
+    UNREACHABLE = "unreachable"
+    CLOSED_TO_TERRITORY = "closed_to_territory"
+    CLOSED = "closed"
+    AGE = "age"
+    TOO_FAR = "too_far"
+    GENDER = "gender"
+    FEATURE = "feature"
+    ADMISSION_HOURS = "admission_hours"
+    CONFLICT = "conflict"
+    FULL = "full"
+    NOT_REPORTED = "not_reported"
+
+
+class Criterion(StrEnum):
+    """What ranks units, in the order applied; the wire's `RankReason.Criterion` has the same."""
+
+    SURE = "sure"
+    UNMET_WISHES = "unmet_wishes"
+    DISTANCE = "distance"
+    FAIRNESS = "fairness"
+    NAME = "name"
+
+
+class RelaxationKind(StrEnum):
+    """How a need may be loosened."""
+
+    ARRIVAL_PLUS_1_DAY = "arrival_plus_1_day"
+    DISTANCE_PLUS_HALF = "distance_plus_half"
+    WITHOUT_FEATURE = "without_feature"
+    SMR_POLYVALENT = "smr_polyvalent"
+
+
+class Candidate(Struct, frozen=True):
+    """A unit as seen, with what the search needs beside it. Distances are from the need's origin, None if not known.
+
+    `minutes` is a drive of a known matrix; `requests_day` how many requests the unit received in 24 hours.
+    """
+
+    seen: Seen
+    establishment_display_name: str = ""
+    phones: tuple[Phone, ...] = ()
+    distance_km: float | None = None
+    minutes: float | None = None
+    requests_day: int = 0
+
+    @property
+    def travel(self) -> float:
+        """What is compared: minutes, else what the distance would take; infinite if neither is known."""
+        if self.minutes is not None:
+            return self.minutes
+        return inf if self.distance_km is None else self.distance_km / KM_PER_MINUTE
+
+
+class RankReason(Struct, frozen=True):
+    """A criterion, and the value of this unit that was compared."""
+
+    criterion: Criterion
+    value: str
+
+
+class Ranked(Struct, frozen=True):
+    """A unit that fits. `places` fit over the whole stay from `arrival`, 0 or 1 if the unit says yes or no.
+
+    `reasons` are the criteria applied, down to the one that tells it from the next (the last one: from the one before).
+    """
+
+    rank: int
+    candidate: Candidate
+    places: int
+    arrival: datetime
+    unmet_wishes: frozenset[Feature]
+    immediate: bool
+    on_announced_departure: bool
+    reasons: tuple[RankReason, ...]
+
+
+class Excluded(Struct, frozen=True):
+    """A unit that does not fit: the first reason, and what was compared."""
+
+    candidate: Candidate
+    reason: ExclusionReason
+    metadata: dict[str, str] = {}
+
+
+class Relaxation(Struct, frozen=True):
+    """A looser need, and how many sure places it finds."""
+
+    kind: RelaxationKind
+    need: Need
+    sure_places: int
+    value: str = ""
+
+
+class Found(Struct, frozen=True):
+    """What a search found. Counts are of all units, also beyond the limit; excluded ones in the order of reasons."""
+
+    ranked: tuple[Ranked, ...]
+    excluded: tuple[Excluded, ...]
+    sure_places: int
+    stale_units: int
+    ranked_count: int
+    exclusion_counts: dict[ExclusionReason, int]
+    relaxations: tuple[Relaxation, ...] = ()
+
+
+class Fit(NamedTuple):
+    """That a unit fits, and how well."""
+
+    places: int
+    arrival: datetime
+    unmet_wishes: frozenset[Feature]
+    on_announced_departure: bool
+
+
+class Misfit(NamedTuple):
+    """That it does not, and why."""
+
+    reason: ExclusionReason
+    metadata: dict[str, str]
+
+
+def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """As the crow flies, between two points in decimal degrees (haversine)."""
+    north, to_north = radians(latitude), radians(to_latitude)
+    half = sin((to_north - north) / 2) ** 2
+    half += cos(north) * cos(to_north) * sin(radians(to_longitude - longitude) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * asin(sqrt(half))
+
+
+def disciplines_searched(need: Need) -> frozenset[Discipline]:
+    """The disciplines whose units a search of that need looks at, looser needs included."""
+    return frozenset({need.discipline, *(loose.discipline for _, _, loose in _looser(need))})
+
+
+# --- does it fit -----------------------------------------------------------------------------------------------------
+
+
+def least_free(steps: Sequence[FreeStep], start: datetime, end: datetime | None) -> int:
+    """The least value of a step function over `[start, end)`; its first step holds before its time too."""
+    least = steps[0].free if steps else 0
+    for step in steps:
+        if step.time <= start:
+            least = step.free
+        elif end is not None and step.time >= end:
+            break
+        elif step.free < least:
+            least = step.free
+    return least
+
+
+def suits(place: Gender, patient: Gender) -> bool:
+    """Whether a patient may be placed there; where either does not matter, or is not said, it may."""
+    return patient is Gender.ANY or place in (patient, Gender.ANY, Gender.UNDETERMINED)
+
+
+@dataclass
+class _Look:
+    """A unit under a need at an instant, with what several checks ask of them."""
+
+    need: Need
+    candidate: Candidate
+    now: datetime
+
+    @cached_property
+    def unit(self) -> Unit:
+        return self.candidate.seen.unit
+
+    @cached_property
+    def suited(self) -> tuple[PlaceClass, ...]:
+        """Its classes of places where that gender may be placed."""
+        return tuple(one for one in self.unit.classes if suits(one.gender, self.need.gender))
+
+    @cached_property
+    def fitting(self) -> tuple[PlaceClass, ...]:
+        """Those that have what is required, too."""
+        required = self.need.required - self.unit.features
+        return tuple(one for one in self.suited if required <= one.features)
+
+    @cached_property
+    def arrivals(self) -> tuple[datetime, ...]:
+        """The arrivals worth trying, in order: see the module."""
+        need, latest = self.need, self.need.arrival_latest
+        start = max(need.arrival_earliest, min(self.now, latest))
+        opening = self.unit.policy.next_admission_time
+        if opening is not None and start < opening <= latest:
+            start = opening
+        edges = {step.time for one in (*self.fitting, *self.overdrawn) for step in one.steps}
+        edges.update(one.interval.end for one in self.unit.closures if one.interval.end is not None)
+        edges.update(one.interval.end for one in self.unit.conflicts if one.interval.end is not None)
+        return (start, *sorted(edge for edge in edges if start < edge <= latest))
+
+    @cached_property
+    def overdrawn(self) -> tuple[PlaceClass, ...]:
+        """Classes with less than nothing free at some time: the trace of an open conflict."""
+        return tuple(one for one in self.unit.classes if any(step.free < 0 for step in one.steps))
+
+    @cached_property
+    def installed(self) -> int | None:
+        return figure(self.unit, Status.INSTALLED)
+
+    @cached_property
+    def best(self) -> tuple[int, datetime]:
+        """Most places over a stay, and its arrival; none where closures or conflicts forbid it."""
+        most, at = 0, self.arrivals[0]
+        for arrival in self.arrivals:
+            places = self.places(arrival)
+            if places > most and not self.is_closed(arrival) and not self.is_in_conflict(arrival):
+                most, at = places, arrival
+        return most, at
+
+    def end(self, arrival: datetime) -> datetime | None:
+        """The end of a stay from that arrival."""
+        return None if self.need.stay_max is None else arrival + self.need.stay_max
+
+    def places(self, arrival: datetime) -> int:
+        """Places that fit over the whole stay from that arrival."""
+        end = self.end(arrival)
+        total = sum(max(0, least_free(one.steps, arrival, end)) for one in self.fitting)
+        return min(total, 1) if self.unit.shown is Shown.YES_OR_NO else total
+
+    def is_closed(self, arrival: datetime) -> bool:
+        """Whether all that is installed is closed at some instant of the stay."""
+        if not self.unit.closures or not self.installed:
+            return False
+        end = self.end(arrival)
+        instants = [one.interval.start for one in self.unit.closures if one.interval.start > arrival]
+        return any(
+            self._closed_at(instant) >= self.installed
+            for instant in (arrival, *instants)
+            if end is None or instant < end
+        )
+
+    def _closed_at(self, instant: datetime) -> int:
+        closures = [one for one in self.unit.closures if one.interval.covers(instant)]
+        return len({bed for one in closures for bed in one.beds}) + sum(one.places for one in closures)
+
+    def is_in_conflict(self, arrival: datetime) -> bool:
+        """Whether an open conflict, as far as it is shown, lies over the stay."""
+        stay = Interval(arrival, self.end(arrival))
+        return any(one.interval.overlaps(stay) for one in self.unit.conflicts) or any(
+            least_free(one.steps, stay.start, stay.end) < 0 for one in self.overdrawn
+        )
+
+
+def _unreachable(look: _Look) -> dict[str, str] | None:
+    return {} if look.candidate.seen.freshness is Freshness.UNREACHABLE else None
+
+
+def _closed_to_territory(look: _Look) -> dict[str, str] | None:
+    return {} if look.unit.policy.answering is Answering.CLOSED else None
+
+
+def _closed(look: _Look) -> dict[str, str] | None:
+    if not look.unit.closures or not all(map(look.is_closed, look.arrivals)):
+        return None
+    ends = [one.interval.end for one in look.unit.closures if one.interval.end is not None]
+    return {"closed_until": max(ends).isoformat()} if ends else {}
+
+
+def _age(look: _Look) -> dict[str, str] | None:
+    ages, months = look.unit.ages, look.need.age_months
+    if ages is None or months is None:
+        return None
+    years = months // 12
+    if ages.min_years <= years and (ages.max_years is None or years <= ages.max_years):
+        return None
+    limits = {"min_years": str(ages.min_years)}
+    if ages.max_years is not None:
+        limits["max_years"] = str(ages.max_years)
+    return {"age_years": str(years), **limits}
+
+
+def _too_far(look: _Look) -> dict[str, str] | None:
+    need, km, minutes = look.need, look.candidate.distance_km, look.candidate.minutes
+    if need.minutes_max is not None and minutes is not None and minutes > need.minutes_max:
+        return {"minutes": f"{minutes:.0f}", "limit_minutes": f"{need.minutes_max:.0f}"}
+    limits = [] if need.distance_km_max is None else [need.distance_km_max]
+    if need.minutes_max is not None and minutes is None:
+        limits.append(need.minutes_max * KM_PER_MINUTE)
+    if km is None or not limits or km <= min(limits):
+        return None
+    return {"distance_km": f"{km:.1f}", "limit_km": f"{min(limits):.1f}"}
+
+
+def _gender(look: _Look) -> dict[str, str] | None:
+    return {"gender": look.need.gender.name.lower()} if look.unit.classes and not look.suited else None
+
+
+def _feature(look: _Look) -> dict[str, str] | None:
+    if not look.suited or look.fitting:
+        return None
+    missing = min((look.need.required - look.unit.features - one.features for one in look.suited), key=_by_length)
+    return {"feature": ",".join(sorted(missing))}
+
+
+def _by_length(features: frozenset[Feature]) -> tuple[int, list[str]]:
+    return len(features), sorted(features)
+
+
+def _admission_hours(look: _Look) -> dict[str, str] | None:
+    opening = look.unit.policy.next_admission_time
+    return {"next_admission_time": opening.isoformat()} if opening and opening > look.need.arrival_latest else None
+
+
+def _conflict(look: _Look) -> dict[str, str] | None:
+    if not (look.unit.conflicts or look.overdrawn) or not all(map(look.is_in_conflict, look.arrivals)):
+        return None
+    return {"conflicts": str(len(look.unit.conflicts))} if look.unit.conflicts else {}
+
+
+def _full(look: _Look) -> dict[str, str] | None:
+    if not look.fitting or look.best[0] > 0:
+        return None
+    return {"full_from": max(_full_from(one, look.arrivals[0]) for one in look.fitting).isoformat()}
+
+
+def _full_from(places: PlaceClass, arrival: datetime) -> datetime:
+    """When a class has nothing free for the first time from an arrival on; the arrival itself if it stays free."""
+    if least_free(places.steps, arrival, arrival) < 1:
+        return arrival
+    return next((step.time for step in places.steps if step.time > arrival and step.free < 1), arrival)
+
+
+def _not_reported(look: _Look) -> dict[str, str] | None:
+    return None if look.unit.classes else {}
+
+
+EXCLUSIONS: dict[ExclusionReason, Callable[[_Look], dict[str, str] | None]] = {
+    ExclusionReason.UNREACHABLE: _unreachable,
+    ExclusionReason.CLOSED_TO_TERRITORY: _closed_to_territory,
+    ExclusionReason.CLOSED: _closed,
+    ExclusionReason.AGE: _age,
+    ExclusionReason.TOO_FAR: _too_far,
+    ExclusionReason.GENDER: _gender,
+    ExclusionReason.FEATURE: _feature,
+    ExclusionReason.ADMISSION_HOURS: _admission_hours,
+    ExclusionReason.CONFLICT: _conflict,
+    ExclusionReason.FULL: _full,
+    ExclusionReason.NOT_REPORTED: _not_reported,
+}
+"""Each reason with its check, in the order tried: what was compared if the reason is true, None if it is not."""
+
+
+def judge(need: Need, candidate: Candidate, now: datetime) -> Fit | Misfit:
+    """How a unit of the need's discipline fits, or the first reason why it does not."""
+    look = _Look(need, candidate, now)
+    for reason, check in EXCLUSIONS.items():
+        metadata = check(look)
+        if metadata is not None:
+            return Misfit(reason, metadata)
+    places, arrival = look.best
+    end = look.end(arrival)
+    open_ = [one for one in look.fitting if least_free(one.steps, arrival, end) > 0]
+    wished = need.wished - look.unit.features
+    return Fit(
+        places=places,
+        arrival=arrival,
+        unmet_wishes=min((wished - one.features for one in open_), key=_by_length),
+        on_announced_departure=all(least_free(one.steps, now, now) < 1 for one in look.fitting),
+    )
+
+
+# --- ranking ---------------------------------------------------------------------------------------------------------
+
+
+class _Fitting(NamedTuple):
+    candidate: Candidate
+    fit: Fit
+
+    @property
+    def is_sure(self) -> bool:
+        return self.candidate.seen.freshness.is_sure
+
+    def key(self) -> tuple[int, int, float, int, str]:
+        """What is compared, in the order of `Criterion`."""
+        one = self.candidate
+        wishes = len(self.fit.unmet_wishes)
+        return 0 if self.is_sure else 1, wishes, one.travel, one.requests_day, one.seen.unit.name
+
+    def value(self, criterion: Criterion) -> str:
+        """The value compared by a criterion, for people."""
+        one = self.candidate
+        match criterion:
+            case Criterion.SURE:
+                return one.seen.freshness.value
+            case Criterion.UNMET_WISHES:
+                return str(len(self.fit.unmet_wishes))
+            case Criterion.DISTANCE if one.minutes is not None:
+                return f"{one.minutes:.0f} min"
+            case Criterion.DISTANCE:
+                return "unknown" if one.distance_km is None else f"{one.distance_km:.1f} km"
+            case Criterion.FAIRNESS:
+                return str(one.requests_day)
+            case Criterion.NAME:
+                return one.seen.unit.name
+
+
+def _reasons(one: _Fitting, other: _Fitting | None) -> tuple[RankReason, ...]:
+    """The criteria applied, down to the first that tells the two apart."""
+    told: list[RankReason] = []
+    for criterion, mine, theirs in zip(Criterion, one.key(), other.key() if other else one.key(), strict=True):
+        told.append(RankReason(criterion, one.value(criterion)))
+        if mine != theirs:
+            break
+    return tuple(told)
+
+
+def _ranked(rank: int, one: _Fitting, other: _Fitting | None) -> Ranked:
+    policy = one.candidate.seen.unit.policy
+    return Ranked(
+        rank=rank,
+        candidate=one.candidate,
+        places=one.fit.places,
+        arrival=one.fit.arrival,
+        unmet_wishes=one.fit.unmet_wishes,
+        immediate=policy.answering is Answering.AUTOMATIC and Mode.HOLD in policy.modes,
+        on_announced_departure=one.fit.on_announced_departure,
+        reasons=_reasons(one, other),
+    )
+
+
+def search(need: Need, candidates: Iterable[Candidate], now: datetime, *, limit: int = 0) -> Found:
+    """Ranks and excludes the units of the need's discipline among `candidates`; see the module.
+
+    `limit`: at most so many ranked units are told; 0 means 50, more than 200 means 200. Where few sure places are
+    found, looser needs are tried, each counted as its own search would: give candidates of `disciplines_searched`.
+    """
+    candidates = tuple(candidates)
+    fitting: list[_Fitting] = []
+    excluded: list[Excluded] = []
+    for candidate in _of_discipline(need, candidates):
+        verdict = judge(need, candidate, now)
+        if isinstance(verdict, Fit):
+            fitting.append(_Fitting(candidate, verdict))
+        else:
+            excluded.append(Excluded(candidate, verdict.reason, verdict.metadata))
+    fitting.sort(key=_Fitting.key)
+    places = list(EXCLUSIONS)
+    excluded.sort(key=lambda one: (places.index(one.reason), one.candidate.seen.unit.name))
+    told = fitting[: min(limit or LIMIT_DEFAULT, LIMIT_MAX)]
+    neighbours = [*fitting[1 : len(told) + 1], *fitting[-2:-1]]
+    sure_places = sum(one.fit.places for one in fitting if one.is_sure)
+    counts = Counter(one.reason for one in excluded)
+    return Found(
+        ranked=tuple(
+            _ranked(place + 1, one, neighbours[place] if place < len(neighbours) else None)
+            for place, one in enumerate(told)
+        ),
+        excluded=tuple(excluded),
+        sure_places=sure_places,
+        stale_units=sum(not one.is_sure for one in fitting),
+        ranked_count=len(fitting),
+        exclusion_counts={reason: counts[reason] for reason in EXCLUSIONS if counts[reason]},
+        relaxations=tuple(_relaxations(need, candidates, now, sure_places)) if sure_places < FEW_PLACES else (),
+    )
+
+
+def _of_discipline(need: Need, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Units of that discipline; none for day care, which is never taken for a bed."""
+    if DISCIPLINES[need.discipline].is_bed:
+        yield from (one for one in candidates if one.seen.unit.discipline is need.discipline)
+
+
+# --- looser needs ----------------------------------------------------------------------------------------------------
+
+
+def _looser(need: Need) -> Iterator[tuple[RelaxationKind, str, Need]]:
+    """The looser needs worth trying, each with the value that it changes."""
+    later = need.arrival_latest + timedelta(days=1)
+    yield RelaxationKind.ARRIVAL_PLUS_1_DAY, later.isoformat(), replace(need, arrival_latest=later)
+    if need.distance_km_max is not None or need.minutes_max is not None:
+        km = None if need.distance_km_max is None else need.distance_km_max * 1.5
+        minutes = None if need.minutes_max is None else need.minutes_max * 1.5
+        value = f"{minutes:.0f} min" if minutes is not None else f"{km:.0f} km"
+        yield RelaxationKind.DISTANCE_PLUS_HALF, value, replace(need, distance_km_max=km, minutes_max=minutes)
+    for feature in sorted(need.required):
+        yield RelaxationKind.WITHOUT_FEATURE, feature.value, replace(need, required=need.required - {feature})
+    if DISCIPLINES[need.discipline].field is Field.SMR and need.discipline is not Discipline.SMR_POLYVALENT:
+        polyvalent = replace(need, discipline=Discipline.SMR_POLYVALENT)
+        yield RelaxationKind.SMR_POLYVALENT, Discipline.SMR_POLYVALENT.value, polyvalent
+
+
+def _relaxations(need: Need, candidates: Sequence[Candidate], now: datetime, sure_places: int) -> Iterator[Relaxation]:
+    """Those that find something, and more than the need itself did if they look at the same discipline."""
+    for kind, value, loose in _looser(need):
+        places = _sure_places(loose, candidates, now)
+        if places > (sure_places if loose.discipline is need.discipline else 0):
+            yield Relaxation(kind=kind, need=loose, sure_places=places, value=value)
+
+
+def _sure_places(need: Need, candidates: Iterable[Candidate], now: datetime) -> int:
+    verdicts = (judge(need, one, now) for one in _of_discipline(need, candidates) if one.seen.freshness.is_sure)
+    return sum(verdict.places for verdict in verdicts if isinstance(verdict, Fit))
