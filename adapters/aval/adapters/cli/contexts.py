@@ -1,0 +1,109 @@
+"""Contexts: who one is, and where the hub and one's node are, under a name.
+
+A small TOML file:
+
+    current = "regulatrice"
+
+    [contexts.regulatrice]
+    identity = "people/regulatrice"    # a bundle, relative to this file
+    hub = "127.0.0.1:50051"
+    node = "127.0.0.1:50052"           # the node of the identity's establishment, or of `finess`
+
+The file is that of `AVAL_CONTEXTS`; else that of a demonstration running in this folder; else the user's own.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from aval.adapters.cli.exits import Exit, Failure
+from aval.adapters.cli.words import nearest, say
+from aval.adapters.pki import write_atomically
+
+DEMONSTRATION = Path(".aval/demo/contexts.toml")
+"""Where a demonstration leaves its contexts, relative to the folder in which it was started."""
+
+
+class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One context. `finess` is needed only for an identity that belongs to no establishment; `authority` is the DNS
+    name that a server's certificate must bear, computed from the identity's territory if absent."""
+
+    identity: str
+    hub: str = ""
+    node: str = ""
+    finess: str = ""
+    authority: str = ""
+
+
+class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A file of contexts."""
+
+    current: str = ""
+    contexts: dict[str, Context] = {}
+
+
+def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """The file that is read and written."""
+    if given := environment.get("AVAL_CONTEXTS"):
+        return Path(given)
+    if DEMONSTRATION.exists():
+        return DEMONSTRATION
+    base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "aval" / "contexts.toml"
+
+
+def read_contexts(path: Path) -> Contexts:
+    """The contexts in a file; none if it does not exist. Raises `Failure`."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Contexts)
+    except FileNotFoundError:
+        return Contexts()
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise Failure(say("context.unreadable", path=path), str(error), code=Exit.USAGE) from error
+
+
+def write_contexts(path: Path, contexts: Contexts) -> None:
+    """Replaces the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, contexts_text(contexts).encode(), mode=0o600)
+
+
+def contexts_text(contexts: Contexts) -> str:
+    """The contexts as TOML."""
+    lines = [f"current = {_quoted(contexts.current)}"]
+    for name, context in contexts.contexts.items():
+        lines += ["", f"[contexts.{_quoted(name)}]"]
+        given = msgspec.to_builtins(context)
+        lines += [f"{key} = {_quoted(value)}" for key, value in given.items() if value]
+    return "\n".join(lines) + "\n"
+
+
+def chosen(name: str | None, environment: Mapping[str, str] = os.environ) -> tuple[str, Context, Path]:
+    """The context asked for by name, by `AVAL_CONTEXT`, or the current one; and its bundle. Raises `Failure`."""
+    path = contexts_path(environment)
+    known = read_contexts(path)
+    wanted = name or environment.get("AVAL_CONTEXT") or known.current
+    if not wanted:
+        raise Failure(
+            say("context.none"),
+            say("context.none.why", path=path),
+            "aval demo up",
+            reason="NO_CONTEXT",
+            code=Exit.USAGE,
+        )
+    context = known.contexts.get(wanted)
+    if context is None:
+        raise Failure(
+            say("context.unknown", name=wanted),
+            nearest(wanted, known.contexts) or say("context.known", names=", ".join(known.contexts) or "—"),
+            "aval context list",
+            code=Exit.NOT_FOUND,
+        )
+    return wanted, context, path.parent / context.identity
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()

@@ -1,0 +1,29 @@
+"""The command `aval`: what there is, and where each command lives."""
+
+from aval.adapters.cli.command import Group
+
+_HERE = "aval.adapters.cli."
+
+root = Group(
+    "aval",
+    "help",
+    {
+        "find": f"{_HERE}search:find",
+        "request": f"{_HERE}requests:request",
+        "reservation": f"{_HERE}reservations:reservation",
+        "units": f"{_HERE}units:units",
+        "report": f"{_HERE}report:report",
+        "demo": f"{_HERE}demo:demo",
+        "doctor": f"{_HERE}doctor:doctor",
+        "context": f"{_HERE}context:context",
+        "node": f"{_HERE}servers:node",
+        "hub": f"{_HERE}servers:hub",
+        "territory": f"{_HERE}territory:territory",
+        "pki": f"{_HERE}certificates:pki",
+        "cert": f"{_HERE}certificates:cert",
+        "policy": f"{_HERE}policy:policy",
+        "completion": f"{_HERE}about:completion",
+        "version": f"{_HERE}about:version",
+        "help": f"{_HERE}about:help_group",
+    },
+)
