@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Terminal, chosen_fields, colour_wanted
@@ -60,11 +61,9 @@ class Word(click.ParamType[Any]):
         """The name of the list, in the help."""
         return self.name.upper()
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The words that begin so."""
-        return [click.shell_completion.CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
 class Verb(click.Command):
@@ -115,7 +114,7 @@ class Verb(click.Command):
         """Examples first, then what it does, then its options."""
         with formatter.section(say("examples").removesuffix(":")):
             for example in self.examples:
-                formatter.write_text(example)
+                formatter.write(f"  {example}\n")
         formatter.write_paragraph()
         formatter.write_text(say(self.key))
         formatter.write_paragraph()
@@ -123,6 +122,13 @@ class Verb(click.Command):
         records = [(record[0], told(record[1])) for one in self.get_params(ctx) if (record := one.get_help_record(ctx))]
         with formatter.section(say("options").removesuffix(":")):
             formatter.write_dl(records)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """`--help`, in the language spoken."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "opt.help"
+        return option
 
 
 class Group(click.Group):

@@ -126,6 +126,7 @@ COMMAND_WORDS: dict[str, tuple[str, str]] = {
     "help.help.examples": ("aval help exit-codes\naval find --help", "aval help exit-codes\naval find --help"),
     "help.help.exit-codes": ("Les codes de sortie.", "The exit codes."),
     # options of all verbs
+    "opt.help": ("montre ceci", "shows this"),
     "opt.json": (
         "JSON ; sans champ, liste les champs ; « all » : tous",
         "JSON; without fields, lists them; “all”: all",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
+from click.shell_completion import CompletionItem
 
 from aval.adapters.cli.command import Duration, Word
 from aval.adapters.cli.exits import Exit, Failure
@@ -58,12 +59,10 @@ class DisciplineWord(click.ParamType[Discipline]):
             why = nearest(slug, known) or say("choice.known", names=", ".join(known))
             raise Failure(say("choice.unknown", word=value), why, code=Exit.USAGE) from None
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The slugs that begin so."""
         found = [one.value for one in Discipline if one.value.startswith(incomplete)]
-        return [click.shell_completion.CompletionItem(slug) for slug in found]
+        return [CompletionItem(slug) for slug in found]
 
 
 def need_options(callback: _Callback) -> _Callback:

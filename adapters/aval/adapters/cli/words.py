@@ -382,8 +382,9 @@ def say(key: str, **values: object) -> str:
 
 
 def told(key: str) -> str:
-    """`say` of a key of the catalogue; any other text as it is."""
-    return say(key) if key in ALL_WORDS else key
+    """`say` of the key of the catalogue that a text begins with; any other text as it is."""
+    word, space, rest = key.partition("  ")
+    return say(word) + space + rest if word in ALL_WORDS else key
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
