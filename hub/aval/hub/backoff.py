@@ -42,6 +42,13 @@ async def first_of(*waits: Awaitable[object]) -> None:
             task.cancel()
 
 
+def wait_seconds(attempt: int, rng: Rng) -> float:
+    """How long to wait after that many failures before this one, drawn anew."""
+    # The exponent is bounded: a node may be away for weeks.
+    longest = min(FIRST_SECONDS * GROWTH ** min(attempt, 16), LONGEST_SECONDS)
+    return rng.uniform(longest * JITTER_SHARE, longest)
+
+
 class Backoff:
     """The waits of one loop. `attempt` counts the failures since the last success."""
 
@@ -51,16 +58,10 @@ class Backoff:
         self._cleared = asyncio.Event()
         self.attempt = 0
 
-    def next_seconds(self) -> float:
-        """The length of the next wait, drawn anew."""
-        longest = min(FIRST_SECONDS * GROWTH**self.attempt, LONGEST_SECONDS)
-        return self._rng.uniform(longest * JITTER_SHARE, longest)
-
     async def wait(self) -> None:
         """Waits after a failure, or until `clear`. What was cleared before the wait began counts as well."""
-        until = self._clock.monotonic() + self.next_seconds()
-        # The exponent is bounded: a node may be away for weeks.
-        self.attempt = min(self.attempt + 1, 16)
+        until = self._clock.monotonic() + wait_seconds(self.attempt, self._rng)
+        self.attempt += 1
         await until_set(self._cleared, self._clock, until)
         self._cleared.clear()
 

@@ -15,13 +15,15 @@ each of them is false of it. The order of ranks is that of `Criterion`, printed 
 wishes unmet, nearer, fewest requests received in a day, name. There is no hidden score.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from math import asin, cos, inf, radians, sin, sqrt
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -188,17 +190,22 @@ def disciplines_searched(need: Need) -> frozenset[Discipline]:
 # --- does it fit -----------------------------------------------------------------------------------------------------
 
 
-def least_free(steps: Sequence[FreeStep], start: datetime, end: datetime | None) -> int:
-    """The least value of a step function over `[start, end)`; its first step holds before its time too."""
-    least = steps[0].free if steps else 0
-    for step in steps:
-        if step.time <= start:
-            least = step.free
-        elif end is not None and step.time >= end:
+def free_throughout(steps: Sequence[FreeStep], start: datetime, end: datetime | None) -> int:
+    """Places that a step function leaves free over all of `[start, end)`, never below 0.
+
+    `start` itself always counts, and the first step holds before its time too.
+    """
+    at = bisect_right(steps, start, key=_time_of)
+    least = steps[max(at - 1, 0)].free if steps else 0
+    for step in steps[at:]:
+        if least <= 0 or (end is not None and step.time >= end):
             break
-        elif step.free < least:
-            least = step.free
-    return least
+        least = min(least, step.free)
+    return max(least, 0)
+
+
+_time_of = attrgetter("time")
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 def suits(place: Gender, patient: Gender) -> bool:
@@ -237,15 +244,24 @@ class _Look:
         opening = self.unit.policy.next_admission_time
         if opening is not None and start < opening <= latest:
             start = opening
-        edges = {step.time for one in (*self.fitting, *self.overdrawn) for step in one.steps}
-        edges.update(one.interval.end for one in self.unit.closures if one.interval.end is not None)
-        edges.update(one.interval.end for one in self.unit.conflicts if one.interval.end is not None)
-        return (start, *sorted(edge for edge in edges if start < edge <= latest))
+        unit = self.unit
+        blocked = [*self.debts, *(one.interval for one in unit.closures), *(one.interval for one in unit.conflicts)]
+        edges = {one.end for one in blocked if one.end is not None and start < one.end <= latest}
+        for one in self.fitting:
+            edges.update(step.time for step in one.steps if start < step.time <= latest)
+        return (start, *sorted(edges))
 
     @cached_property
-    def overdrawn(self) -> tuple[PlaceClass, ...]:
-        """Classes with less than nothing free at some time: the trace of an open conflict."""
-        return tuple(one for one in self.unit.classes if any(step.free < 0 for step in one.steps))
+    def debts(self) -> tuple[Interval, ...]:
+        """When a class has less than nothing free: the trace of an open conflict."""
+        found: list[Interval] = []
+        for one in self.unit.classes:
+            ends = (*(step.time for step in one.steps[1:]), None)
+            starts = (_ALWAYS, *(step.time for step in one.steps[1:]))
+            found += [
+                Interval(start, end) for start, end, step in zip(starts, ends, one.steps, strict=False) if step.free < 0
+            ]
+        return tuple(found)
 
     @cached_property
     def installed(self) -> int | None:
@@ -268,7 +284,7 @@ class _Look:
     def places(self, arrival: datetime) -> int:
         """Places that fit over the whole stay from that arrival."""
         end = self.end(arrival)
-        total = sum(max(0, least_free(one.steps, arrival, end)) for one in self.fitting)
+        total = sum(free_throughout(one.steps, arrival, end) for one in self.fitting)
         return min(total, 1) if self.unit.shown is Shown.YES_OR_NO else total
 
     def is_closed(self, arrival: datetime) -> bool:
@@ -291,7 +307,7 @@ class _Look:
         """Whether an open conflict, as far as it is shown, lies over the stay."""
         stay = Interval(arrival, self.end(arrival))
         return any(one.interval.overlaps(stay) for one in self.unit.conflicts) or any(
-            least_free(one.steps, stay.start, stay.end) < 0 for one in self.overdrawn
+            debt.overlaps(stay) for debt in self.debts
         )
 
 
@@ -356,7 +372,7 @@ def _admission_hours(look: _Look) -> dict[str, str] | None:
 
 
 def _conflict(look: _Look) -> dict[str, str] | None:
-    if not (look.unit.conflicts or look.overdrawn) or not all(map(look.is_in_conflict, look.arrivals)):
+    if not (look.unit.conflicts or look.debts) or not all(map(look.is_in_conflict, look.arrivals)):
         return None
     return {"conflicts": str(len(look.unit.conflicts))} if look.unit.conflicts else {}
 
@@ -369,7 +385,7 @@ def _full(look: _Look) -> dict[str, str] | None:
 
 def _full_from(places: PlaceClass, arrival: datetime) -> datetime:
     """When a class has nothing free for the first time from an arrival on; the arrival itself if it stays free."""
-    if least_free(places.steps, arrival, arrival) < 1:
+    if not free_throughout(places.steps, arrival, arrival):
         return arrival
     return next((step.time for step in places.steps if step.time > arrival and step.free < 1), arrival)
 
@@ -403,13 +419,13 @@ def judge(need: Need, candidate: Candidate, now: datetime) -> Fit | Misfit:
             return Misfit(reason, metadata)
     places, arrival = look.best
     end = look.end(arrival)
-    open_ = [one for one in look.fitting if least_free(one.steps, arrival, end) > 0]
+    open_ = [one for one in look.fitting if free_throughout(one.steps, arrival, end) > 0]
     wished = need.wished - look.unit.features
     return Fit(
         places=places,
         arrival=arrival,
         unmet_wishes=min((wished - one.features for one in open_), key=_by_length),
-        on_announced_departure=all(least_free(one.steps, now, now) < 1 for one in look.fitting),
+        on_announced_departure=not any(free_throughout(one.steps, now, now) for one in look.fitting),
     )
 
 

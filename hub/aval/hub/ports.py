@@ -92,12 +92,14 @@ class Meters(Protocol):
 class RequestFilter(Struct, frozen=True):
     """Which requests: of one member (a FINESS), in these states (none: any), of one reference, after a name, so many.
 
-    Archived ones are left out unless a state or a reference is named.
+    `live`: only those that are not over (final, or archived). `archived`: archived ones too.
     """
 
     on_behalf_of: str = ""
     states: frozenset[RequestState] = frozenset()
     reference: str = ""
+    live: bool = False
+    archived: bool = False
     after: str = ""
     limit: int = 1000
 
@@ -119,17 +121,17 @@ class PictureHead(Struct, frozen=True):
 
     cursor: Cursor
     description: Description
+    past_incarnations: frozenset[int] = frozenset()
 
 
 class Announcement(Struct, frozen=True, omit_defaults=True):
-    """What a node last said of itself, and `heard`: the highest cursor that an answer of it bore."""
+    """What a node last said of itself."""
 
     establishment: str
-    address: str = ""
+    address: str
     version: str = ""
     contract_version: str = ""
     verbs: tuple[str, ...] = ()
-    heard: Cursor | None = None
 
 
 class RequestBook(Protocol):
@@ -148,7 +150,7 @@ class RequestBook(Protocol):
         ...
 
     def save(self, file: RequestFile, before: RequestFile | None) -> None:
-        """Keeps a file; `before` is what this transaction read, None for a new one. Rows that it lacks are struck."""
+        """Keeps a file; `before` is what this transaction read, None for a new one. Rows that it no longer has are struck."""
         ...
 
     def reference_is_taken(self, reference: str) -> bool:
@@ -169,10 +171,6 @@ class Outbox(Protocol):
 
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
         """The oldest rows for one establishment (FINESS)."""
-        ...
-
-    def attempted(self, row: str, reason: str) -> None:
-        """Notes that a row (by id) was sent in vain, and why."""
         ...
 
     def waiting(self) -> Mapping[str, int]:
@@ -196,8 +194,8 @@ class CommandLog(Protocol):
         ...
 
 
-class Pictures(Protocol):
-    """What nodes have published, so that a hub that starts shows it at once, unheard, and resumes from its cursor."""
+class Heard(Protocol):
+    """What nodes have said, so that a hub that starts shows it at once, unheard, and resumes from its cursor."""
 
     def pictures(self) -> list[tuple[PictureHead, tuple[Unit, ...]]]:
         """All of them."""
@@ -211,16 +209,20 @@ class Pictures(Protocol):
         """What each node last said of itself."""
         ...
 
-    def announcement(self, establishment: str) -> Announcement | None:
-        """What one node last said of itself."""
-        ...
-
     def save_announcement(self, announcement: Announcement) -> None:
         """Keeps it."""
         ...
 
+    def cursors_heard(self) -> list[Cursor]:
+        """Of each node, the highest cursor that an answer of it bore."""
+        ...
 
-class Transaction(RequestBook, Outbox, CommandLog, Pictures, Protocol):
+    def save_cursor_heard(self, cursor: Cursor) -> None:
+        """Keeps it: with it a node that was set back is found out, even if its watch had not brought so much."""
+        ...
+
+
+class Transaction(RequestBook, Outbox, CommandLog, Heard, Protocol):
     """One transaction, synchronous: all that it writes is stored at once, or none of it."""
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeVar
 
-import msgspec
-
-from aval.hub.model import OutboxRow, RequestFile, Unit
+from aval.hub.model import Cursor, OutboxRow, RequestFile, Unit
 from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter, Transaction
 
 T = TypeVar("T")
@@ -25,6 +23,7 @@ class _Tables:
     heads: dict[str, PictureHead] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     announcements: dict[str, Announcement] = field(default_factory=dict)
+    cursors_heard: dict[str, Cursor] = field(default_factory=dict)
 
     def copy(self) -> "_Tables":
         return _Tables(**{one.name: dict(getattr(self, one.name)) for one in fields(self)})
@@ -60,7 +59,8 @@ class MemoryTransaction:
                 and wanted.on_behalf_of in ("", request.on_behalf_of)
                 and wanted.reference in ("", request.reference)
                 and (not wanted.states or request.state in wanted.states)
-                and (not request.archived or wanted.states or wanted.reference)
+                and (_is_live(file) or not wanted.live)
+                and (wanted.archived or not request.archived)
             ):
                 found.append(file)
         return found[: wanted.limit]
@@ -75,17 +75,17 @@ class MemoryTransaction:
         for row_id in were - are:
             self._tables.outbox.pop(row_id, None)
         for row in file.rows:
-            if row.id not in were:
+            if row.id not in were or row.id in self._tables.outbox:
                 self._tables.outbox[row.id] = row
 
     def reference_is_taken(self, reference: str) -> bool:
         """See the port."""
         files = self._tables.requests.values()
-        return any(f.request.reference == reference and not f.request.state.is_final for f in files)
+        return any(one.request.reference == reference and _is_live(one) for one in files)
 
     def live_count(self) -> int:
         """See the port."""
-        return sum(not file.request.state.is_final for file in self._tables.requests.values())
+        return sum(map(_is_live, self._tables.requests.values()))
 
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """See the port."""
@@ -94,12 +94,6 @@ class MemoryTransaction:
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
         """See the port."""
         return [row for row in self._tables.outbox.values() if row.establishment == establishment][:limit]
-
-    def attempted(self, row: str, reason: str) -> None:
-        """See the port."""
-        kept = self._tables.outbox.get(row)
-        if kept is not None:
-            self._tables.outbox[row] = msgspec.structs.replace(kept, attempts=kept.attempts + 1, last_reason=reason)
 
     def waiting(self) -> Mapping[str, int]:
         """See the port."""
@@ -142,13 +136,21 @@ class MemoryTransaction:
         """See the port."""
         return [one for _, one in sorted(self._tables.announcements.items())]
 
-    def announcement(self, establishment: str) -> Announcement | None:
-        """See the port."""
-        return self._tables.announcements.get(establishment)
-
     def save_announcement(self, announcement: Announcement) -> None:
         """See the port."""
         self._tables.announcements[announcement.establishment] = announcement
+
+    def cursors_heard(self) -> list[Cursor]:
+        """See the port."""
+        return [cursor for _, cursor in sorted(self._tables.cursors_heard.items())]
+
+    def save_cursor_heard(self, cursor: Cursor) -> None:
+        """See the port."""
+        self._tables.cursors_heard[cursor.establishment] = cursor
+
+
+def _is_live(file: RequestFile) -> bool:
+    return not (file.request.state.is_final or file.request.archived)
 
 
 class MemoryStore:

@@ -36,7 +36,8 @@ WHERE name > :after
   AND (:on_behalf_of = '' OR on_behalf_of = :on_behalf_of)
   AND (:reference = '' OR reference = :reference)
   AND (:states = '' OR :states LIKE '%|' || state || '|%')
-  AND (archived = 0 OR :states <> '' OR :reference <> '')
+  AND (:live = 0 OR over = 0)
+  AND (:archived = 1 OR archived = 0)
 ORDER BY name LIMIT :limit
 """
 SAVE_REQUEST = """
@@ -62,7 +63,7 @@ STRIKE_ROW = "DELETE FROM outbox WHERE id = :id"
 OUTBOX = """
 SELECT body, attempts, last_reason FROM outbox WHERE establishment = :establishment ORDER BY position LIMIT :limit
 """
-ATTEMPTED = "UPDATE outbox SET attempts = attempts + 1, last_reason = :reason WHERE id = :id"
+ATTEMPTED = "UPDATE outbox SET attempts = :attempts, last_reason = :last_reason WHERE id = :id"
 WAITING = "SELECT establishment, count(*) FROM outbox GROUP BY establishment"
 COMMAND = "SELECT body FROM command WHERE caller = :caller AND id = :id"
 KEEP_COMMAND = "INSERT INTO command (caller, id, stored_at, body) VALUES (:caller, :id, :stored_at, :body)"
@@ -81,7 +82,11 @@ ON CONFLICT (name) DO UPDATE SET body = excluded.body
 REMOVE_UNIT = "DELETE FROM picture_unit WHERE name = :name"
 REMOVE_UNITS = "DELETE FROM picture_unit WHERE establishment = :establishment"
 ANNOUNCEMENTS = "SELECT body FROM announcement ORDER BY establishment"
-ANNOUNCEMENT = "SELECT body FROM announcement WHERE establishment = :establishment"
+CURSORS_HEARD = "SELECT body FROM cursor_heard ORDER BY establishment"
+SAVE_CURSOR_HEARD = """
+INSERT INTO cursor_heard (establishment, body) VALUES (:establishment, :body)
+ON CONFLICT (establishment) DO UPDATE SET body = excluded.body
+"""
 SAVE_ANNOUNCEMENT = """
 INSERT INTO announcement (establishment, body) VALUES (:establishment, :body)
 ON CONFLICT (establishment) DO UPDATE SET body = excluded.body

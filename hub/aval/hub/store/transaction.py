@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aval.hub.model import Ask, OutboxRow, Request, RequestFile, Unit
+from aval.hub.model import Ask, Cursor, OutboxRow, Request, RequestFile, Unit
 from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter
 from aval.hub.store import statements as sql
 from aval.hub.store.statements import Statement
@@ -33,6 +33,7 @@ _row = msgspec.json.Decoder(OutboxRow)
 _record = msgspec.json.Decoder(CommandRecord)
 _head = msgspec.json.Decoder(PictureHead)
 _unit = msgspec.json.Decoder(Unit)
+_cursor = msgspec.json.Decoder(Cursor)
 _announcement = msgspec.json.Decoder(Announcement)
 
 
@@ -75,6 +76,8 @@ class SqlTransaction:
             on_behalf_of=wanted.on_behalf_of,
             reference=wanted.reference,
             states=states,
+            live=int(wanted.live),
+            archived=int(wanted.archived),
             limit=wanted.limit,
         )
         return [self._file(name, body) for name, body in found]
@@ -87,7 +90,7 @@ class SqlTransaction:
                 sql.SAVE_REQUEST,
                 name=request.name,
                 state=request.state.value,
-                over=int(request.state.is_final),
+                over=int(request.state.is_final or request.archived),
                 archived=int(request.archived),
                 on_behalf_of=request.on_behalf_of,
                 reference=request.reference,
@@ -103,21 +106,7 @@ class SqlTransaction:
                     establishment=ask.establishment,
                     asked_at=stored_instant(ask.asked_at),
                 )
-        were, are = {row.id for row in before.rows} if before else set(), {row.id for row in file.rows}
-        for row_id in were - are:
-            self._write(sql.STRIKE_ROW, id=row_id)
-        for row in file.rows:
-            if row.id not in were:
-                self._write(
-                    sql.PUT_ROW,
-                    id=row.id,
-                    request=row.request,
-                    reservation=row.reservation,
-                    establishment=row.establishment,
-                    attempts=row.attempts,
-                    last_reason=row.last_reason,
-                    body=encoded(row),
-                )
+        self._save_rows(file.rows, before.rows if before else ())
 
     def reference_is_taken(self, reference: str) -> bool:
         """See the port."""
@@ -136,10 +125,6 @@ class SqlTransaction:
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
         """See the port."""
         return [_stored_row(*found) for found in self._read(sql.OUTBOX, establishment=establishment, limit=limit)]
-
-    def attempted(self, row: str, reason: str) -> None:
-        """See the port."""
-        self._write(sql.ATTEMPTED, id=row, reason=reason)
 
     def waiting(self) -> Mapping[str, int]:
         """See the port."""
@@ -196,18 +181,39 @@ class SqlTransaction:
         """See the port."""
         return [_announcement.decode(body) for (body,) in self._read(sql.ANNOUNCEMENTS)]
 
-    def announcement(self, establishment: str) -> Announcement | None:
-        """See the port."""
-        found = self._read(sql.ANNOUNCEMENT, establishment=establishment)
-        return _announcement.decode(found[0][0]) if found else None
-
     def save_announcement(self, announcement: Announcement) -> None:
         """See the port."""
-        self._write(
-            sql.SAVE_ANNOUNCEMENT, establishment=announcement.establishment, body=encoded(announcement)
-        )
+        self._write(sql.SAVE_ANNOUNCEMENT, establishment=announcement.establishment, body=encoded(announcement))
+
+    def cursors_heard(self) -> list[Cursor]:
+        """See the port."""
+        return [_cursor.decode(body) for (body,) in self._read(sql.CURSORS_HEARD)]
+
+    def save_cursor_heard(self, cursor: Cursor) -> None:
+        """See the port."""
+        self._write(sql.SAVE_CURSOR_HEARD, establishment=cursor.establishment, body=encoded(cursor))
 
     # the driver
+
+    def _save_rows(self, rows: tuple[OutboxRow, ...], before: tuple[OutboxRow, ...]) -> None:
+        were = {row.id: row for row in before}
+        for row in rows:
+            was = were.pop(row.id, None)
+            if was is None:
+                self._write(
+                    sql.PUT_ROW,
+                    id=row.id,
+                    request=row.request,
+                    reservation=row.reservation,
+                    establishment=row.establishment,
+                    attempts=row.attempts,
+                    last_reason=row.last_reason,
+                    body=encoded(row),
+                )
+            elif was != row:
+                self._write(sql.ATTEMPTED, id=row.id, attempts=row.attempts, last_reason=row.last_reason)
+        for row_id in were:
+            self._write(sql.STRIKE_ROW, id=row_id)
 
     def _file(self, name: str, body: str) -> RequestFile:
         kept = _request_body.decode(body)

@@ -71,3 +71,8 @@ def upgrade() -> None:
         sa.Column("establishment", sa.Text, primary_key=True),
         sa.Column("body", sa.Text, nullable=False),
     )
+    op.create_table(
+        "cursor_heard",
+        sa.Column("establishment", sa.Text, primary_key=True),
+        sa.Column("body", sa.Text, nullable=False),
+    )

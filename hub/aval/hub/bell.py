@@ -1,0 +1,66 @@
+"""Tells those who watch that something changed: which things, and each as it is now.
+
+A listener holds the things that changed since it last looked, each once, in its latest form. So a slow one costs no
+more than all the things that there are, and simply misses what was in between: nothing here queues.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from aval.hub.backoff import until_set
+from aval.kernel.clock import Clock
+
+T = TypeVar("T")
+
+
+class Listener(Generic[T]):
+    """What one watcher has not looked at yet."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, T] = {}
+        self._rung = asyncio.Event()
+
+    def tell(self, name: str, thing: T) -> None:
+        """`thing` is what `name` is now."""
+        self._changed[name] = thing
+        self._rung.set()
+
+    async def wait(self, clock: Clock, until: float) -> dict[str, T]:
+        """What changed since the last look, as soon as there is something; nothing after `until` (monotonic)."""
+        await until_set(self._rung, clock, until)
+        return self.take()
+
+    def take(self) -> dict[str, T]:
+        """What changed since the last look."""
+        changed, self._changed = self._changed, {}
+        self._rung.clear()
+        return changed
+
+
+class Bell(Generic[T]):
+    """All who listen to one kind of thing."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Listener[T]] = set()
+
+    def ring(self, name: str, thing: T) -> None:
+        """Tells everyone."""
+        for listener in self._listeners:
+            listener.tell(name, thing)
+
+    @contextmanager
+    def listen(self) -> Iterator[Listener[T]]:
+        """A listener, for as long as the context lasts."""
+        listener = Listener[T]()
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)

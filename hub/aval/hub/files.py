@@ -1,0 +1,216 @@
+"""Every change to a request passes here: load its file, decide, save, in one transaction; then tell who watches.
+
+Deciding is `brokerage`'s. Here is what surrounds it: the record of each caller's act (the same again gets the first
+answer, DESIGN §8.5), the transaction, and after it the word to watchers and to the couriers of the houses concerned.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from aval.hub import brokerage
+from aval.hub.bell import Bell
+from aval.hub.model import Answer, Cursor, KnownReservation, RequestFile
+from aval.hub.ports import CommandRecord, RequestFilter, Store, Transaction
+from aval.kernel.clock import Clock
+from aval.kernel.reasons import Reason, Refusal
+
+LIVE_REQUESTS_MAX = 2000
+"""Requests not over, of a territory: its cell watches them all (CONTRACT 27)."""
+
+REFERENCES_TRIED = 16
+"""Spoken references drawn for a new request: among 2,000 live ones of 33 million the first is taken once in 16,000."""
+
+
+class Act(NamedTuple):
+    """An act of a caller: who (a URI), the id that it gave, the hash of its content."""
+
+    caller: str
+    id: str
+    content: bytes
+
+
+class Done(NamedTuple):
+    """What became of an act: its first answer, encoded; and the file, unless it had been answered before."""
+
+    answer: bytes
+    file: RequestFile | None = None
+
+
+Decide = Callable[[RequestFile], RequestFile]
+"""From a file to the file after an act; raises `Refusal`."""
+
+Encode = Callable[[RequestFile], bytes]
+"""A file as its caller is answered."""
+
+
+class Files:
+    """The files of all requests. `bell` tells of each that changed; `wake` is told the houses with new commands."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[str], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self.bell: Bell[RequestFile] = Bell()
+
+    async def read(self, name: str) -> RequestFile | None:
+        """A request's file."""
+        return await self._store.run(lambda transaction: transaction.request(name))
+
+    async def find(self, wanted: RequestFilter) -> list[RequestFile]:
+        """The files that fit, in the order of names."""
+        return await self._store.run(lambda transaction: transaction.requests(wanted))
+
+    async def create(self, act: Act, make: Callable[[str], RequestFile], encode: Encode, references: list[str]) -> bytes:
+        """A new request; `make` is given a spoken reference that no live request bears, one of `references`.
+
+        Raises `Refusal`: ID_REUSED, REQUEST_LIMIT, and what `make` raises.
+        """
+
+        def decide(transaction: Transaction) -> RequestFile:
+            if transaction.live_count() >= LIVE_REQUESTS_MAX:
+                raise Refusal(Reason.REQUEST_LIMIT, {"limit": str(LIVE_REQUESTS_MAX)})
+            free = next((one for one in references if not transaction.reference_is_taken(one)), None)
+            if free is None:
+                raise Refusal(Reason.REQUEST_LIMIT, {"problem": "no free reference was drawn"})
+            file = make(free)
+            if transaction.request(file.request.name) is not None:
+                raise Refusal(Reason.ID_REUSED, {"request": file.request.name})
+            taken = next((ask.reservation for ask in file.asks if transaction.request_of(ask.reservation)), None)
+            if taken is not None:
+                raise Refusal(Reason.ID_REUSED, {"reservation": taken})
+            return file
+
+        def work(transaction: Transaction) -> Done:
+            first = _first_answer(transaction, act)
+            if first is not None:
+                return first
+            file = decide(transaction)
+            transaction.save(file, None)
+            return self._kept(transaction, act, encode(file), file)
+
+        return await self._run(work)
+
+    async def act(self, act: Act, name: str, may_see: Callable[[RequestFile], bool], decide: Decide, encode: Encode) -> bytes:
+        """An act on a request that its caller may see; the answer encoded.
+
+        Raises `Refusal`: REQUEST_NOT_FOUND, ID_REUSED, and what `decide` raises: that too is kept as the first answer,
+        if it is final, so that a late copy of a refused act cannot be done after all.
+        """
+
+        def work(transaction: Transaction) -> Done | Refusal:
+            first = _first_answer(transaction, act)
+            if first is not None:
+                return first
+            before = transaction.request(name)
+            if before is None or not may_see(before):
+                raise Refusal(Reason.REQUEST_NOT_FOUND, {"request": name})
+            try:
+                after = decide(before)
+                _check_new_ids(transaction, before, after)
+            except Refusal as refusal:
+                if refusal.reason.row.retryable:
+                    raise
+                kept = CommandRecord(
+                    act.caller, act.id, act.content, self._clock.now(), b"", refusal.reason, refusal.metadata
+                )
+                transaction.keep_command(kept)
+                return refusal
+            if after is not before:
+                transaction.save(after, before)
+            return self._kept(transaction, act, encode(after), after)
+
+        return await self._run(work)
+
+    async def change(self, name: str, decide: Decide) -> RequestFile | None:
+        """What the hub does by itself to a request; None if there is none of that name."""
+
+        def work(transaction: Transaction) -> RequestFile | None:
+            before = transaction.request(name)
+            if before is None:
+                return None
+            after = decide(before)
+            if after is not before:
+                transaction.save(after, before)
+            return after
+
+        file = await self._store.run(work)
+        if file is not None:
+            self.tell((file,))
+        return file
+
+    async def answered(self, request: str, answer: Answer, cursor: Cursor | None) -> None:
+        """A node's answer to a command of that request: row struck, state kept, reactions, the node's cursor."""
+        now = self._clock.now()
+
+        def work(transaction: Transaction) -> RequestFile | None:
+            before = transaction.request(request)
+            if cursor is not None:
+                transaction.save_cursor_heard(cursor)
+            if before is None:
+                return None
+            after = brokerage.answered(before, answer, now)
+            if after is not before:
+                transaction.save(after, before)
+            return after
+
+        file = await self._store.run(work)
+        if file is not None:
+            self.tell((file,))
+
+    def hear(self, transaction: Transaction, told: Iterable[KnownReservation]) -> list[RequestFile]:
+        """Within a transaction: what a node's watch says of reservations. Returns the files that changed."""
+        now = self._clock.now()
+        before: dict[str, RequestFile] = {}
+        after: dict[str, RequestFile] = {}
+        for known in told:
+            name = transaction.request_of(known.name)
+            if name is None:
+                continue
+            if name not in after:
+                file = transaction.request(name)
+                if file is None:
+                    continue
+                before[name] = after[name] = file
+            after[name] = brokerage.heard(after[name], known, now)
+        changed = [file for name, file in after.items() if file is not before[name]]
+        for file in changed:
+            transaction.save(file, before[file.request.name])
+        return changed
+
+    def tell(self, files: Iterable[RequestFile]) -> None:
+        """After a transaction: rings for each file, and wakes the couriers of the houses it has commands for."""
+        for file in files:
+            self.bell.ring(file.request.name, file)
+            for establishment in {row.establishment for row in file.rows}:
+                self._wake(establishment)
+
+    def _kept(self, transaction: Transaction, act: Act, answer: bytes, file: RequestFile) -> Done:
+        transaction.keep_command(CommandRecord(act.caller, act.id, act.content, self._clock.now(), answer))
+        return Done(answer, file)
+
+    async def _run(self, work: Callable[[Transaction], Done | Refusal]) -> bytes:
+        done = await self._store.run(work)
+        if isinstance(done, Refusal):
+            raise done
+        if done.file is not None:
+            self.tell((done.file,))
+        return done.answer
+
+
+def _first_answer(transaction: Transaction, act: Act) -> Done | None:
+    record = transaction.command(act.caller, act.id)
+    if record is None:
+        return None
+    if record.content != act.content:
+        raise Refusal(Reason.ID_REUSED, {"command_id": act.id})
+    if record.refused is not None:
+        raise Refusal(record.refused, record.metadata)
+    return Done(record.answer)
+
+
+def _check_new_ids(transaction: Transaction, before: RequestFile, after: RequestFile) -> None:
+    """Reservations that an act creates must be new in the whole territory, not in their request only."""
+    known = {ask.reservation for ask in before.asks}
+    for ask in after.asks:
+        if ask.reservation not in known and transaction.request_of(ask.reservation) is not None:
+            raise Refusal(Reason.ID_REUSED, {"reservation": ask.reservation})

@@ -1,0 +1,102 @@
+"""The way to a node over gRPC: the hub dials, watches and exchanges. One of the adapters of `ports.NodeLink`.
+
+The channel is given (it knows certificates and renewals); so is the way to read a failed call as a refusal. Every
+stream that is left is cancelled: grpc.aio neither collects nor ends an abandoned call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import grpc
+
+from aval.hub.model import Cursor
+from aval.hub.ports import LinkLost, NodeAnswer, NodeCommand, NodeEvent
+from aval.hub.translate import figures, reservations
+from aval.hub.translate.reservations import Here
+from aval.hub.translate.terms import wire_cursor
+from aval.kernel.clock import Clock
+from aval.kernel.reasons import Refusal
+from aval.v1 import availability_pb2, availability_pb2_grpc, link_pb2, link_pb2_grpc
+
+RefusalOf: TypeAlias = Callable[[grpc.aio.AioRpcError], Refusal]
+"""Reads what a failed call brought back."""
+
+_ExchangeCall: TypeAlias = "grpc.aio.StreamStreamCall[link_pb2.ExchangeRequest, link_pb2.ExchangeResponse]"
+
+
+class GrpcExchange:
+    """An open stream of commands and answers."""
+
+    def __init__(self, call: _ExchangeCall, here: Callable[[], Here], refusal_of: RefusalOf) -> None:
+        self._call = call
+        self._here = here
+        self._refusal_of = refusal_of
+
+    async def send(self, command: NodeCommand) -> None:
+        """See the port."""
+        try:
+            await self._call.write(link_pb2.ExchangeRequest(command=reservations.wire_command(command)))
+        except grpc.aio.AioRpcError as error:
+            raise LinkLost(self._refusal_of(error)) from error
+        except asyncio.InvalidStateError:
+            # The stream has ended; how, `receive` says.
+            return
+
+    async def receive(self) -> NodeAnswer | None:
+        """See the port."""
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise LinkLost(self._refusal_of(error)) from error
+        if isinstance(message, link_pb2.ExchangeResponse):
+            return reservations.node_answer(message.answer, self._here())
+        return None
+
+
+class GrpcNodeLink:
+    """`aval.hub.ports.NodeLink` to one node."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, finess: str, territory: str, clock: Clock, refusal_of: RefusalOf
+    ) -> None:
+        self._channel = channel
+        self._finess = finess
+        self._territory = territory
+        self._clock = clock
+        self._refusal_of = refusal_of
+        self._availability = availability_pb2_grpc.AvailabilityServiceStub(channel)
+        self._link = link_pb2_grpc.LinkServiceStub(channel)
+
+    def _here(self) -> Here:
+        return Here(self._territory, self._clock.now())
+
+    async def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
+        """See the port."""
+        at = wire_cursor(cursor)
+        call = self._availability.WatchAvailability(
+            availability_pb2.WatchAvailabilityRequest(cursors=[at] if at else [], include_reservations=True)
+        )
+        try:
+            async for message in call:
+                event = figures.node_event(message, self._here())
+                if event is not None:
+                    yield event
+        except grpc.aio.AioRpcError as error:
+            raise LinkLost(self._refusal_of(error)) from error
+        finally:
+            call.cancel()
+
+    @asynccontextmanager
+    async def exchange(self) -> AsyncIterator[GrpcExchange]:
+        """See the port."""
+        call = self._link.Exchange()
+        try:
+            yield GrpcExchange(call, self._here, self._refusal_of)
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """See the port."""
+        await self._channel.close()

@@ -1,0 +1,128 @@
+"""The pictures of all establishments, in memory, kept in the store; what nodes bring goes through here, one transaction each.
+
+A message of a node's watch becomes a new picture and words about reservations. Both are stored together before anyone is
+shown either, so that a hub that dies in between hears the same again from the cursor that it had.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from aval.hub.bell import Bell
+from aval.hub.files import Files
+from aval.hub.model import Cursor, RequestFile, Unit, establishment_of
+from aval.hub.picture import Applied, Picture, apply, unit_age
+from aval.hub.ports import Meters, NodeEvent, PictureHead, Store, Transaction
+from aval.kernel.clock import Clock
+
+
+class Pictures:
+    """One picture for each member. `bell` tells of each that changed, progress included."""
+
+    def __init__(
+        self, members: frozenset[str], store: Store, files: Files, clock: Clock, meters: Meters, lost_after: timedelta
+    ) -> None:
+        """`lost_after`: the silence after which a node counts as unreachable."""
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._meters = meters
+        self.lost_after = lost_after
+        self._pictures = {finess: Picture(finess) for finess in sorted(members)}
+        self._heard: dict[str, Cursor] = {}
+        self.bell: Bell[Picture] = Bell()
+
+    async def load(self) -> None:
+        """Takes up what the store holds. Ages are unknown until the nodes speak; houses that are no more are left out."""
+
+        def work(transaction: Transaction) -> tuple[list[tuple[PictureHead, tuple[Unit, ...]]], list[Cursor]]:
+            return transaction.pictures(), transaction.cursors_heard()
+
+        pictures, heard = await self._store.run(work)
+        for head, units in pictures:
+            finess = head.cursor.establishment
+            if finess in self._pictures:
+                self._pictures[finess] = Picture(
+                    establishment=finess,
+                    cursor=head.cursor,
+                    description=head.description,
+                    units={unit.name: unit for unit in units},
+                    past_incarnations=head.past_incarnations,
+                )
+        self._heard = {cursor.establishment: cursor for cursor in heard}
+
+    def all(self) -> Mapping[str, Picture]:
+        """All pictures by FINESS, in the order of FINESS."""
+        return self._pictures
+
+    def of(self, finess: str) -> Picture | None:
+        """One picture; None for a house that is no member."""
+        return self._pictures.get(finess)
+
+    def unit(self, name: str) -> Unit | None:
+        """A unit as its node published it, by its name."""
+        picture = self._pictures.get(establishment_of(name))
+        return None if picture is None else picture.units.get(name)
+
+    def cursor_heard(self, finess: str) -> Cursor | None:
+        """The highest cursor of a node heard by watch or answer (DESIGN §5)."""
+        watched, answered = self._pictures[finess].cursor, self._heard.get(finess)
+        if watched is None or answered is None:
+            return watched or answered
+        if answered.incarnation in self._pictures[finess].past_incarnations:
+            return watched
+        if watched.incarnation != answered.incarnation or answered.revision > watched.revision:
+            return answered
+        return watched
+
+    def hear_answer(self, finess: str, cursor: Cursor | None) -> Cursor | None:
+        """A cursor that an answer bore; given back if it is higher than any heard, to be stored with the answer."""
+        if cursor is None or cursor.establishment != finess:
+            return None
+        highest = self.cursor_heard(finess)
+        if highest is not None and highest.incarnation == cursor.incarnation and cursor.revision <= highest.revision:
+            return None
+        if cursor.incarnation in self._pictures[finess].past_incarnations:
+            return None
+        self._heard[finess] = cursor
+        return cursor
+
+    def begin(self, finess: str) -> Cursor | None:
+        """A new watch begins: parts of the last one are dropped. The cursor to resume from."""
+        picture = self._pictures[finess]
+        if picture.parts:
+            self._pictures[finess] = replace(picture, parts=())
+        return picture.cursor
+
+    async def hear(self, finess: str, event: NodeEvent) -> None:
+        """A message of a node's watch. Raises `Refusal` if it could not be stored: then nothing of it was applied."""
+        if event.cursor.establishment != finess:
+            return
+        before = self._pictures[finess]
+        applied = apply(before, event, self._clock.monotonic())
+        after = applied.picture
+        if after.cursor != before.cursor or applied.units or applied.reservations:
+            self._files.tell(await self._store.run(lambda transaction: self._store_applied(transaction, before, applied)))
+        self._pictures[finess] = after
+        self._measure(after)
+        self.bell.ring(finess, after)
+
+    def _store_applied(self, transaction: Transaction, before: Picture, applied: Applied) -> list[RequestFile]:
+        after = applied.picture
+        if after.cursor is not None and after.description is not None:
+            transaction.save_picture(
+                PictureHead(after.cursor, after.description, after.past_incarnations),
+                [after.units[name] for name in sorted(applied.units) if name in after.units],
+                sorted(name for name in applied.units if name not in after.units),
+                whole=applied.whole,
+            )
+        return self._files.hear(transaction, applied.reservations)
+
+    def _measure(self, picture: Picture) -> None:
+        """Tells the meters how old each winning source is."""
+        now = self._clock.monotonic()
+        for unit in picture.units.values():
+            age = unit_age(picture, unit, now)
+            if age is not None:
+                self._meters.source_alive(picture.establishment, unit.sources[0].id, age.total_seconds())

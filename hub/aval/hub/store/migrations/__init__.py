@@ -1,1 +1,0 @@
-"""The versions of the hub's schema, applied at start by `aval.hub.store.sqlite`."""
