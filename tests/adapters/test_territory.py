@@ -238,6 +238,17 @@ def replaced(pattern: str, by: str | Callable[[re.Match[str]], str]) -> Callable
     return fault
 
 
+def said(lines: str) -> Callable[[str], str]:
+    """Those lines in a unit, in place of what it said of them."""
+
+    def fault(unit: str) -> str:
+        for name in re.findall(r"(\w+) = ", lines):
+            unit = re.sub(rf', {name} = (?:"[^"]*"|\d+)', "", unit)
+        return unit.replace(" }", f", {lines} }}", 1)
+
+    return fault
+
+
 def other_digit(match: re.Match[str]) -> str:
     digits = match[2]
     return match[1] + digits[:8] + str((int(digits[8]) + 3) % 10) + '"'
@@ -277,12 +288,12 @@ UNIT_FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "too many": (replaced(r"(beds|places) = \d+", r"\1 = 4000"), "capacité 4000"),
     "bad code": (replaced(r'code = "[^"]*"', 'code = "Unité 1"'), "n’est pas un code"),
-    "bad age": (replaced(r" }", ", age_min = 90, age_max = 20 }"), "âges de 90 à 20"),
-    "bad share": (replaced(r" }", ", female_share = 1.5 }"), "`female_share`"),
-    "unknown feature": (replaced(r" }", ", features = { piscine = 1.0 } }"), "équipement `piscine"),
-    "bad hours": (replaced(r" }", ', answer_hours = "toujours" }'), "heures «"),
-    "bad gender": (replaced(r" }", ', gender = "F" }'), "genre « F »"),
-    "bad answering": (replaced(r" }", ', answering = "robot" }'), "réponse « robot »"),
+    "bad age": (said("age_min = 90, age_max = 20"), "âges de 90 à 20"),
+    "bad share": (said("female_share = 1.5"), "`female_share`"),
+    "unknown feature": (said("features = { piscine = 1.0 }"), "équipement `piscine"),
+    "bad hours": (said('answer_hours = "toujours"'), "heures «"),
+    "bad gender": (said('gender = "F"'), "genre « F »"),
+    "bad answering": (said('answering = "robot"'), "réponse « robot »"),
 }
 
 

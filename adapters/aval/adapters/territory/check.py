@@ -93,7 +93,7 @@ def _heading(file: TerritoryFile) -> Iterator[Problem]:
     try:
         Territory(file.territory)
     except Refusal:
-        what = f"« {file.territory} » n’est pas un nom de territoire"
+        what = f"« {file.territory} » n’est pas un nom de territoire"
         yield error(0, where, what, "C’est un nom DNS en minuscules, par exemple ge-10.aval.internal.")
     if not file.establishments:
         yield error(0, where, "aucun établissement", "Ajoutez au moins un tableau [[establishments]].")
@@ -105,7 +105,7 @@ def _heading(file: TerritoryFile) -> Iterator[Problem]:
     try:
         ZoneInfo(file.assumptions.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
-        what = f"le fuseau « {file.assumptions.time_zone} » n’existe pas"
+        what = f"le fuseau « {file.assumptions.time_zone} » n’existe pas"
         yield error(0, "[assumptions]", what, "C’est un nom IANA, par exemple Europe/Paris.")
     for number in file.legal_entities:
         if fault := _finess_fault(number, FinessEJ):
@@ -122,14 +122,14 @@ def _totals(file: TerritoryFile, lines: Lines) -> Iterator[Problem]:
     line = lines.tables.get("totals", 0)
     for group, stated in file.totals.items():
         if group not in ("all", Audience.GHT, Audience.PARTNER):
-            yield error(line, "[totals]", f"« {group} » n’est pas un groupe", "Écrivez all, ght ou partner.")
+            yield error(line, "[totals]", f"« {group} » n’est pas un groupe", "Écrivez all, ght ou partner.")
             continue
         members = [e for e in file.establishments if group in ("all", e.membership)]
         for name in Capacities.__struct_fields__:
             found = sum(1 if name == "establishments" else getattr(e.installed or Capacities(), name) for e in members)
             said = getattr(stated, name)
             if said != found:
-                what = f"{name} de « {group} » : {said} annoncés, {found} trouvés"
+                what = f"{name} de « {group} » : {said} annoncés, {found} trouvés"
                 yield warning(line, "[totals]", what, "Corrigez l’un ou l’autre.")
 
 
@@ -142,7 +142,7 @@ def _practice_tables(assumptions: Assumptions, lines: Lines) -> Iterator[Problem
         line, where = lines.tables.get(f"assumptions.practice.{name}", 0), f"[assumptions.practice.{name}]"
         if name not in known:
             what = "ni une discipline, ni une activité, ni `default`"
-            yield error(line, where, what, f"Écrivez l’un de : {', '.join(sorted(known))}.")
+            yield error(line, where, what, f"Écrivez l’un de : {', '.join(sorted(known))}.")
         yield from _practice(assumptions.practice.get("default", {}) | table, line, where)
 
 
@@ -155,7 +155,7 @@ def _twins(file: TerritoryFile, lines: Lines) -> Iterator[Problem]:
     for index, establishment in _repeated(rows, lambda row: row[1].name.casefold()):
         where = f"{establishment.finess} {establishment.name}"
         what = "ce nom est déjà celui d’un autre établissement"
-        yield warning(lines.establishment(index), where, what, "Ajoutez la commune : on lit des noms, non des numéros.")
+        yield warning(lines.establishment(index), where, what, "Ajoutez la commune : on lit des noms, non des numéros.")
 
 
 def _claimed_twice(file: TerritoryFile, lines: Lines) -> Iterator[Problem]:
@@ -169,7 +169,7 @@ def _claimed_twice(file: TerritoryFile, lines: Lines) -> Iterator[Problem]:
                 what = f"l’unité {unit.code} est déjà celle de {owner}, de la même entité juridique"
                 where = f"{finess}, unité {unit.code}"
                 yield error(
-                    lines.unit(finess, index), where, what, "Une unité n’a qu’un établissement : changez de code."
+                    lines.unit(finess, index), where, what, "Une unité n’a qu’un établissement : changez de code."
                 )
 
 
@@ -187,23 +187,23 @@ def _establishment(file: TerritoryFile, here: Establishment, line: int, where: s
     if not _in_france(here.latitude, here.longitude):
         swapped = _in_france(here.longitude, here.latitude)
         what = f"coordonnées {here.latitude:g}, {here.longitude:g} hors de France"
-        remedy = "Latitude et longitude sont échangées : remettez-les." if swapped else "Relevez-les à nouveau."
+        remedy = "Latitude et longitude sont échangées : remettez-les." if swapped else "Relevez-les à nouveau."
         yield error(line, where, what, remedy)
     house = file.assumptions.houses.get(here.finess)
     phones = [phone for phone in (here.phone, house.phone if house else "") if phone]
     if file.assumptions.houses and not phones:
-        yield warning(line, where, "sans téléphone", "Ajoutez `phone` : quand rien ne répond, on appelle.")
+        yield warning(line, where, "sans téléphone", "Ajoutez `phone` : quand rien ne répond, on appelle.")
     for phone in phones:
         if not _PHONE.fullmatch(phone):
-            yield error(line, where, f"« {phone} » n’est pas un téléphone", "Écrivez des chiffres, par exemple +33 3 …")
+            yield error(line, where, f"« {phone} » n’est pas un téléphone", "Écrivez des chiffres, par exemple +33 3 …")
     yield from _installed(file, here, line, where)
     for activity in here.occupancy.__struct_fields__:
         rate, stay = here.occupancy.of(activity), here.stay_days.of(activity)
         if rate is not None and rate < 0:
             yield error(line, where, f"occupation {activity} négative", "Elle va de 0 à 1.")
         if rate is not None and rate > 1:
-            what = f"occupation {activity} de {rate * 100:.0f} %, au-delà de 100 %"
-            yield warning(line, where, what, "Si c’est bien la source, elle sera prise pour 100 %.")
+            what = f"occupation {activity} de {rate * 100:.0f} %, au-delà de 100 %"
+            yield warning(line, where, what, "Si c’est bien la source, elle sera prise pour 100 %.")
         if stay is not None and stay <= 0:
             yield error(line, where, f"séjour moyen {activity} de {stay:g} jour", "Il est positif.")
 
@@ -221,7 +221,7 @@ def _legal_entity(file: TerritoryFile, here: Establishment, line: int, where: st
     if here.legal_entity == here.finess:
         what = "le même numéro pour l’établissement et pour son entité juridique"
         yield warning(
-            line, where, what, "L’un des deux est faux : FINESS géographique (ET) et juridique (EJ) diffèrent."
+            line, where, what, "L’un des deux est faux : FINESS géographique (ET) et juridique (EJ) diffèrent."
         )
 
 
@@ -257,12 +257,12 @@ def _finess_fault(text: str, kind: type[FinessET] | type[FinessEJ]) -> tuple[str
     else:
         return None
     if len(text) == LENGTH - 1 and not _finess_fault("0" + text, kind):
-        return f"« {text} » a perdu son zéro initial", f"Écrivez « 0{text} » : un FINESS est un texte."
+        return f"« {text} » a perdu son zéro initial", f"Écrivez « 0{text} » : un FINESS est un texte."
     if len(text) != LENGTH:
-        return f"« {text} » a {len(text)} caractères au lieu de {LENGTH}", "Recopiez-le du répertoire FINESS."
+        return f"« {text} » a {len(text)} caractères au lieu de {LENGTH}", "Recopiez-le du répertoire FINESS."
     if text != text.strip().upper():
-        return f"« {text} » a une minuscule ou un espace", "La Corse s’écrit 2A ou 2B, en capitales."
-    return f"« {text} » n’est pas un FINESS : sa clé est fausse", "Un chiffre est faux, ou deux sont échangés."
+        return f"« {text} » a une minuscule ou un espace", "La Corse s’écrit 2A ou 2B, en capitales."
+    return f"« {text} » n’est pas un FINESS : sa clé est fausse", "Un chiffre est faux, ou deux sont échangés."
 
 
 # ------------------------------------------------------------------------------------------------ one house's units
@@ -276,7 +276,7 @@ def _house(
         what = "ce code est déjà celui d’une autre unité de l’établissement"
         yield error(lines.unit(finess, index), f"{finess}, unité {unit.code}", what, "Donnez-lui le sien.")
     for index, unit in _repeated(rows, lambda row: row[1].name.casefold()):
-        what = f"« {unit.name} » est déjà le nom d’une autre unité"
+        what = f"« {unit.name} » est déjà le nom d’une autre unité"
         yield warning(lines.unit(finess, index), f"{finess}, unité {unit.code}", what, "Distinguez-les (A, B…).")
     known = True
     for index, unit in rows:
@@ -286,7 +286,7 @@ def _house(
         except ValueError as fault:
             near = str(fault).partition("known: ")[2]
             known = False
-            yield error(line, where, f"discipline « {unit.discipline} » inconnue", f"Écrivez l’une de : {near}.")
+            yield error(line, where, f"discipline « {unit.discipline} » inconnue", f"Écrivez l’une de : {near}.")
             continue
         yield from _unit(assumptions, unit, discipline, line, where)
     if member is not None and member.installed is not None and house.units and known:
@@ -296,7 +296,7 @@ def _house(
 def _unit(assumptions: Assumptions, unit: Unit, discipline: Discipline, line: int, where: str) -> Iterator[Problem]:
     if not _CODE.fullmatch(unit.code):
         yield error(
-            line, where, f"« {unit.code} » n’est pas un code", "Lettres sans accent, chiffres et -, au plus 32."
+            line, where, f"« {unit.code} » n’est pas un code", "Lettres sans accent, chiffres et -, au plus 32."
         )
     if (unit.beds is None) == (unit.places is None):
         yield error(line, where, "il faut des lits ou des places, l’un ou l’autre", "Écrivez `beds` ou `places`.")
@@ -305,7 +305,7 @@ def _unit(assumptions: Assumptions, unit: Unit, discipline: Discipline, line: in
     if unit.beds is not None and discipline is Discipline.HAD:
         yield error(line, where, "l’HAD a des places, au domicile", "Écrivez `places` au lieu de `beds`.")
     if DISCIPLINES[discipline].is_bed and _DAY_CARE.search(unit.name):
-        what = f"« {unit.name} » semble être de jour, mais compte pour des lits"
+        what = f"« {unit.name} » semble être de jour, mais compte pour des lits"
         yield warning(line, where, what, "Écrivez `accueil-de-jour`, ou changez le nom.")
     if not 0 <= unit.capacity <= UNIT_CAPACITY_MAX or (unit.beds or 0) < 0:
         yield error(line, where, f"capacité {unit.capacity}", f"Elle va de 1 à {UNIT_CAPACITY_MAX}.")
@@ -327,11 +327,11 @@ def _rooms(unit: Unit, line: int, where: str) -> Iterator[Problem]:
         yield error(line, where, f"le lit {bed} est écrit deux fois", "Un lit n’a qu’une chambre.")
     for code in (*(room.code for room in unit.rooms), *beds):
         if not _CODE.fullmatch(code):
-            yield error(line, where, f"« {code} » n’est pas un code", "Lettres sans accent, chiffres et -, au plus 32.")
+            yield error(line, where, f"« {code} » n’est pas un code", "Lettres sans accent, chiffres et -, au plus 32.")
     for room in unit.rooms:
         if room.rule is RoomRule.SINGLE and len(room.beds) != 1:
             what = f"la chambre {room.code}, individuelle, a {len(room.beds)} lits"
-            yield error(line, where, what, "Elle en a un ; sinon, sa règle est one_gender ou mixed.")
+            yield error(line, where, what, "Elle en a un ; sinon, sa règle est one_gender ou mixed.")
     if unit.beds != len(beds):
         yield error(line, where, f"{unit.beds} lits annoncés, {len(beds)} dans les chambres", "Accordez-les.")
 
@@ -346,14 +346,14 @@ def _practice(raw: dict[str, object], line: int, where: str) -> Iterator[Problem
     if practice.shared_rooms is RoomRule.SINGLE:
         yield error(line, where, "une chambre partagée n’est pas individuelle", "Écrivez one_gender ou mixed.")
     if practice.gender not in GENDERS:
-        yield error(line, where, f"genre « {practice.gender} »", f"Écrivez l’un de : {', '.join(GENDERS)}.")
+        yield error(line, where, f"genre « {practice.gender} »", f"Écrivez l’un de : {', '.join(GENDERS)}.")
     if practice.answering not in ANSWERING:
-        yield error(line, where, f"réponse « {practice.answering} »", f"Écrivez l’un de : {', '.join(ANSWERING)}.")
+        yield error(line, where, f"réponse « {practice.answering} »", f"Écrivez l’un de : {', '.join(ANSWERING)}.")
     for hours in filter(None, (practice.answer_hours, practice.admission_hours)):
         try:
             open_hours(hours)
         except ValueError:
-            yield error(line, where, f"heures « {hours} »", "Écrivez par exemple « mon-fri 08:30-18:00 ».")
+            yield error(line, where, f"heures « {hours} »", "Écrivez par exemple « mon-fri 08:30-18:00 ».")
 
 
 def _practice_numbers(practice: Practice, line: int, where: str) -> Iterator[Problem]:
@@ -366,7 +366,7 @@ def _practice_numbers(practice: Practice, line: int, where: str) -> Iterator[Pro
     for name, share in practice.features.items():
         if name not in set(Feature) or not 0 <= share <= 1:
             known = ", ".join(Feature)
-            yield error(line, where, f"équipement `{name} = {share:g}`", f"Une part de 0 à 1, de l’un de : {known}.")
+            yield error(line, where, f"équipement `{name} = {share:g}`", f"Une part de 0 à 1, de l’un de : {known}.")
     youngest, oldest = practice.age_min or 0, AGE_MAX if practice.age_max is None else practice.age_max
     if not 0 <= youngest <= oldest <= AGE_MAX:
         yield error(line, where, f"âges de {youngest} à {oldest}", f"De 0 à {AGE_MAX}, le plus jeune d’abord.")
@@ -384,11 +384,11 @@ def _added_up(installed: Capacities, house: House, line: int, where: str) -> Ite
         names.append("obstetrics")
         for name in ("medicine", "surgery"):
             if found[name] > getattr(installed, name):
-                what = f"{name} : {getattr(installed, name)} lits installés, {found[name]} dans les unités"
+                what = f"{name} : {getattr(installed, name)} lits installés, {found[name]} dans les unités"
                 yield error(line, where, what, "Accordez les unités aux lits installés.")
     for name in names:
         if found[name] != getattr(installed, name):
-            what = f"{name} : {getattr(installed, name)} lits ou places installés, {found[name]} dans les unités"
+            what = f"{name} : {getattr(installed, name)} lits ou places installés, {found[name]} dans les unités"
             yield error(line, where, what, "Accordez les unités aux lits installés.")
 
 

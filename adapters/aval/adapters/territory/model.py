@@ -12,7 +12,7 @@ import msgspec
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
 from aval.kernel.finess import FinessEJ, FinessET
 from aval.kernel.need import Feature
-from aval.kernel.statuses import Audience, RoomRule, SourceKind
+from aval.kernel.statuses import Audience, RoomRule, Shown, SourceKind
 
 FORMAT = 1
 """The version of the file's form that this module reads."""
@@ -149,6 +149,7 @@ class Practice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     features: dict[str, float]
     answering: str
     promise: bool
+    shown_to_partners: Shown
     answer_hours: str = ""
     admission_hours: str = ""
     closed_share: float

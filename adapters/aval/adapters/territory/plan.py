@@ -11,6 +11,7 @@ from datetime import time
 
 import msgspec
 
+from aval.adapters.french import typeset
 from aval.adapters.territory.model import (
     Assumptions,
     Establishment,
@@ -24,6 +25,9 @@ from aval.kernel.disciplines import DISCIPLINES, Discipline, Field, discipline_o
 from aval.kernel.finess import FinessET
 from aval.kernel.need import Feature
 from aval.kernel.statuses import Counting, Gender, RoomRule, SourceKind
+
+ALSACE_MOSELLE = ("57", "67", "68")
+"""Départements with two public holidays more (Moselle, Bas-Rhin, Haut-Rhin)."""
 
 GENDERS = {"any": Gender.ANY, "female": Gender.FEMALE, "male": Gender.MALE}
 ANSWERING = ("automatic", "person", "closed")
@@ -91,6 +95,8 @@ class HousePlan:
     name: str
     phone: str
     time_zone: str
+    alsace_moselle: bool
+    """Whether its public holidays are those of Alsace-Moselle too."""
     source: SourceKind
     hours: HourShape
     units: tuple[UnitPlan, ...]
@@ -106,6 +112,7 @@ def house_plan(file: TerritoryFile, finess: str) -> HousePlan:
         name=establishment.name,
         phone=establishment.phone or house.phone,
         time_zone=file.assumptions.time_zone,
+        alsace_moselle=establishment.department in ALSACE_MOSELLE,
         source=house.source,
         hours=file.hours,
         units=tuple(_unit_plan(file, establishment, unit, index) for index, unit in enumerate(house.units, 1)),
@@ -171,17 +178,18 @@ def assumed(file: TerritoryFile) -> list[str]:
     )
     factor, speed = _number(assumptions.road_factor), _number(assumptions.speed_kmh)
     typed = sum(not house.source.is_automatic for house in houses)
-    return [
+    said = [
         f"le découpage de {len(houses)} établissements en {len(units)} unités, leurs noms et leurs codes",
-        f"la mention SMR de chaque unité ({len(mentions)} mentions ; SMR gériatrique dans {geriatric} établissements)",
-        "les chambres, leur règle de partage, les équipements des lits, l’âge et le genre admis",
-        f"qui répond et quand ({automatic} unités par retenue automatique) ; le fuseau horaire {assumptions.time_zone}",
+        f"la mention SMR de chaque unité ({len(mentions)} mentions ; SMR gériatrique dans {geriatric} établissements)",
+        "les chambres, leur règle de partage, les équipements des lits, l’âge et le genre admis, ce que voient les partenaires",
+        f"qui répond et quand ({automatic} unités par retenue automatique) ; le fuseau horaire {assumptions.time_zone}",
         f"la source des chiffres ({typed} établissements par saisie, les autres par leur système d’information)",
         "les téléphones (série 03 53 01, réservée à la fiction), les nœuds hébergés",
-        f"les minutes de route : vol d’oiseau × {factor}, à {speed} km/h",
+        f"les minutes de route : vol d’oiseau × {factor}, à {speed} km/h",
         "les lits fermés, la part de femmes, la dispersion des séjours, les sorties annoncées, le ménage",
-        "le séjour moyen en EHPAD, tiré de sa rotation ; l’heure des mouvements, d’un échantillon de MIMIC-III",
+        "le séjour moyen en EHPAD, tiré de sa rotation ; l’heure des mouvements, d’un échantillon de MIMIC-III",
     ]
+    return [typeset(phrase) for phrase in said]
 
 
 def _number(value: float) -> str:

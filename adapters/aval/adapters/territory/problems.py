@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from aval.adapters.french import typeset
+
 
 class Severity(StrEnum):
     """An error makes a file unfit for use; a warning is something that a person should look at."""
@@ -25,7 +27,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"ligne {self.line}, {self.where}" if self.line else self.where
-        return f"{self.severity} : {place} : {self.what}. {self.remedy}"
+        return typeset(f"{self.severity} : {place} : {self.what}. {self.remedy}")
 
 
 class TerritoryFault(Exception):
@@ -38,12 +40,12 @@ class TerritoryFault(Exception):
 
 def error(line: int, where: str, what: str, remedy: str) -> Problem:
     """A problem that forbids the use of the file."""
-    return Problem(line, Severity.ERROR, where, what, remedy)
+    return Problem(line, Severity.ERROR, where, typeset(what), typeset(remedy))
 
 
 def warning(line: int, where: str, what: str, remedy: str) -> Problem:
     """A problem that a person should look at."""
-    return Problem(line, Severity.WARNING, where, what, remedy)
+    return Problem(line, Severity.WARNING, where, typeset(what), typeset(remedy))
 
 
 @dataclass(slots=True)

@@ -58,7 +58,7 @@ def load(path: Path) -> TerritoryFile:
 
 
 def _unreadable(line: int, what: str) -> Reading:
-    return Reading(None, (error(line, "le texte", what, "Corrigez d’abord cela : rien d’autre n’a été lu."),))
+    return Reading(None, (error(line, "le texte", what, "Corrigez d’abord cela : rien d’autre n’a été lu."),))
 
 
 def _parse(raw: dict[str, object], lines: Lines, problems: list[Problem]) -> TerritoryFile | None:
@@ -126,14 +126,14 @@ _FAULTS = (
     (
         r"Expected `str`, got `(?:int|float)` - at `\$\.(finess|legal_entity)`",
         "`{}` est écrit comme un nombre",
-        "Un FINESS est un texte : écrivez-le entre guillemets, avec ses zéros et ses lettres.",
+        "Un FINESS est un texte : écrivez-le entre guillemets, avec ses zéros et ses lettres.",
     ),
     (r"missing required field `(\w+)`", "il manque `{}`", "Ajoutez cette ligne."),
     (r"unknown field `([^`]*)`", "`{}` n’est pas un mot de ce fichier", "Corrigez-le ou retirez-le."),
-    (r"Invalid enum value '?([^']*)'? - at `\$\.([^`]*)`", "`{1}` ne peut être « {0} »", "Voyez le modèle ge-10.toml."),
+    (r"Invalid enum value '?([^']*)'? - at `\$\.([^`]*)`", "`{1}` ne peut être « {0} »", "Voyez le modèle ge-10.toml."),
     (
         r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.([^`]*)`",
-        "`{2}` : {0} attendu, {1} trouvé",
+        "`{2}` : {0} attendu, {1} trouvé",
         "Corrigez cette valeur.",
     ),
 )
