@@ -181,7 +181,7 @@ def assumed(file: TerritoryFile) -> list[str]:
     said = [
         f"le découpage de {len(houses)} établissements en {len(units)} unités, leurs noms et leurs codes",
         f"la mention SMR de chaque unité ({len(mentions)} mentions ; SMR gériatrique dans {geriatric} établissements)",
-        "les chambres et leur partage, les équipements des lits, l’âge et le genre admis, ce que voient les partenaires",
+        "les chambres, leur partage, les équipements, l’âge et le genre admis, ce que voient les partenaires",
         f"qui répond et quand ({automatic} unités par retenue automatique) ; le fuseau horaire {assumptions.time_zone}",
         f"la source des chiffres ({typed} établissements par saisie, les autres par leur système d’information)",
         "les téléphones (série 03 53 01, réservée à la fiction), les nœuds hébergés",
