@@ -1,0 +1,201 @@
+"""Makes the folder of a territory: its authority, everyone's certificate, each server's settings. Starts nothing.
+
+    territory.toml  demo.json  contexts.toml  pki/  people/NAME/
+    hub/{hub.toml, identity/}
+    nodes/FINESS/{node.toml, identity/}
+
+`demo.json` is the record of what was made; `processes` adds the numbers of what runs.
+"""
+
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from aval.adapters.pki import init_authority, issue
+from aval.adapters.territory import TerritoryFile, load
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import Adapter, HubOperator, HubReplica, Identity, Node, Staff
+from aval.kernel.identity import Territory as Name
+
+STATE_FILE = "demo.json"
+TERRITORY_FILE = "territory.toml"
+LOOPBACK = "127.0.0.1"
+
+REGULATOR = "regulatrice"
+SECOND_REGULATOR = "regulateur"
+CELL = "cellule"
+MANAGEMENT = "direction"
+DESK_OF_A_HOUSE = "cadre"
+"""The member of each house's staff who declares its units and answers its demands: the bundle `FINESS-cadre`."""
+
+SOURCE_OF_A_HOUSE = "sih"
+"""The adapter of each house that has a system, for which `feed` speaks: the bundle `FINESS-sih`."""
+
+HUB = "hub"
+FEED = "feed"
+
+
+class Server(msgspec.Struct, frozen=True):
+    """One server of the territory. `key`: its FINESS, or `hub`, or `feed`; `config`: what its command line ends with."""
+
+    key: str
+    name: str
+    config: str
+    arguments: tuple[str, ...]
+    address: str
+    pid: int = 0
+
+
+class Record(msgspec.Struct):
+    """What `demo.json` holds: enough to find and to stop everything."""
+
+    seed: int
+    started: datetime
+    requester: str
+    second: str
+    link_lost_seconds: float
+    servers: dict[str, Server]
+
+
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """How fast a territory lives: shortened for a demonstration, which says so."""
+
+    progress_seconds: float = 15.0
+    link_lost_seconds: float = 120.0
+
+
+def build(folder: Path, text: str, seed: int, now: datetime, tempo: Tempo, requesters: Sequence[str]) -> Record:
+    """Makes the folder for a territory file's text, and says what was made.
+
+    `requesters`: the FINESS of the establishments whose two regulators look for beds; the same twice if there is one.
+    Raises FileExistsError, TerritoryFault.
+    """
+    if (folder / STATE_FILE).exists():
+        raise FileExistsError(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TERRITORY_FILE).write_text(text, encoding="utf-8")
+    file = load(folder / TERRITORY_FILE)
+    record = Record(
+        seed,
+        now,
+        requesters[0],
+        requesters[-1],
+        tempo.link_lost_seconds,
+        {one.key: one for one in _servers(folder, file)},
+    )
+    authority = init_authority(folder / "pki", Name(file.territory), now)
+    for bundle, identity in _identities(folder, file, record):
+        issue(authority, identity, now).write(bundle)
+    for server in record.servers.values():
+        if server.key != FEED:
+            Path(server.config).write_text("\n".join(_settings(file, record, server, tempo)) + "\n", encoding="utf-8")
+    (folder / "contexts.toml").write_text("\n".join(_contexts(file, record)) + "\n", encoding="utf-8")
+    write_record(folder, record)
+    return record
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes down what must be found again."""
+    fresh = folder / f".{STATE_FILE}.new"
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+    fresh.replace(folder / STATE_FILE)
+
+
+def bundle_of(folder: Path, name: str) -> Path:
+    """The bundle of someone: `regulatrice`, `regulateur`, `cellule`, `direction`, `FINESS-cadre`, `FINESS-sih`."""
+    return folder / "people" / name
+
+
+def _servers(folder: Path, file: TerritoryFile) -> Iterable[Server]:
+    addresses = [f"{LOOPBACK}:{port}" for port in free_ports(len(file.establishments) + 1)]
+    yield Server(HUB, file.title, str(folder / "hub" / "hub.toml"), ("hub", "serve", "--config"), addresses.pop())
+    for one in file.establishments:
+        config = str(folder / "nodes" / one.finess / "node.toml")
+        yield Server(one.finess, one.name, config, ("node", "serve", "--config"), addresses.pop())
+    yield Server(FEED, "flux simulés", str(folder), ("demo", "feed", "--dir"), "")
+
+
+def _identities(folder: Path, file: TerritoryFile, record: Record) -> Iterable[tuple[Path, Identity]]:
+    name = Name(file.territory)
+    yield folder / "hub" / "identity", HubReplica(name, 0)
+    yield bundle_of(folder, CELL), HubOperator(name, CELL)
+    yield bundle_of(folder, MANAGEMENT), HubOperator(name, MANAGEMENT)
+    yield bundle_of(folder, REGULATOR), Staff(name, FinessET(record.requester), REGULATOR)
+    yield bundle_of(folder, SECOND_REGULATOR), Staff(name, FinessET(record.second), SECOND_REGULATOR)
+    for one in file.establishments:
+        yield folder / "nodes" / one.finess / "identity", Node(name, one.et)
+        yield bundle_of(folder, f"{one.finess}-{DESK_OF_A_HOUSE}"), Staff(name, one.et, DESK_OF_A_HOUSE)
+        yield bundle_of(folder, f"{one.finess}-{SOURCE_OF_A_HOUSE}"), Adapter(name, one.et, SOURCE_OF_A_HOUSE)
+
+
+def _settings(file: TerritoryFile, record: Record, server: Server, tempo: Tempo) -> Iterable[str]:
+    yield f'listen = "{server.address}"'
+    yield 'identity = "identity"'
+    yield f"progress_seconds = {tempo.progress_seconds}"
+    if server.key == HUB:
+        yield f'territory_file = "../{TERRITORY_FILE}"'
+        yield 'database = "hub.db"'
+        yield f"link_lost_seconds = {tempo.link_lost_seconds}"
+        yield "[roles]"
+        yield f'{CELL} = "cell"'
+        yield f'{MANAGEMENT} = "management"'
+        return
+    yield f'territory = "{file.territory}"'
+    yield f'finess = "{server.key}"'
+    yield 'database = "node.db"'
+    yield "[hub]"
+    yield f'address = "{record.servers[HUB].address}"'
+
+
+def _contexts(file: TerritoryFile, record: Record) -> Iterable[str]:
+    """The contexts of the command line, so that `aval find` works beside the demonstration."""
+    known = [
+        (REGULATOR, REGULATOR, record.requester),
+        (SECOND_REGULATOR, SECOND_REGULATOR, record.second),
+        (CELL, CELL, ""),
+        (MANAGEMENT, MANAGEMENT, ""),
+        *((one.finess, f"{one.finess}-{DESK_OF_A_HOUSE}", one.finess) for one in file.establishments),
+    ]
+    yield f'current = "{REGULATOR}"'
+    for name, person, finess in known:
+        yield f'\n[contexts."{name}"]'
+        yield f'identity = "people/{person}"'
+        yield f'hub = "{record.servers[HUB].address}"'
+        if finess:
+            yield f'node = "{record.servers[finess].address}"'
+
+
+def free_ports(count: int) -> list[int]:
+    """So many free ports of loopback, distinct: all are held until the last is found."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+_BLOCK = re.compile(r"^\[", re.MULTILINE)
+_ESTABLISHMENT = re.compile(r"\[\[establishments\]\]\s.*?^finess = \"(\w+)\"", re.DOTALL | re.MULTILINE)
+_HOUSE = re.compile(r"\[assumptions\.houses\.\"?(\w+)\"?\]")
+
+
+def keep_only(text: str, kept: Iterable[str]) -> str:
+    """The text of a territory file with these establishments only; its other lines as they were."""
+    wanted = set(kept)
+    starts = [match.start() for match in _BLOCK.finditer(text)]
+    blocks = [text[: starts[0]], *(text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True))]
+
+    def stays(block: str) -> bool:
+        match = _ESTABLISHMENT.match(block) or _HOUSE.match(block)
+        return match is None or match[1] in wanted
+
+    return "".join(block for block in blocks if stays(block))
