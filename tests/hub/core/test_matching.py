@@ -1,0 +1,357 @@
+"""Search against brute force over whole hours, and the promises that it makes to people about reasons and order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace as dataclass_replace
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from aval.hub.matching import (
+    EXCLUSIONS,
+    FEW_PLACES,
+    LIMIT_MAX,
+    Candidate,
+    Criterion,
+    Excluded,
+    ExclusionReason,
+    Fit,
+    Misfit,
+    RelaxationKind,
+    distance_km,
+    judge,
+    search,
+    suits,
+)
+from aval.hub.model import FreeStep, PlaceClass, Unit
+from aval.hub.picture import Seen
+from aval.kernel.disciplines import Discipline
+from aval.kernel.need import Feature, Need
+from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
+from tests.hub.core.worlds import HORIZON_HOURS, NOW, candidates, hour, needs, territories
+
+OPEN_END = HORIZON_HOURS + 48 + 72 + 1
+"""A stay without end is checked until nothing changes any more, after the latest arrival and the longest stay."""
+
+
+def free_at(places: PlaceClass, instant: datetime) -> int:
+    value = places.steps[0].free if places.steps else 0
+    for step in places.steps:
+        if step.time <= instant:
+            value = step.free
+    return value
+
+
+def stay_hours(need: Need, arrival: int) -> range:
+    if need.stay_max is None:
+        return range(arrival, OPEN_END)
+    return range(arrival, arrival + int(need.stay_max / timedelta(hours=1)))
+
+
+def arrivals(need: Need, unit: Unit) -> list[int]:
+    first = max(0, int((need.arrival_earliest - NOW) / timedelta(hours=1)))
+    last = int((need.arrival_latest - NOW) / timedelta(hours=1))
+    opening = unit.policy.next_admission_time
+    if opening is not None and opening <= need.arrival_latest:
+        first = max(first, int((opening - NOW) / timedelta(hours=1)))
+    return list(range(first, last + 1))
+
+
+def closed_whole(need: Need, unit: Unit, arrival: int) -> bool:
+    if not any(one.status is Status.INSTALLED for one in unit.declared):
+        return False
+    installed = sum(one.count for one in unit.counts if one.status is Status.INSTALLED)
+    if unit.shown is Shown.YES_OR_NO:
+        installed = min(installed, 1)
+    for number in stay_hours(need, arrival):
+        running = [one for one in unit.closures if one.interval.covers(hour(number))]
+        beds = {bed for one in running for bed in one.beds}
+        if running and installed and len(beds) + sum(one.places for one in running) >= installed:
+            return True
+    return False
+
+
+def in_conflict(need: Need, unit: Unit, arrival: int) -> bool:
+    return any(
+        any(one.interval.covers(hour(number)) for one in unit.conflicts)
+        or any(free_at(one, hour(number)) < 0 for one in unit.classes)
+        for number in stay_hours(need, arrival)
+    )
+
+
+def expected(need: Need, candidate: Candidate) -> dict[ExclusionReason, bool] | int:
+    """By brute force: which reasons are true, or how many places there are if none is."""
+    unit, km, minutes = candidate.seen.unit, candidate.distance_km, candidate.minutes
+    suited = [one for one in unit.classes if suits(one.gender, need.gender)]
+    fitting = [one for one in suited if need.required <= one.features | unit.features]
+    tried = arrivals(need, unit)
+    years = None if need.age_months is None else need.age_months // 12
+    most = 0
+    for arrival in tried:
+        if closed_whole(need, unit, arrival) or in_conflict(need, unit, arrival):
+            continue
+        most = max(
+            most,
+            sum(max(0, min(free_at(one, hour(number)) for number in stay_hours(need, arrival))) for one in fitting),
+        )
+    too_far = need.distance_km_max is not None and km is not None and km > need.distance_km_max
+    if need.minutes_max is not None:
+        too_far |= minutes > need.minutes_max if minutes is not None else km is not None and km > need.minutes_max
+    opening = unit.policy.next_admission_time
+    true = {
+        ExclusionReason.UNREACHABLE: candidate.seen.freshness is Freshness.UNREACHABLE,
+        ExclusionReason.CLOSED_TO_TERRITORY: unit.policy.answering is Answering.CLOSED,
+        ExclusionReason.CLOSED: all(closed_whole(need, unit, arrival) for arrival in tried),
+        ExclusionReason.AGE: unit.ages is not None
+        and years is not None
+        and not (unit.ages.min_years <= years <= (200 if unit.ages.max_years is None else unit.ages.max_years)),
+        ExclusionReason.TOO_FAR: too_far,
+        ExclusionReason.GENDER: bool(unit.classes) and not suited,
+        ExclusionReason.FEATURE: bool(suited) and not fitting,
+        ExclusionReason.ADMISSION_HOURS: opening is not None and opening > need.arrival_latest,
+        ExclusionReason.CONFLICT: all(in_conflict(need, unit, arrival) for arrival in tried),
+        ExclusionReason.FULL: bool(fitting) and most < 1,
+        ExclusionReason.NOT_REPORTED: not unit.classes,
+    }
+    if any(true.values()):
+        return true
+    return min(most, 1) if unit.shown is Shown.YES_OR_NO else most
+
+
+@given(needs(), candidates())
+def test_a_unit_is_judged_as_brute_force_judges_it(need: Need, candidate: Candidate) -> None:
+    verdict, wanted = judge(need, candidate, NOW), expected(need, candidate)
+    if isinstance(wanted, int):
+        assert isinstance(verdict, Fit)
+        assert verdict.places == wanted
+        assert need.arrival_earliest <= verdict.arrival <= need.arrival_latest
+    else:
+        first = next(reason for reason in ExclusionReason if wanted[reason])
+        assert isinstance(verdict, Misfit)
+        assert verdict.reason is first
+
+
+@given(needs(), territories())
+def test_each_unit_of_the_discipline_is_ranked_or_excluded_once_and_no_other(
+    need: Need, territory: list[Candidate]
+) -> None:
+    found = search(need, territory, NOW)
+    told = [one.candidate.seen.unit.name for one in found.ranked]
+    told += [one.candidate.seen.unit.name for one in found.excluded]
+    wanted = [
+        one.seen.unit.name
+        for one in territory
+        if one.seen.unit.discipline is need.discipline and need.discipline is not Discipline.DAY_CARE
+    ]
+    assert sorted(told) == sorted(wanted)
+    assert [one.rank for one in found.ranked] == list(range(1, len(found.ranked) + 1))
+    assert sum(found.exclusion_counts.values()) == len(found.excluded)
+
+
+@given(needs(), territories())
+def test_the_reason_of_an_exclusion_is_false_of_every_ranked_unit(need: Need, territory: list[Candidate]) -> None:
+    found = search(need, territory, NOW)
+    for ranked in found.ranked:
+        assert isinstance(expected(need, ranked.candidate), int)
+
+
+@given(needs(), territories(), st.randoms(use_true_random=False))
+def test_the_order_is_total_and_does_not_depend_on_how_units_come(
+    need: Need, territory: list[Candidate], chance: object
+) -> None:
+    mixed = list(territory)
+    chance.shuffle(mixed)  # type: ignore[attr-defined]  # Hypothesis types its Random as object
+    assert search(need, mixed, NOW) == search(need, territory, NOW)
+
+
+@given(needs(), territories())
+def test_sure_places_are_counted_from_sure_units_only_and_exactly(need: Need, territory: list[Candidate]) -> None:
+    found = search(need, territory, NOW)
+    fitting = {
+        one.seen.unit.name: places
+        for one in territory
+        if one.seen.unit.discipline is need.discipline
+        and need.discipline is not Discipline.DAY_CARE
+        and isinstance(places := expected(need, one), int)
+    }
+    sure = {one.seen.unit.name for one in territory if one.seen.freshness.is_sure}
+    assert found.sure_places == sum(places for name, places in fitting.items() if name in sure)
+    assert found.stale_units == len(fitting.keys() - sure)
+    assert found.ranked_count == len(fitting)
+
+
+# --- a fact named in a reason decides --------------------------------------------------------------------------------
+
+
+def _free_everywhere(unit: Unit, **changes: object) -> Unit:
+    anywhere = PlaceClass(Gender.ANY, frozenset(Feature), (FreeStep(hour(-9), 1),))
+    return replace(unit, classes=(anywhere,), **changes)
+
+
+def mended(need: Need, one: Excluded) -> Candidate:
+    """The candidate with the one fact changed that its exclusion names."""
+    candidate, unit = one.candidate, one.candidate.seen.unit
+    match one.reason:
+        case ExclusionReason.UNREACHABLE:
+            return replace(candidate, seen=Seen(unit, Freshness.FRESH))
+        case ExclusionReason.CLOSED_TO_TERRITORY:
+            unit = replace(unit, policy=replace(unit.policy, answering=Answering.PERSON))
+        case ExclusionReason.CLOSED:
+            unit = replace(unit, closures=())
+        case ExclusionReason.AGE:
+            unit = replace(unit, ages=None)
+        case ExclusionReason.TOO_FAR:
+            return replace(candidate, distance_km=0.0, minutes=0.0)
+        case ExclusionReason.GENDER:
+            unit = replace(unit, classes=tuple(replace(places, gender=need.gender) for places in unit.classes))
+        case ExclusionReason.FEATURE:
+            unit = replace(unit, features=unit.features | need.required)
+        case ExclusionReason.ADMISSION_HOURS:
+            unit = replace(unit, policy=replace(unit.policy, next_admission_time=None))
+        case ExclusionReason.CONFLICT:
+            unit = _free_everywhere(unit, conflicts=())
+        case ExclusionReason.FULL | ExclusionReason.NOT_REPORTED:
+            unit = _free_everywhere(unit, conflicts=(), closures=())
+    return replace(candidate, seen=Seen(unit, candidate.seen.freshness))
+
+
+@given(needs(), candidates())
+def test_changing_the_fact_that_an_exclusion_names_changes_the_verdict(need: Need, candidate: Candidate) -> None:
+    need = dataclass_replace(need, discipline=Discipline.SMR_GERIATRIC)
+    unit = replace(candidate.seen.unit, discipline=Discipline.SMR_GERIATRIC)
+    found = search(need, [replace(candidate, seen=replace(candidate.seen, unit=unit))], NOW)
+    for one in found.excluded:
+        verdict = judge(need, mended(need, one), NOW)
+        assert isinstance(verdict, Fit) or list(EXCLUSIONS).index(verdict.reason) > list(EXCLUSIONS).index(one.reason)
+
+
+def worsened(need: Need, one: Candidate, other: Candidate, criterion: Criterion) -> Candidate:
+    """The candidate with the deciding fact made as bad as, or worse than, the other's."""
+    unit = one.seen.unit
+    match criterion:
+        case Criterion.SURE:
+            return replace(one, seen=Seen(unit, Freshness.STALE))
+        case Criterion.UNMET_WISHES:
+            bare = tuple(replace(places, features=places.features - need.wished) for places in unit.classes)
+            return replace(
+                one, seen=Seen(replace(unit, classes=bare, features=unit.features - need.wished), one.seen.freshness)
+            )
+        case Criterion.DISTANCE:
+            return replace(one, distance_km=None, minutes=None)
+        case Criterion.FAIRNESS:
+            return replace(one, requests_day=other.requests_day + 1)
+        case Criterion.NAME:
+            return replace(one, seen=Seen(replace(unit, name=other.seen.unit.name + "Z"), one.seen.freshness))
+
+
+@given(needs(), territories())
+def test_the_last_reason_of_a_rank_is_what_places_it_before_the_next(need: Need, territory: list[Candidate]) -> None:
+    need = dataclass_replace(need, distance_km_max=None, minutes_max=None)
+    found = search(need, territory, NOW)
+    for ranked, following in zip(found.ranked, found.ranked[1:], strict=False):
+        deciding = ranked.reasons[-1].criterion
+        assert [reason.criterion for reason in ranked.reasons] == list(Criterion)[: len(ranked.reasons)]
+        worse = worsened(need, ranked.candidate, following.candidate, deciding)
+        again = search(need, [worse, following.candidate], NOW)
+        first = again.ranked[0]
+        assert first.candidate == following.candidate or first.reasons != ranked.reasons
+
+
+def test_stale_units_come_after_sure_ones_even_when_nearer() -> None:
+    near = free_unit("establishments/540000023/units/NEAR", Freshness.STALE, minutes=1)
+    far = free_unit("establishments/540000049/units/FAR", Freshness.AGEING, minutes=50)
+    found = search(any_need(), [near, far], NOW)
+    assert [one.candidate.seen.unit.name[-3:] for one in found.ranked] == ["FAR", "EAR"]
+    assert (found.sure_places, found.stale_units) == (1, 1)
+
+
+# --- looser needs ----------------------------------------------------------------------------------------------------
+
+
+@given(needs(), territories())
+def test_each_relaxation_finds_what_its_need_finds(need: Need, territory: list[Candidate]) -> None:
+    found = search(need, territory, NOW)
+    assert not found.relaxations or found.sure_places < FEW_PLACES
+    for loose in found.relaxations:
+        assert loose.sure_places == search(loose.need, territory, NOW).sure_places > 0
+        assert loose.need != need
+
+
+def free_unit(
+    name: str, freshness: Freshness = Freshness.FRESH, *, minutes: float = 10, **changes: object
+) -> Candidate:
+    """A unit with one place free from now on."""
+    unit = Unit(name=name, display_name="U", discipline=Discipline.SMR_GERIATRIC, counting="places", as_of=NOW)  # type: ignore[arg-type]  # any word will do
+    return Candidate(seen=Seen(_free_everywhere(unit, **changes), freshness), minutes=minutes, distance_km=minutes)
+
+
+def any_need(**changes: object) -> Need:
+    """A woman, tomorrow, within the day."""
+    need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(24), hour(34), origin="540000023")
+    return dataclass_replace(need, **changes)  # type: ignore[arg-type]  # a test names the fields that it means
+
+
+def test_the_four_ways_to_loosen_a_need() -> None:
+    later = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 0), FreeStep(hour(50), 1)))
+    territory = [
+        free_unit("establishments/540000023/units/LATER"),
+        free_unit("establishments/540000023/units/FAR", minutes=70),
+        free_unit("establishments/540000023/units/POLY", discipline=Discipline.SMR_POLYVALENT),
+        free_unit("establishments/540000023/units/BARE"),
+    ]
+    late, bare = territory[0], territory[3]
+    territory[0] = replace(
+        late, seen=Seen(replace(late.seen.unit, classes=(later,), features=frozenset(Feature)), Freshness.FRESH)
+    )
+    simple = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 1),))
+    territory[3] = replace(bare, seen=Seen(replace(bare.seen.unit, classes=(simple,)), Freshness.FRESH))
+    found = search(any_need(minutes_max=60.0, required=frozenset({Feature.OXYGEN})), territory, NOW)
+    assert found.sure_places == 0
+    assert {(one.kind, one.sure_places) for one in found.relaxations} == {
+        (RelaxationKind.ARRIVAL_PLUS_1_DAY, 1),
+        (RelaxationKind.DISTANCE_PLUS_HALF, 1),
+        (RelaxationKind.WITHOUT_FEATURE, 1),
+        (RelaxationKind.SMR_POLYVALENT, 1),
+    }
+
+
+# --- arrival, limits, distance, speed --------------------------------------------------------------------------------
+
+
+def test_a_bed_announced_free_within_the_window_is_found_and_said() -> None:
+    one = free_unit("establishments/540000023/units/A")
+    leaves = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 0), FreeStep(hour(30), 1)))
+    one = replace(one, seen=Seen(replace(one.seen.unit, classes=(leaves,)), Freshness.FRESH))
+    (ranked,) = search(any_need(), [one], NOW).ranked
+    assert (ranked.arrival, ranked.places, ranked.on_announced_departure) == (hour(30), 1, True)
+
+
+def test_at_most_two_hundred_are_told_and_all_are_counted() -> None:
+    territory = [free_unit(f"establishments/540000023/units/U{number:03d}") for number in range(300)]
+    found = search(any_need(), territory, NOW, limit=1000)
+    assert (len(found.ranked), found.ranked_count, found.sure_places) == (LIMIT_MAX, 300, 300)
+    assert len(search(any_need(), territory, NOW).ranked) == 50
+
+
+def test_the_distance_between_nancy_and_metz() -> None:
+    assert abs(distance_km(48.6921, 6.1844, 49.1193, 6.1757) - 47.5) < 0.1
+
+
+def test_five_hundred_units_are_searched_within_a_tenth_of_a_second() -> None:
+    many = tuple(FreeStep(hour(3 * number), number % 2) for number in range(64))
+    classes = tuple(PlaceClass(gender, frozenset(), many) for gender in (Gender.FEMALE, Gender.MALE, Gender.ANY))
+    territory = [
+        free_unit(f"establishments/{number // 9:09d}/units/U{number}", minutes=float(number % 97))
+        for number in range(500)
+    ]
+    territory = [replace(one, seen=Seen(replace(one.seen.unit, classes=classes), Freshness.FRESH)) for one in territory]
+    need = any_need(stay_max=timedelta(days=20), minutes_max=60.0)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert search(need, territory, NOW).ranked_count == 0
+        taken.append(time.perf_counter() - began)
+    assert min(taken) < 0.1
