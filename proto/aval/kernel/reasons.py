@@ -60,6 +60,7 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "SHUTTING_DOWN"
     NOT_SERVED = "NOT_SERVED"
     # what it says
+    REQUEST_NOT_RECEIVED = "REQUEST_NOT_RECEIVED"
     FIELD_INVALID = "FIELD_INVALID"
     MALFORMED_FINESS = "MALFORMED_FINESS"
     MALFORMED_NAME = "MALFORMED_NAME"
@@ -153,6 +154,7 @@ REASONS: dict[Reason, ReasonRow] = {
     Reason.QUEUE_FULL: ReasonRow(_BUSY, True, _C, "the queue is full: wait, then send the same call again"),
     Reason.SHUTTING_DOWN: ReasonRow(_DOWN, True, _C, "the server is stopping: call again"),
     Reason.NOT_SERVED: ReasonRow("UNIMPLEMENTED", False, _C, "a later version serves this verb"),
+    Reason.REQUEST_NOT_RECEIVED: ReasonRow(_BAD, False, _C, "the request did not arrive whole, or is longer than 1 MiB"),
     Reason.FIELD_INVALID: ReasonRow(_BAD, False, _C, "a field is missing or wrong: see `field` and `problem`"),
     Reason.MALFORMED_FINESS: ReasonRow(_BAD, False, _C, "not a FINESS number"),
     Reason.MALFORMED_NAME: ReasonRow(_BAD, False, _C, "not a resource name of the expected form"),

@@ -97,6 +97,7 @@ class RawConnection:
         except BaseException:
             plain.close()
             raise
+        self.answers_pings = True
         self._received = b""
         self.closed_by_peer = False
 
@@ -127,6 +128,13 @@ class RawConnection:
         self.send(DATA, END_STREAM, stream, message(encoded))
         return self.answered(stream)
 
+    def hear(self, seconds: float) -> list[Frame]:
+        """All frames until the connection ends, or is silent for that long."""
+        self.socket.settimeout(seconds)
+        heard = list(self.frames())
+        self.socket.settimeout(SILENCE_SECONDS)
+        return heard
+
     def answered(self, stream: int) -> bool:
         """Reads until the stream has a message (True) or ends, or the connection does (False)."""
         for found in self.frames():
@@ -148,7 +156,7 @@ class RawConnection:
                     break
                 kind, flags, stream = struct.unpack(">BBI", self._received[3:9])
                 payload, self._received = self._received[9 : 9 + length], self._received[9 + length :]
-                if kind in {SETTINGS, PING} and not flags & ACK:
+                if kind in {SETTINGS, PING} and not flags & ACK and (kind == SETTINGS or self.answers_pings):
                     with contextlib.suppress(OSError):
                         self.send(kind, ACK, 0, payload if kind == PING else b"")
                 yield Frame(kind, flags, stream & 0x7FFFFFFF, payload)

@@ -105,6 +105,7 @@ class _CallServed:
     """What is told of an RPC when it ends."""
 
     method: str
+    address: str
     request_id: str
     begun: float
     peer: Peer | None = None
@@ -188,7 +189,8 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> Any:
         """One RPC: its answer, or the status of what was raised; then its line and its figures."""
         metadata = dict(context.invocation_metadata() or ())
-        call = _CallServed(method, self._request_id(metadata.get(REQUEST_ID_KEY)), self._clock.monotonic())
+        request_id = self._request_id(metadata.get(REQUEST_ID_KEY))
+        call = _CallServed(method, context.peer(), request_id, self._clock.monotonic())
         self._under_way += 1
         self._idle.clear()
         try:
@@ -213,7 +215,7 @@ class Gate(grpc.aio.ServerInterceptor):
             self._under_way -= 1
             if self._under_way == 0:
                 self._idle.set()
-            self._tell(call, context)
+            self._tell(call)
 
     async def _answer(
         self,
@@ -259,7 +261,7 @@ class Gate(grpc.aio.ServerInterceptor):
             if left > UNARY_SECONDS_MAX + DEADLINE_ALLOWANCE_SECONDS:
                 raise Refusal(Reason.DEADLINE_TOO_LONG, {"seconds_max": f"{UNARY_SECONDS_MAX:g}"})
 
-    def _tell(self, call: _CallServed, context: _Context) -> None:
+    def _tell(self, call: _CallServed) -> None:
         seconds = self._clock.monotonic() - call.begun
         self._telemetry.rpc(call.method, call.code, seconds)
         if call.peer and call.reason in _FLOODS and not self._meters.may_tell(call.peer.identity, call.begun):
@@ -272,7 +274,7 @@ class Gate(grpc.aio.ServerInterceptor):
             reason=call.reason,
             duration_ms=round(seconds * 1000, 2),
             request_id=call.request_id,
-            peer=context.peer(),
+            peer=call.address,
             **call.fault,
         )
 
@@ -352,14 +354,14 @@ async def _within(seconds: float, arrival: Awaitable[Any]) -> Any:
     try:
         return await asyncio.wait_for(arrival, seconds)
     except TimeoutError:
-        raise field_invalid("", f"the request did not arrive within {seconds:g} s") from None
+        raise Refusal(Reason.REQUEST_NOT_RECEIVED, {"seconds_max": f"{seconds:g}"}) from None
 
 
 async def _only(handler: _Handler, requests: AsyncIterator[bytes]) -> Any:
     """The request of a method that takes one."""
     async for encoded in requests:
         return _decode(handler, encoded)
-    raise field_invalid("", "the request did not arrive whole, or is longer than this server reads")
+    raise Refusal(Reason.REQUEST_NOT_RECEIVED)
 
 
 async def _decoded(handler: _Handler, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:

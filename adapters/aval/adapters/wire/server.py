@@ -83,6 +83,7 @@ class WireServer:
         try:
             self.port = self.server.add_secure_port(self._listen, self._credentials.server_credentials())
         except RuntimeError as error:
+            await self.server.stop(None)
             raise OSError(
                 f"cannot listen on {self._listen}: it is in use, or not an address of this machine"
             ) from error
