@@ -175,9 +175,7 @@ class Courier:
             )  # fmt: skip
         again = refused is not None and refused.retryable
         try:
-            await self._files.answered(
-                row.request, answer.answer, self._pictures.hear_answer(finess, answer.cursor)
-            )
+            await self._files.answered(row.request, answer.answer, self._pictures.hear_answer(finess, answer.cursor))
         except Refusal as error:
             # The answer could not be stored: the row is still there, and the node will give the same answer again.
             self._log.warning("answer-not-stored", establishment=finess, reason=error.reason.value)

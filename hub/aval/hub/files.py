@@ -60,7 +60,9 @@ class Files:
         """The files that fit, in the order of names."""
         return await self._store.run(lambda transaction: transaction.requests(wanted))
 
-    async def create(self, act: Act, make: Callable[[str], RequestFile], encode: Encode, references: list[str]) -> bytes:
+    async def create(
+        self, act: Act, make: Callable[[str], RequestFile], encode: Encode, references: list[str]
+    ) -> bytes:
         """A new request; `make` is given a spoken reference that no live request bears, one of `references`.
 
         Raises `Refusal`: ID_REUSED, REQUEST_LIMIT, and what `make` raises.
@@ -90,7 +92,9 @@ class Files:
 
         return await self._run(work)
 
-    async def act(self, act: Act, name: str, may_see: Callable[[RequestFile], bool], decide: Decide, encode: Encode) -> bytes:
+    async def act(
+        self, act: Act, name: str, may_see: Callable[[RequestFile], bool], decide: Decide, encode: Encode
+    ) -> bytes:
         """An act on a request that its caller may see; the answer encoded.
 
         Raises `Refusal`: REQUEST_NOT_FOUND, ID_REUSED, and what `decide` raises: that too is kept as the first answer,

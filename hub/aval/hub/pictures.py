@@ -103,7 +103,9 @@ class Pictures:
         applied = apply(before, event, self._clock.monotonic())
         after = applied.picture
         if after.cursor != before.cursor or applied.units or applied.reservations:
-            self._files.tell(await self._store.run(lambda transaction: self._store_applied(transaction, before, applied)))
+            self._files.tell(
+                await self._store.run(lambda transaction: self._store_applied(transaction, before, applied))
+            )
         self._pictures[finess] = after
         self._measure(after)
         self.bell.ring(finess, after)

@@ -31,6 +31,15 @@ T = TypeVar("T")
 # --- who calls -------------------------------------------------------------------------------------------------------
 
 
+class PeerCertificate(Protocol):
+    """The certificate of a caller."""
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends."""
+        ...
+
+
 class Caller(Protocol):
     """Who makes the call being served, from its certificate."""
 
@@ -42,6 +51,11 @@ class Caller(Protocol):
     @property
     def kind(self) -> CallerKind:
         """What it is for this hub."""
+        ...
+
+    @property
+    def peer(self) -> PeerCertificate:
+        """The certificate that it calls with."""
         ...
 
     @property

@@ -5,9 +5,9 @@ address is that of the node's last Announce, the file's before. A caller's stand
 operators, from the hub's own table of roles.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -38,6 +38,10 @@ class SignedIn(NamedTuple):
     role: str
 
 
+ReadActor = Callable[[bytes], SignedIn]
+"""Reads what a desk says of its person; raises `Refusal(FIELD_INVALID)`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Speaker:
     """Who makes a call: `role` is None for a member's own people, `establishment` "" for those of the hub."""
@@ -51,11 +55,6 @@ class Speaker:
     def may_see(self, on_behalf_of: str) -> bool:
         """Whether a request in the name of that member is shown: to its own people, and to the cell."""
         return self.role is Role.CELL or (self.role is None and self.establishment == on_behalf_of)
-
-    def check_regulates(self) -> None:
-        """Refuses management, which reads aggregates and never a need."""
-        if self.role is Role.MANAGEMENT:
-            raise Refusal(Reason.ROLE_NOT_ALLOWED, {"role": Role.MANAGEMENT.value})
 
     def mandate(self, on_behalf_of: str, now: datetime) -> Mandate:
         """The mandate of an act of this speaker in a member's name."""
@@ -82,6 +81,7 @@ class Registry:
         self._clock = clock
         self._announcements: dict[str, Announcement] = {}
         self._announced_at: dict[str, float] = {}
+        self._certificate_ends: dict[str, datetime] = {}
         # Who sees what depends on these facts alone: a change of them is another view of every establishment.
         facts = [(finess, member.audience.value) for finess, member in self.members.items()]
         self.version = sha256(msgspec.json.encode(facts)).hexdigest()
@@ -108,10 +108,14 @@ class Registry:
         """What the node last said of itself."""
         return self._announcements.get(finess)
 
-    def announce_age_seconds(self, finess: str) -> float | None:
-        """Seconds since its last Announce; None if there was none since this hub started."""
+    def announce_age(self, finess: str) -> timedelta | None:
+        """Time since its last Announce; None if there was none since this hub started."""
         at = self._announced_at.get(finess)
-        return None if at is None else self._clock.monotonic() - at
+        return None if at is None else timedelta(seconds=self._clock.monotonic() - at)
+
+    def certificate_end(self, finess: str) -> datetime | None:
+        """When the certificate of its last Announce ends."""
+        return self._certificate_ends.get(finess)
 
     async def announce(self, caller: Caller, announcement: Announcement) -> None:
         """A node says where it is: for its own FINESS only. Raises NOT_YOUR_ESTABLISHMENT, NOT_A_MEMBER, FIELD_INVALID."""
@@ -124,6 +128,7 @@ class Registry:
             await self._store.run(lambda transaction: transaction.save_announcement(announcement))
             self._announcements[finess] = announcement
         self._announced_at[finess] = self._clock.monotonic()
+        self._certificate_ends[finess] = caller.peer.not_after
 
     def viewpoint(self, caller: Caller) -> Viewpoint:
         """What the caller may see of units (CONTRACT 12). Raises NOT_A_MEMBER, ROLE_NOT_ALLOWED."""

@@ -51,9 +51,7 @@ class Searching:
                 continue
             member, said = self._registry.members[finess], picture.description
             distance = self._registry.distances.get((need.origin or "", finess))
-            for one in seen(
-                picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines
-            ):
+            for one in seen(picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines):
                 candidates.append(
                     Candidate(
                         seen=one,

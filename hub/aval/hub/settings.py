@@ -59,7 +59,10 @@ def read_settings(path: Path) -> Settings:
         raise SettingsUnusable(f"{path}: {error.strerror}") from error
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsUnusable(f"{path}: {error}") from error
-    for name, value in (("link_lost_seconds", settings.link_lost_seconds), ("progress_seconds", settings.progress_seconds)):
+    for name, value in (
+        ("link_lost_seconds", settings.link_lost_seconds),
+        ("progress_seconds", settings.progress_seconds),
+    ):
         if value <= 0:
             raise SettingsUnusable(f"{path}: {name} must be above 0")
     folder = path.resolve().parent

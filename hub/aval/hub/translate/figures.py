@@ -131,8 +131,7 @@ def unit(message: pb.Unit) -> Unit:
         counts=tuple(
             model.Count(status, horizon, GENDERS.read(one.gender) or Gender.ANY, one.count)
             for one in message.counts
-            if (status := STATUSES.read(one.status)) is not None
-            and (horizon := HORIZONS.read(one.horizon)) is not None
+            if (status := STATUSES.read(one.status)) is not None and (horizon := HORIZONS.read(one.horizon)) is not None
         ),
         grantable=tuple(
             model.Grantable(horizon, GENDERS.read(one.gender) or Gender.ANY, one.count)
@@ -160,7 +159,9 @@ def unit(message: pb.Unit) -> Unit:
             for one in message.disagreements
         ),
         visibility=_visibility(message.visibility) if message.HasField("visibility") else None,
-        ages=model.AgeRange(message.ages.min_years, message.ages.max_years or None) if message.HasField("ages") else None,
+        ages=model.AgeRange(message.ages.min_years, message.ages.max_years or None)
+        if message.HasField("ages")
+        else None,
         features=frozenset(FEATURES.known(message.features)),
     )
 
@@ -327,7 +328,7 @@ def wire_link(silence: timedelta | None, *, lost: bool) -> pb.Link:
 
 
 def wire_establishment(
-    member: Member, said: Description | None, at: Cursor | None, link: pb.Link, unit_count: int
+    member: Member, said: Description | None, at: Cursor | None, link: pb.Link | None, unit_count: int
 ) -> pb.Establishment:
     """An establishment: identity from the registry; name, telephones and time zone from its node once it has spoken."""
     return pb.Establishment(
@@ -344,3 +345,53 @@ def wire_establishment(
         link=link,
         unit_count=unit_count,
     )
+
+
+PART_BYTES_MAX = 512_000
+"""A snapshot or change is sent in parts of about this size (CONTRACT 26)."""
+
+
+def wire_snapshot(
+    establishment: pb.Establishment, units: Iterable[pb.Unit], cause: SnapshotCause
+) -> list[pb.WatchAvailabilityResponse]:
+    """An establishment whole, in parts."""
+    word = SNAPSHOT_CAUSES.to_wire[cause]
+    parts = [
+        pb.Snapshot(establishment=establishment, units=some, cause=word, part=number)
+        for number, some in enumerate(_groups(units), 1)
+    ]
+    parts[-1].last_part = True
+    return [pb.WatchAvailabilityResponse(snapshot=one) for one in parts]
+
+
+def wire_change(
+    at: Cursor, units: Iterable[pb.Unit], removed: Iterable[str], establishment: pb.Establishment | None
+) -> list[pb.WatchAvailabilityResponse]:
+    """What changed of an establishment, in parts."""
+    cursor_ = wire_cursor(at)
+    parts = [pb.Change(cursor=cursor_, units=some, part=number) for number, some in enumerate(_groups(units), 1)]
+    parts[0].removed_units.extend(removed)
+    if establishment is not None:
+        parts[0].establishment.CopyFrom(establishment)
+    parts[-1].last_part = True
+    return [pb.WatchAvailabilityResponse(change=one) for one in parts]
+
+
+def wire_progress(at: Cursor, ages: Iterable[model.SourceAge], link: pb.Link) -> pb.WatchAvailabilityResponse:
+    """Where a follower stands, how old the sources are, how the link stands."""
+    told = [pb.SourceAge(source=one.source, units=one.units, age=duration(one.age)) for one in ages]
+    return pb.WatchAvailabilityResponse(progress=pb.Progress(cursor=wire_cursor(at), ages=told, link=link))
+
+
+def _groups(units: Iterable[pb.Unit]) -> list[list[pb.Unit]]:
+    """The units in groups, each as large as a part may be; one empty group if there are none."""
+    groups: list[list[pb.Unit]] = [[]]
+    size = 0
+    for one in units:
+        length = one.ByteSize()
+        if size and size + length > PART_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(one)
+        size += length
+    return groups

@@ -32,8 +32,8 @@ from aval.kernel.lifecycle import AskState, NoteVerdict, OutsideReason, ReleaseR
 from aval.kernel.need import PatientChoice
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Freshness
+from aval.v1 import availability_pb2, reservation_pb2, territory_pb2
 from aval.v1 import request_pb2 as pb
-from aval.v1 import reservation_pb2, territory_pb2
 
 STATES = Words(pb.Request.State, "STATE", RequestState)
 DELIVERIES = Words(pb.Ask.Delivery, "DELIVERY", AskState)
@@ -189,7 +189,7 @@ def _wire_event(value: model.Event | None) -> pb.RequestEvent | None:
     )
 
 
-def wire_seen(value: Seen) -> figures.pb.Unit:
+def wire_seen(value: Seen) -> availability_pb2.Unit:
     """A unit as its viewer sees it now."""
     return figures.wire_unit(value.unit, value.freshness, value.age)
 
@@ -249,8 +249,8 @@ def _wire_relaxation(value: Relaxation) -> pb.Relaxation:
     )
 
 
-def _phones(values: Iterable[model.Phone]) -> list[figures.pb.Phone]:
-    return [figures.pb.Phone(hours=one.hours, number=one.number) for one in values]
+def _phones(values: Iterable[model.Phone]) -> list[availability_pb2.Phone]:
+    return [availability_pb2.Phone(hours=one.hours, number=one.number) for one in values]
 
 
 def wire_capacity_line(value: CapacityLine, display_name: str) -> territory_pb2.CapacityLine:

@@ -223,9 +223,7 @@ def wire_command(value: NodeCommand) -> link_pb2.Command:
             )
             return link_pb2.Command(release=release)
         case model.Renew():
-            return link_pb2.Command(
-                renew=pb.RenewReservationRequest(header=header, name=name, ttl=duration(body.ttl))
-            )
+            return link_pb2.Command(renew=pb.RenewReservationRequest(header=header, name=name, ttl=duration(body.ttl)))
         case model.Reschedule():
             return link_pb2.Command(
                 reschedule=pb.RescheduleReservationRequest(header=header, name=name, arrival=timestamp(body.arrival))
@@ -277,7 +275,9 @@ def wire_note(value: model.Note) -> pb.Note:
     return pb.Note(
         id=value.id,
         verdict=VERDICTS.to_wire[value.verdict],
-        decline_reason=DECLINE_REASONS.to_wire[value.decline_reason] if value.decline_reason else pb.DECLINE_REASON_UNSPECIFIED,
+        decline_reason=DECLINE_REASONS.to_wire[value.decline_reason]
+        if value.decline_reason
+        else pb.DECLINE_REASON_UNSPECIFIED,
         answered_by=value.answered_by,
         written_by=wire_mandate(value.written_by),
         say_time=timestamp(value.say_time),

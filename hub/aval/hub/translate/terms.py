@@ -4,20 +4,24 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from aval.hub.model import Cursor, Mandate
+from aval.hub.registry import SignedIn
 from aval.kernel.disciplines import Discipline
 from aval.kernel.finess import FinessET
 from aval.kernel.need import Feature, Interval, Mode, Need, Urgency
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Gender
 from aval.v1 import terms_pb2
+
+ACTOR_LENGTH_MAX = 200
+"""Characters of a person's subject or name: more is not one."""
 
 E = TypeVar("E", bound=StrEnum)
 V = TypeVar("V")
@@ -218,6 +222,12 @@ def cursor(message: terms_pb2.Cursor) -> Cursor:
     return Cursor(finess, message.incarnation, message.revision, message.tag, message.view)
 
 
+@overload
+def wire_cursor(value: Cursor) -> terms_pb2.Cursor: ...
+@overload
+def wire_cursor(value: None) -> None: ...
+@overload
+def wire_cursor(value: Cursor | None) -> terms_pb2.Cursor | None: ...
 def wire_cursor(value: Cursor | None) -> terms_pb2.Cursor | None:
     """A cursor as a message."""
     if value is None:
@@ -322,3 +332,14 @@ def wire_need(value: Need) -> terms_pb2.Need:
         else:
             message.age_months = value.age_months
     return message
+
+
+def signed_in(encoded: bytes) -> SignedIn:
+    """What a desk says of the person signed in there. Raises FIELD_INVALID."""
+    try:
+        actor = terms_pb2.Actor.FromString(encoded)
+    except DecodeError:
+        raise field_invalid("aval-actor-bin", "is no Actor") from None
+    if not 0 < len(actor.subject) <= ACTOR_LENGTH_MAX or len(actor.display_name) > ACTOR_LENGTH_MAX:
+        raise field_invalid("aval-actor-bin", f"subject and name have 1 to {ACTOR_LENGTH_MAX} characters")
+    return SignedIn(actor.subject, actor.display_name, actor.role)

@@ -1,0 +1,206 @@
+"""The hub's composition root: the only module that knows which adapters its parts are given.
+
+`serve` runs a hub from a settings file until it is told to stop. `build` puts the parts together over whatever ports it
+is given; a simulation gives it others.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvloop
+
+from aval.adapters.clock import SystemClock, SystemRng
+from aval.adapters.pki import write_atomically
+from aval.adapters.telemetry import start_telemetry
+from aval.adapters.territory import TerritoryFile, load
+from aval.adapters.wire import (
+    Credentials,
+    FileDenyList,
+    PeerChannel,
+    WireServer,
+    current_caller,
+    refusal_of,
+    stop_on_signals,
+)
+from aval.hub.backoff import Backoff
+from aval.hub.courier import Courier
+from aval.hub.files import Files
+from aval.hub.follower import Follower
+from aval.hub.keeper import Keeper
+from aval.hub.links import GrpcNodeLink
+from aval.hub.model import Member
+from aval.hub.parts import Hub
+from aval.hub.pictures import Pictures
+from aval.hub.ports import Connect, CurrentCaller, Meters, NodeLink, Store
+from aval.hub.registry import Distance, Registry
+from aval.hub.routes import Route
+from aval.hub.searching import Searching
+from aval.hub.server import SERVICES, add_servicers
+from aval.hub.settings import Settings, SettingsUnusable, read_settings
+from aval.hub.store.sqlite import SqliteStore
+from aval.hub.translate.terms import signed_in
+from aval.kernel.clock import Clock, Rng
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import Territory, node_dns_name
+
+
+@dataclass(frozen=True)
+class Running:
+    """A hub's parts, and the coroutines that make it run: a follower and a courier for each node, and the keeper."""
+
+    hub: Hub
+    coroutines: Mapping[str, Coroutine[Any, Any, None]]
+
+
+async def build(
+    settings: Settings,
+    territory: str,
+    members: Mapping[str, Member],
+    distances: Mapping[tuple[str, str], Distance],
+    *,
+    store: Store,
+    connect: Connect,
+    caller: CurrentCaller,
+    clock: Clock,
+    rng: Rng,
+    meters: Meters,
+) -> Running:
+    """Puts a hub together over these ports, and takes up what the store holds."""
+    couriers: dict[str, Courier] = {}
+    files = Files(store, clock, lambda finess: couriers[finess].wake() if finess in couriers else None)
+    lost_after = timedelta(seconds=settings.link_lost_seconds)
+    pictures = Pictures(frozenset(members), store, files, clock, meters, lost_after)
+    registry = Registry(members, distances, settings.roles, store, clock)
+    await pictures.load()
+    await registry.load()
+    searching = Searching(pictures, registry, store, clock)
+    routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
+    coroutines: dict[str, Coroutine[Any, Any, None]] = {}
+    for finess, route in routes.items():
+        couriers[finess] = Courier(route, store, files, pictures, clock, rng, meters)
+        coroutines[f"courier {finess}"] = couriers[finess].run()
+        coroutines[f"follower {finess}"] = Follower(route, pictures, Backoff(clock, rng)).run()
+    coroutines["keeper"] = Keeper(files, store, searching, registry, clock, meters).run()
+    hub = Hub(
+        territory=territory,
+        registry=registry,
+        pictures=pictures,
+        files=files,
+        searching=searching,
+        routes=routes,
+        store=store,
+        clock=clock,
+        rng=rng,
+        current_caller=caller,
+        read_actor=signed_in,
+        progress_seconds=settings.progress_seconds,
+    )
+    return Running(hub, coroutines)
+
+
+def members_of(file: TerritoryFile) -> dict[str, Member]:
+    """The registry of a territory file, by FINESS."""
+    return {
+        one.finess: Member(
+            finess=one.finess,
+            display_name=one.name,
+            audience=one.membership,
+            legal_entity=one.legal_entity,
+            latitude=one.latitude,
+            longitude=one.longitude,
+            hosted=file.hosted(one.finess),
+            address=one.address,
+        )
+        for one in file.establishments
+    }
+
+
+def distances_of(file: TerritoryFile) -> dict[tuple[str, str], Distance]:
+    """Distances between the establishments of a territory file, both ways."""
+    return {
+        (str(origin), str(destination)): Distance(found.km, found.minutes)
+        for (origin, destination), found in file.distances().items()
+    }
+
+
+def serve(settings_path: Path) -> None:
+    """Runs a hub until SIGTERM or SIGINT. Raises `SettingsUnusable`, `DatabaseUnusable`, `BundleUnusable`, and others
+    whose text says what to do; OSError if the address cannot be had."""
+    settings = read_settings(settings_path)
+    uvloop.run(_serve(settings, settings_path.with_suffix(".ready.json")))
+
+
+async def _serve(settings: Settings, ready_path: Path) -> None:
+    clock, rng = SystemClock(), SystemRng()
+    telemetry = start_telemetry(clock, "hub")
+    file = load(settings.territory_file)
+    credentials = Credentials(settings.identity, clock, telemetry)
+    territory = credentials.identity.territory
+    if territory != file.territory:
+        raise SettingsUnusable(f"{settings.territory_file} is of {file.territory}, the certificate of {territory}")
+    store = SqliteStore(settings.database, telemetry)
+
+    def connect(finess: str, address: str) -> NodeLink:
+        channel = PeerChannel(credentials, rng, address, node_dns_name(Territory(territory), FinessET(finess)))
+        return GrpcNodeLink(channel, finess, territory, clock, refusal_of)
+
+    running = await build(
+        settings,
+        territory,
+        members_of(file),
+        distances_of(file),
+        store=store,
+        connect=connect,
+        caller=current_caller,
+        clock=clock,
+        rng=rng,
+        meters=telemetry,
+    )
+    deny_list = FileDenyList(settings.deny_list, clock, None) if settings.deny_list is not None else None
+    wire = WireServer(credentials, clock, rng, telemetry, listen=settings.listen, deny_list=deny_list)
+    add_servicers(running.hub, wire.server)
+    exporter = telemetry.serve(settings.metrics_port)
+    stop = stop_on_signals()
+    log = structlog.get_logger()
+    tasks = [asyncio.create_task(work, name=name) for name, work in running.coroutines.items()]
+    try:
+        port = await wire.start(*SERVICES)
+        ready = {
+            "pid": os.getpid(),
+            "port": port,
+            "metrics_port": exporter.port,
+            "certificate_serial": credentials.current.serial,
+            "database": str(settings.database),
+        }
+        write_atomically(ready_path, msgspec.json.encode(ready), mode=0o644)
+        log.info("hub-ready", port=port, pid=os.getpid(), territory=territory, count=len(running.hub.registry.members))
+        await _until_stopped(stop, tasks)
+    finally:
+        ready_path.unlink(missing_ok=True)
+        await wire.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for route in running.hub.routes.values():
+            await route.close()
+        store.close()
+        exporter.close()
+        log.info("hub-stopped", pid=os.getpid())
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Until told to stop, or until one of the hub's coroutines has died of a fault: then the whole hub stops, and is seen."""
+    waiting = asyncio.ensure_future(stop.wait())
+    done, _ = await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        for task in done:
+            task.result()

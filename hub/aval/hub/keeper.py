@@ -1,0 +1,154 @@
+"""What time and the present figures bring to requests, without anyone asking.
+
+One coroutine: it lapses, marks and archives requests when their time comes, looks for the next best unit when an ask came
+to nothing, tells people who asked for it that a place has freed up, and forgets old records. What it does follows from
+each file and the clock alone, so that a hub which starts does what one that stopped would have done.
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from aval.hub import brokerage
+from aval.hub.bell import Listener
+from aval.hub.files import Files
+from aval.hub.model import RequestFile
+from aval.hub.picture import Seen, Viewpoint
+from aval.hub.ports import Meters, RequestFilter, Store
+from aval.hub.registry import Registry
+from aval.hub.searching import Searching
+from aval.kernel.clock import Clock
+from aval.kernel.lifecycle import RequestState
+from aval.kernel.reasons import Refusal
+
+LOOK_SECONDS_MAX = 30.0
+"""Times are looked at again at least this often: the wall clock that they are told by may have been set."""
+
+FREED_LOOK_SECONDS = 10.0
+"""How often a place is looked for on behalf of those who asked to be told."""
+
+ALTERNATIVES_MAX = 5
+"""Units kept as alternatives of a lost ask: three are asked at once."""
+
+COMMANDS_KEPT = timedelta(days=400)
+"""How long an act's first answer is kept (CONTRACT 19)."""
+
+FORGET_SECONDS = 3600.0
+"""How often old records are dropped."""
+
+FORGOTTEN_AT_ONCE = 500
+"""Records dropped in one transaction: it delays others by some milliseconds."""
+
+
+class Keeper:
+    """Keeps the requests of a hub up to the time."""
+
+    def __init__(
+        self, files: Files, store: Store, searching: Searching, registry: Registry, clock: Clock, meters: Meters
+    ) -> None:
+        self._files = files
+        self._store = store
+        self._searching = searching
+        self._registry = registry
+        self._clock = clock
+        self._meters = meters
+        self._present: dict[str, RequestFile] = {}
+        self._freed_look_at = self._forget_at = clock.monotonic()
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """For ever."""
+        with self._files.bell.listen() as listener:
+            await self._load()
+            while True:
+                try:
+                    await self._keep()
+                except Refusal as error:
+                    # The store refused: the next look, soon, does what this one could not.
+                    self._log.warning("keeping-put-off", reason=error.reason.value)
+                await self._listen(listener)
+
+    async def _load(self) -> None:
+        after = ""
+        while files := await self._files.find(RequestFilter(after=after)):
+            self._present.update((file.request.name, file) for file in files)
+            after = files[-1].request.name
+
+    async def _listen(self, listener: Listener[RequestFile]) -> None:
+        """Until a request changes, or something is due."""
+        now = self._clock.now()
+        due = [time for file in self._present.values() if (time := brokerage.next_tick(file, now)) is not None]
+        wait = min(due, default=now + timedelta(seconds=LOOK_SECONDS_MAX)) - now
+        seconds = min(max(wait.total_seconds(), 0.05), LOOK_SECONDS_MAX)
+        if self._freed_wanted():
+            seconds = min(seconds, FREED_LOOK_SECONDS)
+        for name, file in (await listener.wait(self._clock, self._clock.monotonic() + seconds)).items():
+            if file.request.archived:
+                self._present.pop(name, None)
+            else:
+                self._present[name] = file
+
+    async def _keep(self) -> None:
+        now = self._clock.now()
+        for name, file in list(self._present.items()):
+            time = brokerage.next_tick(file, now)
+            if time is not None and time <= now:
+                await self._files.change(name, partial(brokerage.tick, now=now))
+            for reservation in brokerage.unproposed(file):
+                units = await self._alternatives(file)
+                await self._files.change(
+                    name, partial(brokerage.propose, reservation=reservation, alternatives=units, now=now)
+                )
+        await self._tell_freed(now)
+        await self._forget(now)
+        self._count()
+
+    async def _fitting(self, file: RequestFile) -> list[Seen]:
+        """What fits now, best first, as its people would find: with the eyes of the member in whose name it is."""
+        member = self._registry.members.get(file.request.on_behalf_of)
+        if member is None:
+            return []
+        found = await self._searching.search(file.request.need, Viewpoint(member.audience, member.finess))
+        return [one.candidate.seen for one in found.ranked]
+
+    async def _alternatives(self, file: RequestFile) -> tuple[str, ...]:
+        """Units that would still fit, best first, of houses that are not asked already."""
+        asked = {ask.establishment for ask in file.asks}
+        units = [one.unit for one in await self._fitting(file)]
+        return tuple(unit.name for unit in units if unit.establishment not in asked)[:ALTERNATIVES_MAX]
+
+    def _freed_wanted(self) -> list[RequestFile]:
+        return [
+            file
+            for file in self._present.values()
+            if file.request.notify_when_free
+            and not file.request.place_found
+            and file.request.state is RequestState.OPEN
+        ]
+
+    async def _tell_freed(self, now: datetime) -> None:
+        if self._clock.monotonic() < self._freed_look_at:
+            return
+        self._freed_look_at = self._clock.monotonic() + FREED_LOOK_SECONDS
+        for file in self._freed_wanted():
+            sure = next((one for one in await self._fitting(file) if one.freshness.is_sure), None)
+            if sure is not None:
+                found = partial(brokerage.place_found, unit=sure.unit.name, now=now)
+                await self._files.change(file.request.name, found)
+
+    async def _forget(self, now: datetime) -> None:
+        if self._clock.monotonic() < self._forget_at:
+            return
+        self._forget_at = self._clock.monotonic() + FORGET_SECONDS
+        before = now - COMMANDS_KEPT
+        while (
+            await self._store.run(lambda transaction: transaction.forget_commands(before, FORGOTTEN_AT_ONCE))
+            == FORGOTTEN_AT_ONCE
+        ):
+            pass
+
+    def _count(self) -> None:
+        states = Counter(ask.state.value for file in self._present.values() for ask in file.asks if ask.state)
+        self._meters.reservations(states)
