@@ -1,14 +1,14 @@
 """What is said to an establishment's ledger, one frozen value a verb, and what it answers.
 
-The shell translates messages of the wire into these, checks cursor and age (NODE_RESTORED, COMMAND_TOO_OLD, COMMAND_UNKNOWN),
-and asks `Ledger.decide(command, now)`. Two families bear the idempotence of DESIGN §5:
+The shell translates messages of the wire into these, checks cursor and age (NODE_RESTORED, COMMAND_TOO_OLD,
+COMMAND_UNKNOWN), and asks `Ledger.decide(command, now)`. Two families bear the idempotence of DESIGN §5:
 
-- `HubCommand`: the requester's verbs, numbered for each reservation. A number not above the last decided decides nothing
-  and gets that verdict, with the present state.
+- `HubCommand`: the requester's verbs, numbered for each reservation. A number not above the last decided decides
+  nothing and gets that verdict, with the present state.
 - `StaffCommand`: the house's own, by `command_id` alone.
 
-`content` is the hash of the request's canonical bytes (less age and cursor), made by the shell: the same id with another
-content is refused ID_REUSED. Time, too, speaks by a command: `Tick`.
+`content` is the hash of the request's canonical bytes (less age and cursor), made by the shell: the same id with
+another content is refused ID_REUSED. Time, too, speaks by a command: `Tick`.
 """
 
 from dataclasses import dataclass, field
@@ -43,12 +43,12 @@ from aval.node.model import (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who speaks, as the gate found. `mandate` is what is kept of it: made by the hub for its commands, by the node for staff."""
+    """Who speaks, as the gate found. `mandate` is what is kept of it: the hub's word for its commands, else the node's."""
 
     uri: str
     kind: CallerKind
     territory: str
-    mandate: Mandate = Mandate()
+    mandate: Mandate = field(default_factory=Mandate)
 
     @property
     def scope(self) -> str:
@@ -388,7 +388,7 @@ class SettleConflict(StaffCommand):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passes: holds expire, marks appear, closures end, records are dropped. At most `TICK_TIMERS_MAX` timers at once."""
+    """Time passes: holds expire, marks appear, closures end, records are dropped."""
 
 
 AnyCommand = HubCommand | StaffCommand | Tick
@@ -422,8 +422,8 @@ class Verdict:
 class Decision:
     """What deciding gives: the rows to commit and apply, the verdict, the names touched, the sources heard.
 
-    No change: no commit and no revision. `units` are those whose figures or description may have changed, `reservations` the
-    keys of those that did. `proofs` are ids of sources that gave a proof of life.
+    No change: no commit and no revision. `units` are those whose figures or description may have changed, `reservations`
+    the keys of those that did. `proofs` are ids of sources that gave a proof of life.
     """
 
     changes: tuple[Change, ...] = ()

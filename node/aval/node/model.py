@@ -1,13 +1,13 @@
 """The facts of an establishment: the rows of truth that its ledger holds in memory and its store keeps.
 
-Nothing here is derived. Figures, step functions, ranks in a waiting list and freshness are all computed from these facts
-and from the time. Each fact is frozen and encodes with msgspec as it stands; `Kind` names its table, `FACT_TYPES` its
+Nothing here is derived. Figures, step functions, ranks in a waiting list and freshness are computed from these facts and
+from the time. Each fact is frozen and encodes with msgspec as it stands; `Kind` names its table, `FACT_TYPES` its
 type, and `Change` is one row written (or, with no fact, removed). Ids are bare here (`med-a`, `12`, a UUID); resource
 names belong to the wire. Instants are aware UTC.
 
 Keys: UNIT `unit` · ROOM `unit/room` · BED `unit/bed` · PLACES `unit/R332` · STAY, EXPECTED the stay's opaque key ·
-CLOSURE `unit/id` · CORRECTION `unit` · WORD `unit/source` · RESERVATION, TOMBSTONE `territory/uuid` · CONFLICT `unit/uuid` ·
-PARKED, DOUBT a UUID · MOVEMENT `source/movement_id` · COMMAND `scope/command_id` · ESTABLISHMENT, SERIAL `self`.
+CLOSURE `unit/id` · CORRECTION `unit` · WORD `unit/source` · RESERVATION, TOMBSTONE `territory/uuid` ·
+CONFLICT `unit/uuid` · PARKED, DOUBT a UUID · MOVEMENT `source/movement_id` · COMMAND `scope/command_id` · ESTABLISHMENT, SERIAL `self`.
 """
 
 from collections.abc import Mapping
@@ -197,7 +197,10 @@ class Room(Struct, frozen=True):
 
 
 class Bed(Struct, frozen=True):
-    """A bed with identity. `to_clean_since` is set while it waits for cleaning."""
+    """A bed with identity. `to_clean_since` is set while it waits for cleaning.
+
+    `leaving`: its unit declares it no more; it takes nobody new, and is removed once nobody is in it.
+    """
 
     unit: str
     id: str
@@ -206,6 +209,7 @@ class Bed(Struct, frozen=True):
     features: frozenset[Feature] = frozenset()
     supplementary: SupplementaryKind | None = None
     to_clean_since: datetime | None = None
+    leaving: bool = False
 
 
 class Places(Struct, frozen=True):
@@ -227,9 +231,10 @@ class Places(Struct, frozen=True):
 class Stay(Struct, frozen=True):
     """A patient in the census, under an opaque key.
 
-    `bed` is None where the source did not say it; `place` is the gender of the counted place taken. `departure` is announced;
-    `stay_end` is the end that a reservation's grant gave the stay. `movement` is the last movement (a key) that changed it.
-    `source` is empty for a stay that only its reservation's admission told.
+    `bed` is None where the source did not say it; `place` is the gender of the counted place taken. `departure` is
+    announced; `slipped`: it passed, time for the turnover included, without a discharge. `stay_end` is the end that a
+    reservation's grant gave the stay. `movement` is the last movement (a key) that changed it. `source` is empty for a
+    stay that only its reservation's admission told.
     """
 
     key: str
@@ -240,6 +245,7 @@ class Stay(Struct, frozen=True):
     place: Gender | None = None
     departure: datetime | None = None
     stay_end: datetime | None = None
+    slipped: bool = False
     to_clean_after: bool = False
     on_leave: bool = False
     keep_bed: bool = True
@@ -276,7 +282,7 @@ class ClosureReason(StrEnum):
 
 
 class Closure(Struct, frozen=True):
-    """Beds, or counted places by gender, closed until a planned end. Past it the house is asked; nothing reopens by itself."""
+    """Beds, or counted places by gender, closed until a planned end. Past it the house is asked: nothing reopens alone."""
 
     unit: str
     id: str
@@ -291,7 +297,7 @@ class Closure(Struct, frozen=True):
 
 
 class Correction(Struct, frozen=True):
-    """A person's word against a source, for a while. `taken` places more (or, below zero, fewer) are counted as taken until then."""
+    """A person's word against a source, for a while: `taken` places more (below zero: fewer) count as taken until then."""
 
     unit: str
     free: int
@@ -303,7 +309,7 @@ class Correction(Struct, frozen=True):
 
 
 class Word(Struct, frozen=True):
-    """What an outranked source last said: so many free places. Shown where it differs from the winning source's figure."""
+    """What an outranked source last said: so many free places. Shown where it differs from the winning figure."""
 
     unit: str
     source: str
@@ -471,13 +477,16 @@ class Fate(StrEnum):
 
 
 class Undo(Struct, frozen=True):
-    """What a cancellation of a movement puts back: each fact that it changed, as it was before; None: it was not there."""
+    """What a cancellation of a movement puts back: each fact that it changed, as it was before; None: not there.
 
-    stays: tuple[tuple[str, Stay | None], ...] = ()
+    Of a stay also whether the movement removed it; of counted places (by key), by how many it changed those open.
+    """
+
+    stays: tuple[tuple[str, Stay | None, bool], ...] = ()
     expected: tuple[tuple[str, Expected | None], ...] = ()
     closures: tuple[tuple[str, Closure | None], ...] = ()
     beds: tuple[tuple[str, Bed | None], ...] = ()
-    places: tuple[tuple[str, Places | None], ...] = ()
+    opened: tuple[tuple[str, int], ...] = ()
 
 
 class MovementRecord(Struct, frozen=True):
@@ -494,8 +503,10 @@ class MovementRecord(Struct, frozen=True):
 
 
 class Doubt(Struct, frozen=True):
-    """An arrival that may be one that a reservation expects. Until answered, the stay and `presumed` (a reservation's key)
-    together take one place: that of the stay."""
+    """An arrival that may be one that a reservation expects.
+
+    Until answered, the stay and `presumed` (a reservation's key) together take one place: that of the stay.
+    """
 
     id: str
     stay: str
@@ -511,7 +522,7 @@ class Doubt(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
-    """What a held or confirmed reservation takes on a unit: `[start, end)`, tied to a bed, or to a counted place of a gender.
+    """What a held or confirmed reservation takes on a unit: `[start, end)`, tied to a bed or to a place of a gender.
 
     Neither bed nor place: in conflict.
     """
@@ -670,7 +681,7 @@ class Reservation(Struct, frozen=True):
 
 
 class Tombstone(Struct, frozen=True):
-    """What is kept of a reservation 30 days after its end, until 400 days; or of an id released before its creation came.
+    """What is kept of a reservation from 30 to 400 days after its end; or of an id released before its creation came.
 
     `content` is empty until a creation of that id came.
     """
@@ -719,7 +730,7 @@ class Conflict(Struct, frozen=True):
 
 
 class CommandRecord(Struct, frozen=True):
-    """That a command was decided, refused ones too, with its answer in short: kept 400 days for reservations, else 30."""
+    """That a command was decided, refused ones too, and its answer in short: for 400 days if of a reservation, else 30."""
 
     content: bytes
     decided: datetime
@@ -729,6 +740,9 @@ class CommandRecord(Struct, frozen=True):
     reservation: str = ""
     unit: str = ""
     names: tuple[str, ...] = ()
+    fate: Fate | None = None
+    doubt: str = ""
+    refused: bool = False
 
 
 class Serial(Struct, frozen=True):

@@ -1,0 +1,258 @@
+"""What an establishment's policy makes of time: answer and admission hours, deadlines, how long a hold lasts, and the
+conditions of an automatic hold.
+
+Deadlines of *planned* and *within 48 h* demands, and holds of 24 h and more, count answer hours; *today* counts real time.
+In answer hours a duration of whole days counts answering days: one day after Friday 16 h, in a unit that answers Monday
+to Friday, is Monday 16 h. What is left over, and durations under a day, count the hours during which somebody answers.
+
+Hours are of the house's time zone: across a change of clocks the same local hour is meant. Public holidays come from the
+`holidays` library, loaded when a unit first asks for them.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
+from aval.kernel.need import Mode, Need, Urgency
+from aval.kernel.statuses import Gender
+from aval.node.model import Answering, Policy, Unit, WeekHours
+
+_DAY = timedelta(days=1)
+
+ANSWER_BY: dict[Urgency, timedelta] = {
+    Urgency.TODAY: timedelta(minutes=30),
+    Urgency.WITHIN_48_HOURS: timedelta(hours=4),
+    Urgency.PLANNED: _DAY,
+}
+"""How long a house has to answer (DESIGN §6)."""
+
+_TTL_BY_FIELD: dict[Field, timedelta] = {
+    Field.MCO: timedelta(hours=1),
+    Field.PSY: timedelta(hours=1),  # DESIGN is silent: an acute bed, as MCO
+    Field.SMR: timedelta(hours=4),
+    Field.HAD: timedelta(hours=12),
+    Field.USLD: timedelta(hours=48),
+    Field.MEDICO_SOCIAL: timedelta(hours=48),
+}
+
+TTL_PERMANENT = timedelta(days=14)
+"""A permanent place is a family's decision: 14 days, and never by policy alone."""
+
+TTL_MIN = timedelta(minutes=5)
+"""A shorter hold cannot be read and confirmed by a person."""
+
+TTL_MAX = timedelta(days=60)
+"""A longer hold is a reservation: nobody may block a bed for longer without confirming."""
+
+DAYS_SEARCHED_MAX = 400
+"""A calendar without an open hour for so long is no calendar: time is then counted as it runs."""
+
+OFFICE_HOURS = tuple(WeekHours(day, 9 * 60, 17 * 60) for day in range(1, 6))
+"""Monday to Friday, 9 h to 17 h: when an SMR, USLD, HAD or EHPAD answers, unless its house says something else."""
+
+
+def default_policy(discipline: Discipline) -> Policy:
+    """The policy of a unit whose house has said none: a person answers; round the clock in MCO and psychiatry."""
+    if DISCIPLINES[discipline].field in (Field.MCO, Field.PSY):
+        return Policy()
+    return Policy(answer_hours=OFFICE_HOURS, closed_on_public_holidays=True)
+
+
+def default_ttl(discipline: Discipline) -> timedelta:
+    """How long a hold lasts where neither policy nor demand says it (DESIGN §6)."""
+    if discipline is Discipline.EHPAD_PERMANENT:
+        return TTL_PERMANENT
+    return _TTL_BY_FIELD[DISCIPLINES[discipline].field]
+
+
+def hold_ttl(unit: Unit, wished: timedelta | None, *, by_staff: bool = False) -> timedelta:
+    """How long a hold lasts: the wish, within the policy's limit (staff's word goes beyond it); else the policy's."""
+    usual = unit.policy.ttl or default_ttl(unit.discipline)
+    if wished is None:
+        return min(usual, TTL_MAX)
+    limit = TTL_MAX if by_staff else min(unit.policy.ttl_max or usual, TTL_MAX)
+    return max(min(wished, limit), min(TTL_MIN, limit))
+
+
+# --- calendars -------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def public_holidays(year: int, alsace_moselle: bool) -> frozenset[date]:
+    """The public holidays of metropolitan France; with those of Alsace-Moselle (Good Friday, 26 December) if asked."""
+    from holidays.countries.france import France  # noqa: PLC0415 - 10 MB that a house without such hours never pays
+
+    calendar: Iterable[date] = France(  # type: ignore[no-untyped-call] # the library does not annotate its constructor
+        subdiv="57" if alsace_moselle else None, years=year
+    )
+    return frozenset(calendar)
+
+
+def _closed(day: date, policy: Policy) -> bool:
+    if policy.closed_days and day.isoformat() in policy.closed_days:
+        return True
+    return policy.closed_on_public_holidays and day in public_holidays(day.year, policy.alsace_moselle)
+
+
+def _instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
+    local_day, minutes = day + timedelta(days=minute // 1440), minute % 1440
+    return datetime.combine(local_day, time(minutes // 60, minutes % 60), zone).astimezone(UTC)
+
+
+def always_open(hours: tuple[WeekHours, ...], policy: Policy) -> bool:
+    """Whether no hour, day or holiday is ever closed."""
+    return not hours and not policy.closed_days and not policy.closed_on_public_holidays
+
+
+def _windows_of(
+    day: date, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo
+) -> list[tuple[datetime, datetime]]:
+    """The open windows of a local day, in order, as instants; windows that touch or overlap are one."""
+    if _closed(day, policy):
+        return []
+    weekday = day.isoweekday()
+    spans = [(h.start_minute, h.end_minute) for h in hours if h.day == weekday] if hours else [(0, 1440)]
+    windows: list[tuple[datetime, datetime]] = []
+    for start, end in sorted(spans):
+        opens, closes = _instant(day, start, zone), _instant(day, end, zone)
+        if windows and opens <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], max(windows[-1][1], closes))
+        elif opens < closes:
+            windows.append((opens, closes))
+    return windows
+
+
+def _windows(
+    since: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo
+) -> Iterator[tuple[date, datetime, datetime]]:
+    """Open windows that end after `since`, in order, each with its local day."""
+    day = since.astimezone(zone).date()
+    for _ in range(DAYS_SEARCHED_MAX):
+        for opens, closes in _windows_of(day, hours, policy, zone):
+            if closes > since:
+                yield day, opens, closes
+        day += _DAY
+
+
+def open_since(instant: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> datetime | None:
+    """When the window opened, or will open, that is the first to end after `instant`. None: always open, or never."""
+    if always_open(hours, policy):
+        return None
+    return next((opens for _, opens, _ in _windows(instant, hours, policy, zone)), None)
+
+
+def next_turn(instant: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> datetime | None:
+    """When `open_since` next gives another answer: the end of that window. None: never."""
+    if always_open(hours, policy):
+        return None
+    return next((closes for _, _, closes in _windows(instant, hours, policy, zone)), None)
+
+
+def first_open(instant: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> datetime:
+    """The first instant from `instant` on that is open; `instant` itself where nothing ever is."""
+    opens = open_since(instant, hours, policy, zone)
+    return instant if opens is None else max(instant, opens)
+
+
+def after_open_time(
+    start: datetime, duration: timedelta, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo
+) -> datetime:
+    """The instant at which `duration` of open time has passed since `start`; whole days count open days."""
+    if always_open(hours, policy):
+        return start + duration
+    begun = first_open(start, hours, policy, zone)
+    days, rest = divmod(duration, _DAY)
+    if days:
+        begun = _same_hour(begun, days, hours, policy, zone)
+    if not rest:
+        return begun
+    for _, opens, closes in _windows(begun, hours, policy, zone):
+        starts = max(opens, begun)
+        if starts + rest <= closes:
+            return starts + rest
+        rest -= closes - starts
+    return start + duration
+
+
+def _same_hour(begun: datetime, days: int, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> datetime:
+    """The same local hour, so many open days later; if that day is closed then, the nearest open instant after it."""
+    first = begun.astimezone(zone)
+    passed, seen = -1, None
+    for day, _, _ in _windows(_instant(first.date(), 0, zone), hours, policy, zone):
+        if day == seen:
+            continue
+        passed, seen = passed + 1, day
+        if passed == days:
+            wished = datetime.combine(day, first.time(), zone).astimezone(UTC)
+            return first_open(wished, hours, policy, zone)
+    return begun + days * _DAY
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+def answer_deadline(unit: Unit, urgency: Urgency, now: datetime, zone: ZoneInfo) -> datetime:
+    """When an answer is due. Past it the demand is *late*, an alarm; it can still be answered."""
+    wait = ANSWER_BY[urgency]
+    if urgency is Urgency.TODAY:
+        return now + wait
+    return after_open_time(now, wait, unit.policy.answer_hours, unit.policy, zone)
+
+
+def hold_deadline(unit: Unit, ttl: timedelta, now: datetime, zone: ZoneInfo) -> datetime:
+    """When a hold granted now for `ttl` expires: 24 h and more count answer hours."""
+    if ttl < _DAY:
+        return now + ttl
+    return after_open_time(now, ttl, unit.policy.answer_hours, unit.policy, zone)
+
+
+# --- automatic hold --------------------------------------------------------------------------------------------------
+
+
+def holds_at_once(unit: Unit, need: Need, mode: Mode, held_today: int, now: datetime, zone: ZoneInfo) -> bool:
+    """Whether the policy may hold for that need now, if a bed is free: every condition but `keep_free`.
+
+    `held_today` counts the automatic holds already granted in the unit on the house's present day.
+    """
+    policy = unit.policy
+    conditions = policy.automatic
+    return (
+        mode is Mode.HOLD
+        and policy.answering is Answering.AUTOMATIC
+        and may_grant_alone(unit, need)
+        and not (conditions.per_day_max and held_today >= conditions.per_day_max)
+        and (not conditions.genders or need.gender in conditions.genders)
+        and (not conditions.hours or _within(now, conditions.hours, policy, zone))
+    )
+
+
+def may_grant_alone(unit: Unit, need: Need) -> bool:
+    """Whether any policy may grant that need there: right discipline and age, a bed, and never a permanent place."""
+    return (
+        unit.discipline is need.discipline
+        and unit.discipline is not Discipline.EHPAD_PERMANENT
+        and DISCIPLINES[unit.discipline].is_bed
+        and admits_age(unit, need.age_months)
+    )
+
+
+def admits_age(unit: Unit, age_months: int | None) -> bool:
+    """Whether the unit admits that age; one that is not said, where the unit has limits, is for a person to judge."""
+    if unit.ages is None:
+        return True
+    if age_months is None:
+        return False
+    years = age_months // 12
+    return years >= unit.ages.min_years and not (unit.ages.max_years and years > unit.ages.max_years)
+
+
+def _within(now: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> bool:
+    opens = open_since(now, hours, policy, zone)
+    return opens is None or opens <= now
+
+
+def is_wildcard(gender: Gender) -> bool:
+    """Whether a patient's gender excludes no place: any, or not said."""
+    return gender in (Gender.ANY, Gender.UNDETERMINED)
