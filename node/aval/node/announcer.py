@@ -1,8 +1,8 @@
 """Tells the hub where this node is: at start, and again whenever the connection to the hub was lost.
 
-The hub dials the node, so a hub that restarts, or that has given this node up for a while, learns by the next Announce that
-it is worth trying now. Failing costs nothing but patience: the hub has the address of its territory file, and dials by
-itself with a back-off of its own.
+The hub dials the node, so a hub that restarts, or that has given this node up for a while, learns by the next Announce
+that it is worth trying now. Failing costs nothing but patience: the hub has the address of its territory file, and
+dials by itself with a back-off of its own.
 """
 
 from collections.abc import Awaitable, Callable

@@ -11,16 +11,19 @@ from typing import Protocol
 
 from aval.node.model import Facts, Kind
 
+RESERVATION_KINDS = frozenset({Kind.RESERVATION, Kind.TOMBSTONE})
+"""Both say of a reservation what is known of it; a key has one of the two."""
 
-class StorageUnavailable(Exception):
-    """Nothing could be stored or read: disk full, I/O error, file locked. `problem` is the store's own word, without data."""
+
+class StorageUnavailable(RuntimeError):
+    """Nothing could be stored or read: disk full, I/O error, locked. `problem`: the store's own word, without data."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(problem)
 
 
-class StorageRefused(Exception):
+class StorageRefused(RuntimeError):
     """The database must not be used as it is; the sentence says why and what to do. Raised at opening only."""
 
 
@@ -57,7 +60,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes, whole or not at all. `proofs`: last proof of life of sources heard since the last one."""
+    """What one transaction writes, whole or not at all; each key once. `proofs`: of sources heard since the last."""
 
     revision: Revision
     rows: Sequence[Row]
@@ -69,7 +72,7 @@ class Stored:
     """All that a store holds, as read at start and after a failed commit.
 
     `recent`: the newest revisions, oldest first, all with their `touched`; empty only for a new database.
-    `reservation_revisions`: reservation key → number of the revision that last changed it.
+    `reservation_revisions`: key of a reservation or tombstone → number of the revision that last wrote it.
     """
 
     incarnation: int

@@ -1,13 +1,13 @@
 """A node's settings: one TOML file, checked whole before anything starts. Paths in it are relative to its folder.
 
-    territory = "ge-10.aval.internal"
-    finess = "540000023"
-    identity = "identity"              # folder of cert.pem, key.pem, trust.pem
-    listen = "127.0.0.1:0"             # port 0: a free one
-    database = "node.db"
+territory = "ge-10.aval.internal"
+finess = "540000023"
+identity = "identity"              # folder of cert.pem, key.pem, trust.pem
+listen = "127.0.0.1:0"             # port 0: a free one
+database = "node.db"
 
-    [hub]
-    address = "127.0.0.1:5000"
+[hub]
+address = "127.0.0.1:5000"
 """
 
 import tomllib

@@ -1,1 +1,1 @@
-"""Where a node's facts rest: the SQLite store, its schema and migrations, and a store in memory for tests and simulation."""
+"""Where a node's facts rest: SQLite with its schema and migrations; and memory, for tests and simulation."""

@@ -1,4 +1,4 @@
-"""A fact as bytes, and back: JSON with the fields in the order of their declaration, so that equal facts are equal bytes.
+"""A fact as bytes, and back: JSON, fields in the order of their declaration, so that equal facts are equal bytes.
 
 The bytes are what is stored and what the tag of a revision is chained over. A field that a later version adds has a
 default, hence older rows still read; a field that changes its meaning needs a migration that rewrites the bodies.

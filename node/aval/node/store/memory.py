@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from aval.node.model import Fact, Kind
-from aval.node.ports import Batch, Revision, Stored
+from aval.node.ports import RESERVATION_KINDS, Batch, Revision, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
 
 
@@ -27,7 +27,7 @@ class MemoryStore:
         revisions: dict[str, int] = {}
         for (kind, key), (number, body) in self._rows.items():
             facts[kind][key] = fact_of(kind, body)
-            if kind is Kind.RESERVATION:
+            if kind in RESERVATION_KINDS:
                 revisions[key] = number
         recent = [
             replace(revision, touched=touched_of(touched))

@@ -4,8 +4,9 @@ One table a kind of fact, all of one shape: key, the revision that last wrote it
 node is answered from memory; the tables are read whole at start, so they need no other index. `revision` holds the
 history, `source_proof` the ages of sources (which are no revisions), `meta` what the database is.
 
-Alembic is loaded only when there is something to migrate: a database at `HEAD` does not pay for it at each start, nor does a
-new one, which is made at once. A test holds that both ways give the same tables, and that `HEAD` is the last migration.
+Alembic is loaded only when there is something to migrate: a database at `HEAD` does not pay for it at each start, nor
+does a new one, which is made at once. A test holds that both ways give the same tables, and that `HEAD` is the last
+migration.
 """
 
 from pathlib import Path
@@ -67,8 +68,10 @@ def prepare(connection: Connection, *, head: str = HEAD, migrations: Path = MIGR
     names = set(inspect(connection).get_table_names())
     if not names:
         METADATA.create_all(connection)
-        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
-                                   "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))")
+        connection.exec_driver_sql(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        )
         connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
         return
     version = None
@@ -77,10 +80,11 @@ def prepare(connection: Connection, *, head: str = HEAD, migrations: Path = MIGR
     if version is None:
         raise StorageRefused("this file is a database, but not one of an Aval node: give another path as `database`")
     if version != head:
-        _migrate(connection, version, head, migrations)
+        migrate(connection, version, head, migrations)
 
 
-def _migrate(connection: Connection, version: str, head: str, migrations: Path) -> None:
+def migrate(connection: Connection, version: str | None, head: str, migrations: Path) -> None:
+    """Brings a database from `version` (None: empty) to `head`. Raises `StorageRefused` for an unknown version."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -88,9 +92,9 @@ def _migrate(connection: Connection, version: str, head: str, migrations: Path) 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if version not in known:
+    if version is not None and version not in known:
         raise StorageRefused(
-            f"the database is at version {version}, which this program does not know (its newest is {head}): a newer Aval "
-            "wrote it; install that version or a newer one"
+            f"the database is at version {version}, which this program does not know (its newest is {head}): "
+            "a newer Aval wrote it; install that version or a newer one"
         )
     command.upgrade(config, head)

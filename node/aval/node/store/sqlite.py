@@ -1,8 +1,8 @@
 """A node's database: one SQLite file, embedded, owned by one process.
 
 WAL and `synchronous=FULL`: what `commit` has answered survives a power cut. One thread owns the one connection, since
-SQLite would make two wait for each other anyway and the event loop must not wait for the disk. SQLAlchemy gives schema and
-reads; the writer's few statements are fixed text through `exec_driver_sql`, which costs half (PLATFORM, measured).
+SQLite would make two wait for each other anyway and the event loop must not wait for the disk. SQLAlchemy gives schema
+and reads; the writer's few statements are fixed text through `exec_driver_sql`, which costs half (PLATFORM, measured).
 
 A lock file beside the database refuses a second process: two writers, each with its ledger in memory, would promise the
 same bed twice. The lock is the operating system's, so a killed process leaves none behind.
@@ -19,57 +19,81 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, select
+from sqlalchemy import URL, Connection, Table, bindparam, create_engine, event, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from aval.node.model import Fact, Kind
-from aval.node.ports import Batch, Revision, StorageRefused, StorageUnavailable, Stored
+from aval.node.ports import RESERVATION_KINDS, Batch, Revision, StorageRefused, StorageUnavailable, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
-from aval.node.store.schema import FACT_TABLES, META, REVISION, SOURCE_PROOF, prepare
+from aval.node.store.schema import FACT_TABLES, HEAD, META, MIGRATIONS, REVISION, SOURCE_PROOF, prepare
 
 BUSY_SECONDS = 2.0
 """How long a statement waits for somebody else's lock (a backup); then the store is unavailable for this batch."""
 
-WAL_PAGES = 1_000
-"""Pages in the WAL before they are moved into the file: SQLite's own default, 4 MB."""
+PAGES_MAX = 1 << 30
+"""Pages of 4 kB that the file may have: 4 TB, SQLite's own limit. A test has a smaller disk."""
 
 _T = TypeVar("_T")
 
-_UPSERT = {
-    kind: f"INSERT INTO {table.name} (key, revision, body) VALUES (?, ?, ?) "  # noqa: S608 - the name is the schema's
-    "ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body"
+_DIALECT = sqlite.dialect()
+
+
+def _upsert(table: Table) -> str:
+    insert = sqlite.insert(table)
+    return str(
+        insert.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key},
+        ).compile(dialect=_DIALECT)
+    )
+
+
+# The writer's statements: fixed text, made once from the schema, each with its values in the order of the columns.
+_WRITE_FACT = {kind: _upsert(table) for kind, table in FACT_TABLES.items()}
+_REMOVE_FACT = {
+    kind: str(table.delete().where(table.c.key == bindparam("key")).compile(dialect=_DIALECT))
     for kind, table in FACT_TABLES.items()
 }
-_DELETE = {
-    kind: f"DELETE FROM {table.name} WHERE key = ?"  # noqa: S608 - the name is the schema's
-    for kind, table in FACT_TABLES.items()
-}
-_REVISION = "INSERT INTO revision (number, digest, as_of, touched) VALUES (?, ?, ?, ?)"
-_PROOF = "INSERT INTO source_proof (source, at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET at = excluded.at"
+_WRITE_REVISION = str(REVISION.insert().compile(dialect=_DIALECT))
+_WRITE_PROOF = _upsert(SOURCE_PROOF)
+_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
 
 
 class SqliteStore:
     """See `aval.node.ports.Store`. Opened by `SqliteStore.open`."""
 
-    def __init__(self, path: Path, lock: IO[str], incarnation: int) -> None:
+    def __init__(self, path: Path, lock: IO[str], pages_max: int) -> None:
         self._path = path
         self._lock = lock
-        self._incarnation = incarnation
+        self._pages_max = pages_max
+        self._incarnation = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._connection: Connection | None = None
 
     @classmethod
-    async def open(cls, path: Path, establishment: str, new_incarnation: Callable[[], int]) -> "SqliteStore":
+    async def open(
+        cls,
+        path: Path,
+        establishment: str,
+        new_incarnation: Callable[[], int],
+        *,
+        head: str = HEAD,
+        migrations: Path = MIGRATIONS,
+        pages_max: int = PAGES_MAX,
+    ) -> "SqliteStore":
         """Opens the database of `establishment` (FINESS), made or migrated first if needed, and checked.
 
-        `new_incarnation` is called when the database is created. Raises `StorageRefused` with what to do when another
-        process has it, a newer version wrote it, it is damaged, or it is another establishment's; `StorageUnavailable`
-        when the disk refuses.
+        `new_incarnation` is called when the database is created; `head` and `migrations` are for tests. Raises
+        `StorageRefused` with what to do when another process has it, a newer version wrote it, it is damaged, or it is
+        another establishment's; `StorageUnavailable` when the disk refuses.
         """
-        store = cls(path, _locked(path), 0)
+        store = cls(path, _locked(path), pages_max)
         try:
-            store._incarnation = await store._in_thread(lambda: store._open(establishment, new_incarnation))
+            store._incarnation = await store._in_thread(
+                lambda: store._open(establishment, new_incarnation, head, migrations)
+            )
         except BaseException:
             await store.close()
             raise
@@ -86,7 +110,7 @@ class SqliteStore:
     async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
         """See `Store.save_proofs`."""
         rows = [(source, at.isoformat()) for source, at in proofs.items()]
-        await self._in_thread(lambda: self._transaction(lambda connection: _many(connection, _PROOF, rows)))
+        await self._in_thread(lambda: self._transaction(lambda connection: _many(connection, _WRITE_PROOF, rows)))
 
     async def digest_of(self, number: int) -> bytes | None:
         """See `Store.digest_of`."""
@@ -120,7 +144,7 @@ class SqliteStore:
 
     # Below, all runs in the store's thread.
 
-    def _open(self, establishment: str, new_incarnation: Callable[[], int]) -> int:
+    def _open(self, establishment: str, new_incarnation: Callable[[], int], head: str, migrations: Path) -> int:
         try:
             connection = self._connected()
             damage = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
@@ -131,13 +155,14 @@ class SqliteStore:
                 raise
         if damage != "ok":
             raise StorageRefused(
-                f"the database {self._path} is damaged ({damage}): put back a backup, or move the file away and start anew"
+                f"the database {self._path} is damaged ({damage}): put back a backup, or move the file away and "
+                "start anew"
             )
-        self._transaction(prepare)
+        self._transaction(lambda connection: prepare(connection, head=head, migrations=migrations))
         return self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
 
     def _identify(self, connection: Connection, establishment: str, new_incarnation: Callable[[], int]) -> int:
-        meta = {name: value for name, value in connection.execute(select(META.c.name, META.c.value))}
+        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(META.c.name, META.c.value))}
         if not meta:
             meta = {"establishment": establishment, "incarnation": str(new_incarnation())}
             connection.execute(META.insert(), [{"name": name, "value": value} for name, value in meta.items()])
@@ -155,8 +180,8 @@ class SqliteStore:
         for kind, table in FACT_TABLES.items():
             rows = connection.execute(select(table.c.key, table.c.body, table.c.revision)).all()
             facts[kind] = {key: fact_of(kind, body) for key, body, _ in rows}
-            if kind is Kind.RESERVATION:
-                revisions = {key: number for key, _, number in rows}
+            if kind in RESERVATION_KINDS:
+                revisions |= {key: number for key, _, number in rows}
         recent = [
             Revision(number, digest, datetime.fromisoformat(as_of), touched_of(touched))
             for number, digest, as_of, touched in connection.execute(
@@ -187,12 +212,12 @@ class SqliteStore:
 
         def write(connection: Connection) -> None:
             for kind, keys in removed.items():
-                _many(connection, _DELETE[kind], keys)
+                _many(connection, _REMOVE_FACT[kind], keys)
             for kind, rows in written.items():
-                _many(connection, _UPSERT[kind], rows)
+                _many(connection, _WRITE_FACT[kind], rows)
             head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
-            connection.exec_driver_sql(_REVISION, head)
-            _many(connection, _PROOF, proofs)
+            connection.exec_driver_sql(_WRITE_REVISION, head)
+            _many(connection, _WRITE_PROOF, proofs)
 
         self._transaction(write)
 
@@ -224,9 +249,16 @@ class SqliteStore:
                 isolation_level="AUTOCOMMIT",
                 connect_args={"timeout": BUSY_SECONDS},
             )
-            event.listen(engine, "connect", _set_up)
+            event.listen(engine, "connect", self._set_up)
             self._connection = engine.connect()
         return self._connection
+
+    def _set_up(self, raw: sqlite3.Connection, _record: object) -> None:
+        for pragma in _PRAGMAS:
+            raw.execute(pragma)
+        # A pragma takes no bound value: the page count, an int, is put in beforehand.
+        limit = f"PRAGMA max_page_count = {self._pages_max:d}"
+        raw.execute(limit)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -240,22 +272,19 @@ def _many(connection: Connection, statement: str, rows: Sequence[tuple[str | int
         connection.exec_driver_sql(statement, list(rows))
 
 
-def _set_up(raw: sqlite3.Connection, _record: object) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", f"wal_autocheckpoint = {WAL_PAGES}"):
-        raw.execute(f"PRAGMA {pragma}")
-
-
 def _locked(path: Path) -> IO[str]:
     """The lock file of a database, held, in a folder made if needed. Raises `StorageRefused`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The census is the house's own: nobody else on the machine reads it. SQLite gives its other files the same mode.
+        # The census is the house's own: nobody else on the machine reads it. SQLite gives its other files the same
+        # mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         lock = path.with_name(path.name + ".lock").open("a+")
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageRefused(
-            f"the database {path} cannot be opened ({error.strerror}): check `database`, the folder's owner and the disk"
+            f"the database {path} cannot be opened ({error.strerror}): check `database`, the folder's owner and "
+            "the disk"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -264,8 +293,8 @@ def _locked(path: Path) -> IO[str]:
         holder = lock.read().strip() or "unknown"
         lock.close()
         raise StorageRefused(
-            f"another process (pid {holder}) already serves the database {path}: stop it first, or give this node a file "
-            "of its own as `database`"
+            f"another process (pid {holder}) already serves the database {path}: stop it first, or give this node "
+            "a file of its own as `database`"
         ) from None
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")

@@ -1,4 +1,4 @@
-"""Alembic's entry: it migrates the database of the connection that `aval.node.store.schema` gives, in its transaction."""
+"""Alembic's entry: migrates over the connection that `aval.node.store.schema` gives, in its transaction."""
 
 from alembic import context
 

@@ -1,0 +1,205 @@
+"""The composition root of a node: the one module that knows which adapter stands behind each port.
+
+`serve` runs a node from its settings until a signal; `compose` puts its parts together over ports given by the caller,
+so that a simulation runs the very same node with another clock, store and transport.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import getpid
+from pathlib import Path
+
+import grpc
+import msgspec
+import structlog
+
+from aval.adapters.clock import SystemClock, SystemRng
+from aval.adapters.pki import write_atomically
+from aval.adapters.telemetry import Telemetry, start_telemetry
+from aval.adapters.wire import (
+    Credentials,
+    FileDenyList,
+    PeerChannel,
+    WireServer,
+    current_caller,
+    refusal_of,
+    stop_on_signals,
+)
+from aval.kernel.clock import Clock, Rng
+from aval.kernel.identity import Node, hub_dns_name
+from aval.node.announcer import Announcer
+from aval.node.edge import Edge, Peer
+from aval.node.pages import Pages
+from aval.node.ports import Meter, Store
+from aval.node.server import SERVICES, add_services
+from aval.node.settings import Settings, SettingsInvalid, read_settings
+from aval.node.store.sqlite import SqliteStore
+from aval.node.writer import Writer
+from aval.v1 import link_pb2, membership_pb2, membership_pb2_grpc
+
+CONTRACT_VERSION = "1"
+"""Of `aval.v1` as this node serves it."""
+
+INCARNATION_BYTES = 8
+"""An incarnation is a 64-bit number (DESIGN §5)."""
+
+ANNOUNCE_SECONDS = 10.0
+"""Deadline of one Announce: a hub that takes longer is tried again."""
+
+DENY_LIST_AGE_MAX = None
+"""Nobody renews the list by itself yet, so that its age says nothing."""
+
+READY_MODE = 0o644
+"""The ready file says nothing that is not known already."""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """What the ready file holds: where the node is, once it serves."""
+
+    pid: int
+    port: int
+    metrics_port: int
+    certificate_serial: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedNode:
+    """A node put together: its writer, to be started and run, and the door to it."""
+
+    writer: Writer
+    edge: Edge
+
+
+def compose(
+    settings: Settings, *, clock: Clock, rng: Rng, store: Store, meter: Meter, current_peer: Callable[[], Peer]
+) -> ComposedNode:
+    """A node over these ports. `current_peer` gives the caller of the RPC being served."""
+    writer = Writer(store, clock, meter, settings.finess)
+    pages = Pages(clock, rng)
+    edge = Edge(settings.finess, writer, clock, pages, meter, current_peer, settings.progress_seconds)
+    return ComposedNode(writer, edge)
+
+
+def serve(settings_path: Path) -> None:
+    """Serves a node until SIGTERM or SIGINT, then drains.
+
+    Raises ValueError, OSError or RuntimeError, whose text says what is wrong and what to do, when it cannot start:
+    settings or certificate unusable, another process on the database, a newer database, the port taken.
+    """
+    settings = read_settings(settings_path)
+    with suppress(ImportError):
+        import uvloop
+
+        uvloop.run(_serve(settings, settings_path))
+        return
+    asyncio.run(_serve(settings, settings_path))
+
+
+async def _serve(settings: Settings, settings_path: Path) -> None:
+    stop = stop_on_signals()
+    clock, rng = SystemClock(), SystemRng()
+    telemetry = start_telemetry(clock, f"node {settings.finess}")
+    log = structlog.get_logger()
+    ready_path = settings_path.with_name(f"{settings_path.stem}.ready.json")
+    ready_path.unlink(missing_ok=True)
+    credentials = Credentials(settings.identity, clock, telemetry)
+    if credentials.identity != Node(settings.territory, settings.finess):
+        raise SettingsInvalid(
+            f"{settings.identity} is the identity {credentials.identity}, not that of the node {settings.finess} of "
+            f"{settings.territory}: issue one with aval pki issue, or correct the settings"
+        )
+    async with AsyncExitStack() as closing:
+        store = await SqliteStore.open(
+            settings.database, settings.finess, lambda: int.from_bytes(rng.token(INCARNATION_BYTES), "big")
+        )
+        closing.push_async_callback(store.close)
+        node = compose(settings, clock=clock, rng=rng, store=store, meter=telemetry, current_peer=current_caller)
+        await node.writer.start()
+        writing = asyncio.create_task(node.writer.run())
+        closing.push_async_callback(_drain, node.writer, writing)
+        exporter = telemetry.serve(settings.metrics_port)
+        closing.callback(exporter.close)
+        port = await _listen(settings, credentials, clock, rng, telemetry, node, closing)
+        if settings.hub_address is not None:
+            await _announce(settings, credentials, clock, rng, node, port, closing)
+        ready = _Ready(getpid(), port, exporter.port, credentials.current.serial, str(settings.database.resolve()))
+        write_atomically(ready_path, msgspec.json.encode(ready), mode=READY_MODE)
+        closing.callback(ready_path.unlink, missing_ok=True)
+        at = node.writer.published.cursor
+        log.info("ready", port=port, pid=ready.pid, revision=at.revision, incarnation=f"{at.incarnation:016x}")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((stopping, writing), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if writing.done():
+            writing.result()
+        log.info("stopping", revision=node.writer.published.cursor.revision)
+
+
+async def _listen(
+    settings: Settings,
+    credentials: Credentials,
+    clock: Clock,
+    rng: Rng,
+    telemetry: Telemetry,
+    node: ComposedNode,
+    closing: AsyncExitStack,
+) -> int:
+    deny_list = FileDenyList(settings.deny_list, clock, DENY_LIST_AGE_MAX) if settings.deny_list is not None else None
+    wire = WireServer(credentials, clock, rng, telemetry, listen=settings.listen, deny_list=deny_list)
+    add_services(node.edge, wire.server)
+    port = await wire.start(*SERVICES)
+    closing.push_async_callback(wire.stop)
+    return port
+
+
+async def _announce(
+    settings: Settings,
+    credentials: Credentials,
+    clock: Clock,
+    rng: Rng,
+    node: ComposedNode,
+    port: int,
+    closing: AsyncExitStack,
+) -> None:
+    """Starts telling the hub where this node is."""
+    address = settings.announce_address or f"{settings.listen.rpartition(':')[0]}:{port}"
+    channel = PeerChannel(credentials, rng, settings.hub_address or "", hub_dns_name(settings.territory))
+    closing.push_async_callback(channel.close)
+    membership = membership_pb2_grpc.MembershipServiceStub(channel)
+    verbs = [field.name for field in link_pb2.Command.DESCRIPTOR.oneofs_by_name["verb"].fields]
+
+    async def announce() -> None:
+        request = membership_pb2.AnnounceRequest(
+            address=address,
+            cursor=node.edge.cursor(),
+            version=version("aval-federation"),
+            contract_version=CONTRACT_VERSION,
+            verbs=verbs,
+        )
+        try:
+            await membership.Announce(request, timeout=ANNOUNCE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise refusal_of(error) from error
+
+    async def lost() -> None:
+        while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(state)
+
+    announcing = asyncio.create_task(Announcer(announce, lost, clock, rng).run())
+    closing.push_async_callback(_end, announcing)
+
+
+async def _drain(writer: Writer, writing: "asyncio.Task[None]") -> None:
+    """Has the commands that wait answered, unless the writer itself has failed."""
+    if not writing.done():
+        await writer.stop()
+    await _end(writing)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait((task,))

@@ -1,0 +1,121 @@
+"""What a node shows: its state at the last committed revision, and nothing later.
+
+The writer's own ledger runs ahead while a batch is on its way to the disk; whoever reads, reads here. Both ledgers
+share the same frozen facts, so the second one costs its indexes only. Reading is synchronous: between two awaits of a
+reader the state cannot move, so what it reads together belongs together.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import cast
+
+from aval.node.availability import UnitFigures, figures
+from aval.node.history import Cursor, History
+from aval.node.ledger import Ledger
+from aval.node.model import Change, Doubt, Kind, Parked, Reservation, Unit
+from aval.node.ports import RESERVATION_KINDS, Revision, Stored
+
+
+class Published:
+    """The committed state: facts, figures as of their revision, the history, and the sources' proofs of life."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._bells: set[asyncio.Event] = set()
+        self.adopt(stored)
+
+    def adopt(self, stored: Stored) -> None:
+        """Takes the store's word for everything, as at start."""
+        self.ledger = Ledger(stored.facts, stored.incarnation)
+        self.history = History(stored.incarnation, stored.recent)
+        self.reservation_revisions = dict(stored.reservation_revisions)
+        self.states = Counter(fact.state.value for fact in self.reservations.values())
+        self.proofs = dict(stored.proofs)
+        as_of = self.history.as_of
+        self.figures: dict[str, UnitFigures] = (
+            {} if as_of is None else {unit: figures(self.ledger, unit, as_of) for unit in self.units}
+        )
+        self._tell()
+
+    @property
+    def units(self) -> Mapping[str, Unit]:
+        """All units, by code."""
+        return cast("Mapping[str, Unit]", self.ledger.all(Kind.UNIT))
+
+    @property
+    def reservations(self) -> Mapping[str, Reservation]:
+        """All reservations that are not purged, by `territory/uuid`."""
+        return cast("Mapping[str, Reservation]", self.ledger.all(Kind.RESERVATION))
+
+    @property
+    def parked(self) -> Mapping[str, Parked]:
+        """Movements that wait for a person."""
+        return cast("Mapping[str, Parked]", self.ledger.all(Kind.PARKED))
+
+    @property
+    def doubts(self) -> Mapping[str, Doubt]:
+        """Doubts about arrivals, answered ones too."""
+        return cast("Mapping[str, Doubt]", self.ledger.all(Kind.DOUBT))
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where all that is read here stands."""
+        return self.history.cursor
+
+    def publish(self, revision: Revision, changes: Sequence[Change]) -> None:
+        """Takes up a stored revision: its changes, then the figures of the units that it touched, at its time."""
+        self.history.add(revision)
+        if revision.touched is None:
+            raise ValueError("a new revision says what it touched")
+        keys = {change.key for change in changes if change.kind in RESERVATION_KINDS}
+        self._count(keys, -1)
+        self.ledger.apply(changes)
+        self._count(keys, 1)
+        for key in keys:
+            if self.ledger.reservation(key) is not None or self.ledger.tombstone(key) is not None:
+                self.reservation_revisions[key] = revision.number
+            else:
+                self.reservation_revisions.pop(key, None)
+        for unit in revision.touched.units:
+            if self.ledger.unit(unit) is not None:
+                self.figures[unit] = figures(self.ledger, unit, revision.as_of)
+            else:
+                self.figures.pop(unit, None)
+        self._tell()
+
+    def age(self, source: str, now: datetime) -> timedelta | None:
+        """Time since the last proof of life of a source; None if it was never heard."""
+        at = self.proofs.get(source)
+        return None if at is None else max(now - at, timedelta(0))
+
+    def stale_sources(self, now: datetime) -> frozenset[str]:
+        """The sources whose word is stale now, by the age that each unit's declaration sets."""
+        stale = set()
+        for unit in self.units.values():
+            for source in unit.sources:
+                age = self.age(source.id, now)
+                if age is None or age > source.stale_min:
+                    stale.add(source.id)
+        return frozenset(stale)
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something was published; the listener clears it."""
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells.discard(bell)
+
+    def _tell(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    def _count(self, keys: Iterable[str], by: int) -> None:
+        for key in keys:
+            fact = self.ledger.reservation(key)
+            if fact is not None:
+                self.states[fact.state.value] += by

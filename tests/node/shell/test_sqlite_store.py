@@ -1,0 +1,265 @@
+"""What a node's database does at the edges: owned by one process, migrated, refused by name, full, damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from aval.node.model import SELF, Change, Establishment, Kind
+from aval.node.ports import StorageRefused, StorageUnavailable, Store
+from aval.node.store import schema
+from aval.node.store.sqlite import SqliteStore
+from tests.node.shell.stores import HOUSE, INCARNATION, batch, named, sqlite_store
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from aval.node.store.sqlite import SqliteStore
+
+async def hold():
+    await SqliteStore.open(Path(sys.argv[1]), "540000023", lambda: 1)
+    print("held", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+def shape(path: Path) -> dict[str, str]:
+    """The statements that made each table."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {name: " ".join(sql.split()) for name, sql in rows}
+
+
+def columns(path: Path, table: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT * FROM pragma_table_info(?)", (table,)).fetchall()
+    connection.close()
+    return rows
+
+
+async def test_what_was_committed_survives_being_reopened(tmp_path: Path) -> None:
+    store = await sqlite_store(tmp_path / "node.db")
+    await store.commit(batch(1, named("Centre hospitalier")))
+    before = await store.load()
+    await store.close()
+    again = await SqliteStore.open(tmp_path / "node.db", HOUSE, lambda: 7)
+    assert await again.load() == before
+    assert before.incarnation == INCARNATION
+    await again.close()
+
+
+async def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, path, stdout=asyncio.subprocess.PIPE)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    with pytest.raises(StorageRefused, match=rf"another process \(pid {holder.pid}\) already serves the database"):
+        await sqlite_store(path)
+    holder.kill()
+    assert await holder.wait() == -signal.SIGKILL
+    store = await sqlite_store(path)
+    await store.close()
+
+
+async def test_another_houses_database_is_refused(tmp_path: Path) -> None:
+    store = await sqlite_store(tmp_path / "node.db")
+    await store.close()
+    with pytest.raises(StorageRefused, match="is of establishment 540000023, not 540000080"):
+        await SqliteStore.open(tmp_path / "node.db", "540000080", lambda: 1)
+
+
+async def test_a_newer_database_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    store = await sqlite_store(path)
+    await store.commit(batch(1, named("Centre hospitalier")))
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StorageRefused, match=r"version 9999.*install that version or a newer one"):
+        await sqlite_store(path)
+    assert path.read_bytes() == before
+
+
+async def test_what_is_no_database_of_a_node_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+    with pytest.raises(StorageRefused, match="not one of an Aval node"):
+        await sqlite_store(other)
+    noise = tmp_path / "noise.db"
+    noise.write_bytes(b"no database at all, but long enough to be read as a header of one" * 100)
+    with pytest.raises(StorageRefused, match="is damaged"):
+        await sqlite_store(noise)
+
+
+async def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageRefused, match="cannot be opened"):
+        await sqlite_store(tmp_path / "file" / "node.db")
+
+
+async def test_damage_is_found_at_start(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    store = await sqlite_store(path)
+    for number in range(1, 40):
+        await store.commit(batch(number, named("x" * 3000)))
+    await store.close()
+    content = bytearray(path.read_bytes())
+    page = 4096
+    for start in range(page, len(content), page):
+        content[start : start + 64] = b"\xff" * 64
+    path.write_bytes(content)
+    with pytest.raises(StorageRefused, match="is damaged"):
+        await sqlite_store(path)
+
+
+def test_head_is_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+
+async def test_a_migrated_database_is_shaped_like_a_new_one(tmp_path: Path) -> None:
+    new, migrated = tmp_path / "new.db", tmp_path / "migrated.db"
+    await (await sqlite_store(new)).close()
+    engine = create_engine(f"sqlite:///{migrated}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        schema.migrate(connection, None, schema.HEAD, schema.MIGRATIONS)
+    engine.dispose()
+    assert shape(new).keys() == shape(migrated).keys()
+    for table in shape(new):
+        assert columns(new, table) == columns(migrated, table)
+    for kind in Kind:
+        assert shape(new)[kind.value].endswith("WITHOUT ROWID")
+        assert shape(migrated)[kind.value].endswith("WITHOUT ROWID")
+
+
+LATER = '''
+"""A later version, which keeps the name of the house in capitals and counts beside it."""
+
+import json
+from alembic import op
+import sqlalchemy as sa
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    connection = op.get_bind()
+    op.create_table("later", sa.Column("key", sa.Text, primary_key=True))
+    for key, body in connection.exec_driver_sql("SELECT key, body FROM establishment").all():
+        fact = json.loads(body)
+        fact["display_name"] = fact["display_name"].upper()
+        connection.exec_driver_sql("UPDATE establishment SET body = ? WHERE key = ?", (json.dumps(fact), key))
+'''
+
+BROKEN = LATER + '    raise RuntimeError("half way")\n'
+
+
+def later_migrations(folder: Path, script: str) -> Path:
+    """The package's migrations and one more."""
+    (folder / "versions").mkdir(parents=True)
+    for source in (schema.MIGRATIONS / "env.py", *(schema.MIGRATIONS / "versions").glob("0*.py")):
+        target = folder / source.relative_to(schema.MIGRATIONS)
+        target.write_text(source.read_text())
+    (folder / "versions" / "0002_later.py").write_text(script)
+    return folder
+
+
+async def test_an_earlier_version_is_migrated_with_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    store = await sqlite_store(path)
+    await store.commit(batch(1, named("Centre hospitalier")))
+    await store.close()
+    migrations = later_migrations(tmp_path / "migrations", LATER)
+    later = await SqliteStore.open(path, HOUSE, lambda: 7, head="0002", migrations=migrations)
+    stored = await later.load()
+    assert stored.facts[Kind.ESTABLISHMENT] == {SELF: Establishment(display_name="CENTRE HOSPITALIER")}
+    assert stored.incarnation == INCARNATION
+    await later.close()
+    assert "later" in shape(path)
+    with pytest.raises(StorageRefused, match="version 0002"):
+        await sqlite_store(path)
+
+
+async def test_a_migration_that_fails_leaves_the_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    store = await sqlite_store(path)
+    await store.commit(batch(1, named("Centre hospitalier")))
+    before = await store.load()
+    await store.close()
+    migrations = later_migrations(tmp_path / "migrations", BROKEN)
+    with pytest.raises(RuntimeError, match="half way"):
+        await SqliteStore.open(path, HOUSE, lambda: 7, head="0002", migrations=migrations)
+    again = await sqlite_store(path)
+    assert await again.load() == before
+    await again.close()
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No file of this process may grow: SQLite says « disk I/O error », as on some full disks."""
+    held = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = max(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, held)
+
+
+async def fill(store: Store, number: int) -> None:
+    """Commits 3 kB more at each revision from `number` on, until the store refuses."""
+    while True:
+        page = Change(Kind.ESTABLISHMENT, f"page-{number}", Establishment(display_name="x" * 3000))
+        await store.commit(batch(number, page))
+        number += 1
+
+
+async def test_a_disk_that_refuses_is_said_reads_go_on_and_space_heals(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    store = await sqlite_store(path)
+    await store.commit(batch(1, named("Avant")))
+    before = await store.load()
+    with full_disk(path), pytest.raises(StorageUnavailable, match="disk"):
+        await fill(store, 2)
+    with full_disk(path):
+        told = await store.load()
+    assert told.recent[: len(before.recent)] == before.recent
+    following = told.recent[-1].number + 1
+    await store.commit(batch(following, named("Après")))
+    assert (await store.load()).recent[-1].number == following
+    await store.close()
+    again = await sqlite_store(path)
+    assert (await again.load()).recent[-1].number == following
+    await again.close()
+
+
+async def test_a_full_database_is_said_in_its_other_spelling(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "node.db", HOUSE, lambda: INCARNATION, pages_max=80)
+    await store.commit(batch(1, named("Avant")))
+    with pytest.raises(StorageUnavailable, match="full"):
+        await fill(store, 2)
+    stored = await store.load()
+    assert stored.recent[-1].number == len(stored.facts[Kind.ESTABLISHMENT]) > 1
+    await store.close()
