@@ -21,41 +21,13 @@ from aval.adapters.demo.generator import Kind, Movement, movements
 from aval.adapters.territory import HousePlan, house_plan, load
 from aval.kernel.statuses import Counting
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
+from tests.adapters.demo.hand_clock import HandClock
 from tests.waiting import until as wait_until
 
 FILE = load(GE_10)
 HOSPITAL = house_plan(FILE, "540000296")
 EHPAD = house_plan(FILE, "540009479")
 MIDNIGHT = datetime(2026, 11, 23, 23, 0, tzinfo=UTC)
-
-
-class HandClock:
-    """A clock that a test moves."""
-
-    def __init__(self, now: datetime) -> None:
-        self._begin = now
-        self._elapsed = 0.0
-        self._sleepers: set[asyncio.Event] = set()
-
-    def now(self) -> datetime:
-        return self._begin + timedelta(seconds=self._elapsed)
-
-    def monotonic(self) -> float:
-        return self._elapsed
-
-    async def sleep_until(self, monotonic: float) -> None:
-        while self._elapsed < monotonic:
-            moved = asyncio.Event()
-            self._sleepers.add(moved)
-            try:
-                await moved.wait()
-            finally:
-                self._sleepers.discard(moved)
-
-    def advance(self, length: timedelta) -> None:
-        self._elapsed += length.total_seconds()
-        for sleeper in tuple(self._sleepers):
-            sleeper.set()
 
 
 _Asked = TypeVar("_Asked", bound=Message)
