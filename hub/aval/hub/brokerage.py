@@ -210,6 +210,8 @@ def _moved(file: RequestFile, state: RequestState, subject: str = "") -> Request
 
 
 def _told(file: RequestFile, event: Event) -> RequestFile:
+    if event == file.request.last_event:
+        return file
     return replace(file, request=replace(file.request, events=(*file.request.events, event)[-EVENTS_MAX:]))
 
 
@@ -513,7 +515,7 @@ def answered(file: RequestFile, answer: Answer, now: datetime) -> RequestFile:
         return _settled(file, after, now)
     if answer.refused is not None and answer.refused.retryable:
         return _settled(file, _attempted(after, row, answer.refused.reason), now)
-    return _settled(file, _struck(after, row, answer.refused, now), now)
+    return _settled(file, _struck(after, row, answer.refused, now, answer.known), now)
 
 
 def attempted(file: RequestFile, command_id: str, now: datetime, *, reason: str = "") -> RequestFile:
@@ -560,8 +562,10 @@ def _event_of(
     return None
 
 
-def _struck(file: RequestFile, row: OutboxRow, refused: Refused | None, now: datetime) -> RequestFile:
-    """The file without that row, decided or refused for good."""
+def _struck(
+    file: RequestFile, row: OutboxRow, refused: Refused | None, now: datetime, told: KnownReservation | None = None
+) -> RequestFile:
+    """The file without that row, decided or refused for good; `told` is the reservation that the answer bore."""
     file = replace(file, rows=tuple(one for one in file.rows if one.id != row.id))
     one = file.ask(row.reservation)
     if refused is None or one is None:
@@ -571,18 +575,18 @@ def _struck(file: RequestFile, row: OutboxRow, refused: Refused | None, now: dat
         case Create() if one.known is None:
             return _told(_with_ask(file, replace(one, refused_reason=refused.reason)), refusal)
         case Confirm() if refused.reason == Reason.OFFER_CHANGED:
-            return _told(file, replace(refusal, kind=EventKind.OFFER_CHANGED))
+            return _told(file, Event(EventKind.OFFER_CHANGED, now, row.reservation))
         case Confirm() | Reschedule() | Renew():
             return _told(file, refusal)
         case Release() if one.is_live and refused.reason != Reason.COMMAND_TOO_OLD:
-            incarnation, revision = _stamp(one)
-            told = ReleaseRefusal(reason=refused.reason, at=now, incarnation=incarnation, revision=revision)
-            return _with_ask(file, replace(one, release_refusal=told))
+            incarnation, revision = _stamp(told or one.known)
+            final = ReleaseRefusal(reason=refused.reason, at=now, incarnation=incarnation, revision=revision)
+            return _with_ask(file, replace(one, release_refusal=final))
     return file
 
 
-def _stamp(ask: Ask) -> tuple[int, int]:
-    return (0, 0) if ask.known is None else (ask.known.incarnation, ask.known.revision)
+def _stamp(known: KnownReservation | None) -> tuple[int, int]:
+    return (0, 0) if known is None else (known.incarnation, known.revision)
 
 
 def due(file: RequestFile) -> tuple[OutboxRow, ...]:
@@ -733,7 +737,7 @@ def _let_go(file: RequestFile, now: datetime) -> RequestFile:
 def _release_again_time(ask: Ask, now: datetime) -> datetime:
     """When a release may be written: now, unless its node has refused one for good and said nothing new since."""
     refusal = ask.release_refusal
-    if refusal is None or (refusal.incarnation, refusal.revision) != _stamp(ask):
+    if refusal is None or (refusal.incarnation, refusal.revision) != _stamp(ask.known):
         return now
     return refusal.at + RELEASE_AGAIN_AFTER
 

@@ -31,7 +31,7 @@ from aval.hub.picture import Seen
 from aval.kernel.disciplines import Discipline
 from aval.kernel.need import Feature, Need
 from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
-from tests.hub.core.worlds import HORIZON_HOURS, NOW, candidates, hour, needs, territories
+from tests.hub.core.worlds import HORIZON_HOURS, NOW, any_need, candidates, hour, needs, territories
 
 OPEN_END = HORIZON_HOURS + 48 + 72 + 1
 """A stay without end is checked until nothing changes any more, after the latest arrival and the longest stay."""
@@ -286,12 +286,6 @@ def free_unit(
     """A unit with one place free from now on."""
     unit = Unit(name=name, display_name="U", discipline=Discipline.SMR_GERIATRIC, counting="places", as_of=NOW)  # type: ignore[arg-type]  # any word will do
     return Candidate(seen=Seen(_free_everywhere(unit, **changes), freshness), minutes=minutes, distance_km=minutes)
-
-
-def any_need(**changes: object) -> Need:
-    """A woman, tomorrow, within the day."""
-    need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(24), hour(34), origin="540000023")
-    return dataclass_replace(need, **changes)  # type: ignore[arg-type]  # a test names the fields that it means
 
 
 def test_the_four_ways_to_loosen_a_need() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as dataclass_replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
@@ -189,3 +190,9 @@ def picture_of(house: str, own: list[Unit], monotonic: float = 1000.0) -> Pictur
     """An establishment's picture, heard at that instant."""
     snapshot = SnapshotPart(Cursor(house, 1, 1, b"tag"), Description("House"), tuple(own))
     return apply(Picture(house), snapshot, monotonic).picture
+
+
+def any_need(**changes: object) -> Need:
+    """A woman, tomorrow, within the day."""
+    need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(24), hour(34), origin="540000023")
+    return dataclass_replace(need, **changes)  # type: ignore[arg-type]  # a test names the fields that it means
