@@ -245,6 +245,10 @@ class BedGround(Ground):
         own = self._unit.features | bed.features
         return own | {Feature.SINGLE_ROOM} if room is not None and room.rule is RoomRule.SINGLE else own
 
+    def feature_list(self, bed: Bed) -> tuple[Feature, ...]:
+        """As `features`, in the order of their names: the class of places that the bed belongs to."""
+        return tuple(sorted(self.features(bed)))
+
     def add(self, take: Take) -> None:
         """See `Ground`. What takes a bed a second time at the same instant counts loose beside it, if it is a patient."""
         bed = take.bed
@@ -332,7 +336,8 @@ class PlaceGround(Ground):
 
     def __init__(self, unit: Unit, book: UnitBook, now: datetime) -> None:
         super().__init__(now)
-        self._features = unit.features
+        self.features = tuple(sorted(unit.features))
+        """What each place has, in the order of names."""
         self.open: dict[Gender, int] = {places.gender: places.open for places in book.places.values()}
         self.unnamed: dict[Gender, int] = {places.gender: places.unnamed for places in book.places.values()}
         self.by_gender: dict[Gender, Levels] = {gender: Levels(count) for gender, count in self.open.items()}
@@ -380,7 +385,7 @@ class PlaceGround(Ground):
         bed: str | None = None,
     ) -> Spot | None:
         """See `Ground`."""
-        if bed is not None or not required <= self._features or self.levels.least(start, end) < 1:
+        if bed is not None or not required.issubset(self.features) or self.levels.least(start, end) < 1:
             return None
         for place in self.places_for(gender):
             if self.by_gender[place].least(start, end) >= 1:

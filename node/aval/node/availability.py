@@ -1,0 +1,431 @@
+"""What a unit publishes: a pure function of its facts and the time, computed at a revision's `as_of` and never stored.
+
+Three readings of one ground (`aval.node.claims`):
+
+- **R330 × R331 counts** keep the ROR's meaning: *available* is staffed and not reserved within 24 h of the horizon; *reserved*
+  is an identified patient expected within 24 h of it (confirmed, or expected by the house itself; a hold only takes a bed
+  out of *available*); beds that wait for cleaning are installed and nothing else.
+- **Grantable** is what would be granted, one after the other, to open-ended arrivals at the horizon.
+- **Classes** give the free places of each kind (who may be placed, what they have) as step functions, to 60 days. A patient
+  whose bed nobody knows, a conflict, a person's correction are taken from the plainest class that has something free.
+
+Counts are sparse: within what the unit declares, absent is zero; outside it, unknown.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from aval.kernel.disciplines import Discipline
+from aval.kernel.lifecycle import ReservationState
+from aval.kernel.need import Feature, Mode
+from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
+from aval.node.book import UnitBook, View
+from aval.node.claims import (
+    ALWAYS,
+    NEVER,
+    BedGround,
+    PlaceGround,
+    Take,
+    What,
+    claim_takes,
+    ground,
+    in_conflict,
+    takes,
+)
+from aval.node.model import Answering, Closure, Conflict, Unit
+from aval.node.policy import default_ttl, next_turn, open_since
+
+STEPS_MAX = 64
+"""Steps of a class (CONTRACT 6): about 1.3 kB a unit."""
+
+STEPS_DAYS = 60
+"""How far ahead steps are told; from there on the least that will ever be free."""
+
+RESERVED_WITHIN = timedelta(hours=24)
+"""R330 02 and 04 speak of the next 24 h."""
+
+_GENDERS = (Gender.FEMALE, Gender.MALE, Gender.ANY)
+
+Kind = tuple[Gender, tuple[Feature, ...]]
+"""A class of places: who may be placed there, and what each has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One R330 figure that is not zero."""
+
+    status: Status
+    horizon: Horizon
+    gender: Gender
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grantable:
+    """So many open-ended arrivals of that gender alone would be granted at that horizon."""
+
+    horizon: Horizon
+    gender: Gender
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceClass:
+    """Places of one kind: from each instant on, so many are free. The first step is at `as_of`."""
+
+    gender: Gender
+    features: tuple[Feature, ...]
+    steps: tuple[tuple[datetime, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A source that says something else than the winning word. `until`, `by`, `reason` are those of a correction by hand."""
+
+    source: str
+    free: int
+    winning_free: int
+    until: datetime | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySummary:
+    """A policy as others may read it. `next_answer`: since or from when somebody answers; None: always, or by itself."""
+
+    answering: Answering
+    modes: tuple[Mode, ...]
+    ttl: timedelta
+    next_answer: datetime | None
+    next_admission: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFigures:
+    """All figures of a unit at `as_of`. `next_change`: the first instant at which they may differ with no fact changed."""
+
+    unit: str
+    as_of: datetime
+    counts: tuple[Count, ...]
+    grantable: tuple[Grantable, ...]
+    classes: tuple[PlaceClass, ...]
+    closures: tuple[Closure, ...]
+    conflicts: tuple[Conflict, ...]
+    policy: PolicySummary
+    disagreements: tuple[Disagreement, ...]
+    next_change: datetime | None
+
+    def same_as(self, other: "UnitFigures") -> bool:
+        """Whether both say the same, but for the time at which they were computed."""
+        return self._timeless() == other._timeless()
+
+    def _timeless(self) -> "UnitFigures":
+        classes = tuple(PlaceClass(c.gender, c.features, ((ALWAYS, c.steps[0][1]), *c.steps[1:])) for c in self.classes)
+        return replace(self, as_of=ALWAYS, next_change=None, classes=classes)
+
+
+def figures(view: View, unit_id: str, now: datetime) -> UnitFigures:
+    """The figures of a unit of the ledger at an instant."""
+    unit = view.unit(unit_id)
+    if unit is None:
+        raise KeyError(unit_id)
+    book = view.book(unit_id)
+    told = list(takes(unit, book, now))
+    claims = list(claim_takes(unit, book))
+    granted = ground(unit, book, now)
+    laid = ground(unit, book, now, with_conflicts=True) if book.conflicts else granted
+    policy = _policy(view, unit, now)
+    return UnitFigures(
+        unit=unit_id,
+        as_of=now,
+        counts=tuple(_counts(unit, book, laid, told, claims, now)),
+        grantable=tuple(_grantable(book, granted, now)),
+        classes=_classes(book, laid, now),
+        closures=tuple(sorted(book.closures.values(), key=lambda closure: (closure.start, closure.id))),
+        conflicts=tuple(sorted(book.conflicts.values(), key=lambda conflict: (conflict.arisen, conflict.id))),
+        policy=policy,
+        disagreements=tuple(_disagreements(unit, book, laid, now)),
+        next_change=_next_change(view, unit, [*told, *claims], now),
+    )
+
+
+# --- R330 ------------------------------------------------------------------------------------------------------------
+
+
+def _counts(
+    unit: Unit,
+    book: UnitBook,
+    laid: BedGround | PlaceGround,
+    told: list[Take],
+    claims: list[Take],
+    now: datetime,
+) -> Iterator[Count]:
+    declared = {status: frozenset(horizons) for status, horizons in unit.declared}
+    confirmed = {key for key, reservation in book.claims.items() if reservation.state is ReservationState.CONFIRMED}
+    for horizon in Horizon:
+        at = now + horizon.delay
+        if isinstance(laid, BedGround):
+            found = _bed_counts(book, laid, told, claims, confirmed, at)
+        else:
+            found = _place_counts(book, laid, told, claims, confirmed, at)
+        for (status, gender), count in sorted(found.items()):
+            if count > 0 and (not declared or horizon in declared.get(status, frozenset())):
+                yield Count(status, horizon, gender, count)
+
+
+def _bed_counts(
+    book: UnitBook, laid: BedGround, told: list[Take], claims: list[Take], confirmed: set[str], at: datetime
+) -> Counter[tuple[Status, Gender]]:
+    found: Counter[tuple[Status, Gender]] = Counter()
+    soon = at + RESERVED_WITHIN
+    for bed in book.beds.values():
+        if not bed.leaving and bed.supplementary is None:
+            found[Status.INSTALLED, bed.gender] += 1
+        elif bed.supplementary is SupplementaryKind.MOBILISED:
+            found[Status.SUPPLEMENTARY, bed.gender] += 1
+    closed: set[str] = set()
+    taken: set[str] = set()
+    loose = 0
+    for take in told:
+        bed_of = book.beds.get(take.bed or "")
+        gender = bed_of.gender if bed_of else Gender.ANY
+        here = take.start <= at < take.end
+        if take.what is What.CLOSURE and here and bed_of is not None and bed_of.id not in closed:
+            closed.add(bed_of.id)
+            found[Status.CLOSED, gender] += 1
+        elif take.what is What.STAY and here:
+            found[Status.OCCUPIED, gender] += 1
+        elif take.what is What.EXPECTED and take.overlaps(at, soon):
+            found[Status.RESERVED, gender] += 1
+        if here and bed_of is None:
+            loose += take.number
+        if bed_of is not None and (here or (take.what is What.EXPECTED and take.overlaps(at, soon))):
+            taken.add(bed_of.id)
+    for take in claims:
+        if take.overlaps(at, soon):
+            bed_of = book.beds.get(take.bed or "")
+            if take.key in confirmed:
+                found[Status.RESERVED, bed_of.gender if bed_of else Gender.ANY] += 1
+            if bed_of is not None:
+                taken.add(bed_of.id)
+    free: Counter[Gender] = Counter()
+    for bed in laid.beds.values():
+        if bed.id not in taken:
+            gender_now = _gender_at(laid, bed.id, at)
+            if gender_now is not None:
+                free[gender_now] += 1
+    _take_loose(free, loose)
+    for gender, count in free.items():
+        found[Status.AVAILABLE, gender] = count
+    return found
+
+
+def _take_loose(free: Counter[Gender], loose: int) -> None:
+    for gender in (Gender.ANY, Gender.FEMALE, Gender.MALE):
+        here = max(min(loose, free[gender]), 0) if loose > 0 else loose
+        free[gender] -= here
+        loose -= here
+
+
+def _place_counts(
+    book: UnitBook, laid: PlaceGround, told: list[Take], claims: list[Take], confirmed: set[str], at: datetime
+) -> Counter[tuple[Status, Gender]]:
+    found: Counter[tuple[Status, Gender]] = Counter()
+    soon = at + RESERVED_WITHIN
+    free: Counter[Gender] = Counter()
+    for places in book.places.values():
+        gender = places.gender
+        found[Status.INSTALLED, gender] = places.installed
+        found[Status.SUPPLEMENTARY, gender] = max(0, places.open - places.installed)
+        found[Status.CLOSED, gender] = max(0, places.installed - places.open)
+        found[Status.OCCUPIED, gender] = laid.occupied(gender, at)
+        free[gender] = places.open - found[Status.OCCUPIED, gender]
+    loose = 0
+    for take in told:
+        here = take.start <= at < take.end
+        place = take.place
+        if place is None or place not in free:
+            loose += take.number if here else 0
+        elif take.what is What.CLOSURE and here:
+            found[Status.CLOSED, place] += take.number
+            free[place] -= take.number
+        elif take.what is What.EXPECTED and take.overlaps(at, soon):
+            found[Status.RESERVED, place] += 1
+            free[place] -= 1
+    for take in claims:
+        if take.overlaps(at, soon) and take.place is not None:
+            free[take.place] -= 1
+            if take.key in confirmed:
+                found[Status.RESERVED, take.place] += 1
+    _take_loose(free, loose)
+    for gender, count in free.items():
+        found[Status.AVAILABLE, gender] = count
+    return found
+
+
+# --- grantable -------------------------------------------------------------------------------------------------------
+
+
+def grantable_at(book: UnitBook, laid: BedGround | PlaceGround, gender: Gender, arrival: datetime) -> int:
+    """How many open-ended arrivals of that gender would be granted at an instant, one after the other."""
+    if in_conflict(book, arrival, NEVER) is not None:
+        return 0
+    if isinstance(laid, BedGround):
+        fitting = sum(laid.is_free(bed, gender, arrival, NEVER) for bed in laid.beds.values())
+    else:
+        places = laid.places_for(gender)
+        fitting = sum(max(0, laid.by_gender[place].least(arrival, NEVER)) for place in places)
+    return max(0, min(fitting, laid.levels.least(arrival, NEVER)))
+
+
+def _grantable(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> Iterator[Grantable]:
+    for horizon in Horizon:
+        for gender in _GENDERS:
+            count = grantable_at(book, laid, gender, now + horizon.delay)
+            if count:
+                yield Grantable(horizon, gender, count)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def _gender_at(laid: BedGround, bed_id: str, at: datetime) -> Gender | None:
+    """Who may be placed in a free bed at an instant; None: nobody, two genders share its one-gender room."""
+    bed = laid.beds[bed_id]
+    present: set[Gender] = {
+        take.gender
+        for take in laid.sharing.get(bed.room, ())
+        if take.bed != bed_id and take.start <= at < take.end and take.gender in (Gender.FEMALE, Gender.MALE)
+    }
+    if bed.gender is not Gender.ANY:
+        present.add(bed.gender)
+    if not present:
+        return Gender.ANY
+    return present.pop() if len(present) == 1 else None
+
+
+def _classes(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> tuple[PlaceClass, ...]:
+    kinds: dict[Kind, list[tuple[datetime, int]]] = {}
+    horizon = now + timedelta(days=STEPS_DAYS)
+    times = _instants(laid, now)
+    states = [(at, _free_at(laid, at)) for at in times]
+    every: list[Kind] = sorted({kind for _, (free, _) in states for kind in free}, key=_plainness)
+    floor = not book.conflicts
+    for at, (free, missing) in states:
+        left = missing
+        for kind in every:
+            here = min(left, free[kind]) if left > 0 else left
+            free[kind] -= here
+            left -= here
+        if left and every and not floor:
+            free[every[0]] -= left  # an open conflict shows: fewer than none
+        for kind in every:
+            kinds.setdefault(kind, []).append((at, free[kind]))
+    return tuple(
+        PlaceClass(gender, features, _published(steps, horizon)) for (gender, features), steps in kinds.items()
+    )
+
+
+def _plainness(kind: Kind) -> tuple[bool, int, str, tuple[str, ...]]:
+    gender, features = kind
+    return gender is not Gender.ANY, len(features), gender.value, tuple(feature.value for feature in features)
+
+
+def _instants(laid: BedGround | PlaceGround, now: datetime) -> list[datetime]:
+    found = {now} | {time for time, _ in laid.levels.steps() if now < time < NEVER}
+    if isinstance(laid, BedGround):
+        for held in (*laid.on.values(), *laid.sharing.values()):
+            for take in held:
+                found.update(time for time in (take.start, take.end) if now < time < NEVER)
+    else:
+        for levels in laid.by_gender.values():
+            found.update(time for time, _ in levels.steps() if now < time < NEVER)
+    return sorted(found)
+
+
+def _free_at(laid: BedGround | PlaceGround, at: datetime) -> tuple[Counter[Kind], int]:
+    """Free places of each kind at an instant, and how many of them are missing: taken, nobody knows where."""
+    free: Counter[Kind] = Counter()
+    if isinstance(laid, PlaceGround):
+        features = laid.features
+        for gender, levels in laid.by_gender.items():
+            free[gender, features] = levels.at(at)
+        return free, sum(free.values()) - laid.levels.at(at)
+    count = 0
+    for bed in laid.beds.values():
+        taken = any(take.start <= at < take.end for take in laid.on[bed.id])
+        count += not taken
+        placing = _gender_at(laid, bed.id, at)
+        if placing is not None:
+            free[placing, laid.feature_list(bed)] += not taken
+    return free, count - laid.levels.at(at)
+
+
+def _published(steps: list[tuple[datetime, int]], horizon: datetime) -> tuple[tuple[datetime, int], ...]:
+    """Equal neighbours joined, nothing beyond the horizon, at most `STEPS_MAX`: what is cut off is told by its least value."""
+    joined: list[tuple[datetime, int]] = []
+    for time, free in steps:
+        if not joined or joined[-1][1] != free:
+            joined.append((time, free))
+    near = [step for step in joined if step[0] < horizon]
+    if len(near) > STEPS_MAX or len(near) < len(joined):
+        kept = near[: STEPS_MAX - 1]
+        rest = joined[len(kept) :]
+        return (*kept, (min(rest[0][0], horizon), min(free for _, free in rest)))
+    return tuple(near)
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+def _policy(view: View, unit: Unit, now: datetime) -> PolicySummary:
+    policy = unit.policy
+    answering = policy.answering
+    if answering is Answering.AUTOMATIC and unit.discipline is Discipline.EHPAD_PERMANENT:
+        answering = Answering.PERSON
+    modes = {
+        Answering.AUTOMATIC: (Mode.HOLD, Mode.ASK),
+        Answering.PERSON: (Mode.ASK,),
+        Answering.CLOSED: (),
+    }[answering]
+    zone = view.zone
+    next_answer = None
+    if answering is Answering.PERSON:
+        next_answer = open_since(now, policy.answer_hours, policy, zone)
+    next_admission = open_since(now, policy.admission_hours, policy, zone)
+    return PolicySummary(answering, modes, policy.ttl or default_ttl(unit.discipline), next_answer, next_admission)
+
+
+def _disagreements(unit: Unit, book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> Iterator[Disagreement]:
+    winning = laid.levels.at(now)
+    correction = book.correction
+    if correction is not None and unit.sources:
+        name = correction.by.display_name or correction.by.actor
+        said = correction.free + correction.taken
+        yield Disagreement(unit.sources[0].id, said, correction.free, correction.until, name, correction.reason)
+    for word in sorted(book.words.values(), key=lambda word: word.source):
+        if word.free != winning:
+            yield Disagreement(word.source, word.free, winning)
+
+
+def _next_change(view: View, unit: Unit, all_takes: Iterable[Take], now: datetime) -> datetime | None:
+    """The first instant at which a boundary comes to a horizon, or within 24 h of one, or somebody comes or goes."""
+    lead = [delay + more for delay in (h.delay for h in Horizon) for more in (timedelta(0), RESERVED_WITHIN)]
+    found: datetime | None = None
+    for take in all_takes:
+        for boundary in (take.start, take.end):
+            if boundary in (ALWAYS, NEVER) or boundary <= now:
+                continue
+            for before in lead:
+                at = boundary - before
+                if at > now and (found is None or at < found):
+                    found = at
+    policy = unit.policy
+    for hours in (policy.answer_hours, policy.admission_hours):
+        turn = next_turn(now, hours, policy, view.zone)
+        if turn is not None and (found is None or turn < found):
+            found = turn
+    return found
