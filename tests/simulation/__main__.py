@@ -1,0 +1,94 @@
+"""`make simulate SEEDS=… STEPS=…`: long runs, one seed after the other; a failure is shrunk and told.
+
+python -m tests.simulation --seeds 1-200 --steps 300
+python -m tests.simulation --seeds 17 --steps 300 --without 3,8,21   # the same run, less these steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.simulation import Report, Simulation, Violation, summary
+
+SHRINK_RUNS_MAX = 60
+"""Runs spent on making a failure smaller."""
+
+
+def seeds_of(text: str) -> range:
+    """`17` or `1-200`."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def fails(seed: int, steps: int, without: frozenset[int]) -> Violation | None:
+    """The violation of a run, if it has one."""
+    try:
+        Simulation(seed, without=without).run(steps)
+    except Violation as found:
+        return found
+    return None
+
+
+def shrink(found: Violation, without: frozenset[int]) -> tuple[Violation, int, frozenset[int]]:
+    """A shorter run that still fails: first the prefix, then steps left out, in ever smaller runs of them."""
+    steps = found.step + 1
+    best = fails(found.seed, steps, without) or found
+    left = [number for number in range(steps) if number not in without]
+    runs, size = 0, max(1, len(left) // 2)
+    while size >= 1 and runs < SHRINK_RUNS_MAX:
+        start = 0
+        while start < len(left) and runs < SHRINK_RUNS_MAX:
+            tried = without | frozenset(range(steps)) - frozenset(left[:start] + left[start + size :])
+            runs += 1
+            again = fails(found.seed, steps, tried)
+            if again is None:
+                start += size
+            else:
+                best, left = again, left[:start] + left[start + size :]
+        size //= 2
+    return best, steps, frozenset(range(steps)) - frozenset(left)
+
+
+def tell(found: Violation, steps: int, without: frozenset[int]) -> str:
+    """A failure, for people."""
+    skipped = f" --without {','.join(map(str, sorted(without)))}" if without else ""
+    return "\n".join(
+        (
+            *found.trace,
+            "",
+            *(f"PROBLEM  {problem}" for problem in found.problems[:10]),
+            f"seed {found.seed}: {steps - len(without)} steps are left of {steps}; run it again with",
+            f"python -m tests.simulation --seeds {found.seed} --steps {steps}{skipped}",
+        )
+    )
+
+
+def main() -> int:
+    """Runs what the command line asks for; 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", default="1-20")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--without", default="")
+    parser.add_argument("--no-shrink", action="store_true")
+    asked = parser.parse_args()
+    without = frozenset(int(one) for one in asked.without.split(",") if one)
+    total, began, failed = Report(0), time.monotonic(), 0
+    for seed in seeds_of(asked.seeds):
+        simulation = Simulation(seed, without=without)
+        try:
+            simulation.run(asked.steps)
+        except Violation as violation:
+            failed += 1
+            shrunk = (violation, violation.step + 1, without) if asked.no_shrink else shrink(violation, without)
+            sys.stdout.write(tell(*shrunk) + "\n")
+            sys.stdout.flush()
+        total.add(simulation.report)
+    verdict = f"{failed} of {len(seeds_of(asked.seeds))} seeds failed" if failed else "no violation"
+    sys.stdout.write(f"{summary(total, time.monotonic() - began)}\n{verdict}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

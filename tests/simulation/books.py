@@ -1,0 +1,231 @@
+"""A house's books, kept by the checker from the rows that its node stored, and read without the ledger.
+
+Rows are plain JSON here. What a row means is taken from DESIGN §4 and §6; how the ledger finds a free bed is of no
+interest, only whether what it granted was there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from aval.node.ports import Batch
+from tests.simulation.lifecycles import CLAIMING, FINAL, STARTS, reservation_reachable
+
+Fact = dict[str, Any]
+
+NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
+
+TICK_ALLOWANCE = timedelta(seconds=2)
+"""How late what falls due may be written: the writer's alarm, and a commit."""
+
+
+def when(text: str | None) -> datetime:
+    """An instant as stored; the end of what has none."""
+    return NEVER if text is None else datetime.fromisoformat(text)
+
+
+class House:
+    """One establishment. `committed` gives the problems that a batch makes."""
+
+    def __init__(self, finess: str) -> None:
+        self.finess = finess
+        self.facts: dict[str, dict[str, Fact]] = {}
+        self.states: dict[str, dict[int, str]] = {}
+        """Reservation → revision → state, as committed."""
+        self.tags: dict[int, bytes] = {}
+        self.revision = 0
+        self.as_of = datetime.min.replace(tzinfo=NEVER.tzinfo)
+        self.moves: list[tuple[str, str | None, str | None]] = []
+        """(reservation, state before, state after) of every commit, for coverage."""
+
+    def of(self, kind: str) -> Mapping[str, Fact]:
+        """All facts of a kind, by key."""
+        return self.facts.get(kind, {})
+
+    def reservation(self, key: str) -> Fact | None:
+        """A reservation, or what is left of it."""
+        return self.of("reservation").get(key) or self.of("tombstone").get(key)
+
+    def committed(self, batch: Batch) -> Iterator[str]:
+        """Takes up a batch; tells what is wrong with it, or with what it leads to."""
+        revision = batch.revision
+        if revision.number != self.revision + 1:
+            yield f"revision {revision.number} follows {self.revision}"
+        if revision.as_of < self.as_of:
+            yield f"time goes back from {self.as_of} to {revision.as_of}"
+        conflicts_before = dict(self.of("conflict"))
+        self.revision, self.as_of = revision.number, max(self.as_of, revision.as_of)
+        self.tags[revision.number] = revision.digest[:8]
+        changed: list[tuple[str, Fact | None, Fact | None]] = []
+        for row in batch.rows:
+            table = self.facts.setdefault(row.kind.value, {})
+            before = table.pop(row.key, None)
+            after: Fact | None = None if row.body is None else json.loads(row.body)
+            if after is not None:
+                table[row.key] = after
+            if row.kind.value == "reservation":
+                changed.append((row.key, before, after))
+                if after is not None:
+                    self.states.setdefault(row.key, {})[revision.number] = after["state"]
+        for key, before, after in changed:
+            yield from self._moved(key, before, after, conflicts_before)
+        for unit, fact in self.of("unit").items():
+            yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
+
+    # A reservation's life
+
+    def _moved(self, key: str, before: Fact | None, after: Fact | None, conflicts: Mapping[str, Fact]) -> Iterator[str]:
+        was: str | None = before["state"] if before else None
+        now: str | None = after["state"] if after else None
+        self.moves.append((key, was, now))
+        if after is None or now is None:
+            if was not in FINAL and was != "ADMITTED":
+                yield f"{key}: {was} is dropped"
+            return
+        if before is None or was is None:
+            if now not in STARTS and not any(reservation_reachable(start, now) for start in STARTS):
+                yield f"{key} begins {now}"
+        elif not reservation_reachable(was, now):
+            yield f"{key}: {was} → {now}"
+        elif was == "CONFIRMED" and now == "EXPIRED":
+            yield f"{key}: time took a confirmed reservation"
+        yield from self._ended(key, after)
+        if was == "HELD" and now == "CONFIRMED" and before:
+            yield from self._late_confirm(key, before, after)
+        if now == "EXPIRED" and was != "EXPIRED":
+            yield from self._lapsed(key, before, after)
+        claim = after["claim"]
+        granted = now == "HELD" and (before is None or was != "HELD" or before["claim"] != claim)
+        if granted and claim and before is not None and was in ("ASKED", "WAITLISTED"):
+            yield from self._grant(key, claim, conflicts)
+
+    def _late_confirm(self, key: str, before: Fact, after: Fact) -> Iterator[str]:
+        over = when(before["expire_time"]) + TICK_ALLOWANCE < self.as_of
+        if over and before["renewals"] == after["renewals"] and before["granted"] == after["granted"]:
+            yield f"{key} is confirmed at {self.as_of}, its hold was over at {before['expire_time']}"
+
+    def _ended(self, key: str, after: Fact) -> Iterator[str]:
+        ending = after["ending"] or {}
+        state = after["state"]
+        if state == "RELEASED" and not (ending.get("release") or ending.get("withdraw")):
+            yield f"{key} is RELEASED and nobody's reason is named"
+        if state == "DECLINED" and not ending.get("decline"):
+            yield f"{key} is DECLINED without a reason"
+        if state in CLAIMING and not after["claim"]:
+            yield f"{key} is {state} without a claim"
+        if state == "HELD" and not after["expire_time"]:
+            yield f"{key} is held without an end"
+
+    def _lapsed(self, key: str, before: Fact | None, after: Fact) -> Iterator[str]:
+        if before is None:
+            return
+        due = when(before["expire_time"] if before["state"] == "HELD" else before["valid_until"])
+        if due > self.as_of + TICK_ALLOWANCE:
+            yield f"{key} expires at {self.as_of}, its time is {due}"
+
+    def _grant(self, key: str, claim: Fact, conflicts: Mapping[str, Fact]) -> Iterator[str]:
+        if claim["bed"] is None and claim["place"] is None:
+            yield f"{key} is held, and no bed is behind it"
+        start, end = when(claim["start"]), when(claim["end"])
+        for name, one in conflicts.items():
+            still = name in self.of("conflict") and one["unit"] == claim["unit"] and one["reservation"] != key
+            if still and when(one["start"]) < end and start < when(one["end"]):
+                yield f"{key} is held in {claim['unit']} over its open conflict {name}"
+
+    def overdue(self, now: datetime) -> Iterator[str]:
+        """Holds that should have resolved by then."""
+        for key, fact in self.of("reservation").items():
+            if fact["state"] == "HELD" and when(fact["expire_time"]) + TICK_ALLOWANCE < now:
+                yield f"{key} is still HELD at {now}, its hold was over at {fact['expire_time']}"
+
+    # What takes the beds of a unit
+
+    def _claims(self, unit: str) -> Iterator[tuple[str, datetime, datetime, Fact]]:
+        """Claims with a bed or place behind them, save those that an open doubt takes for one with a stay."""
+        presumed = {doubt["presumed"] for doubt in self.of("doubt").values() if doubt["answered"] is None}
+        for key, fact in self.of("reservation").items():
+            claim = fact["claim"]
+            if fact["state"] not in CLAIMING or not claim or claim["unit"] != unit or key in presumed:
+                continue
+            if claim["bed"] is not None or claim["place"] is not None:
+                yield key, when(claim["start"]), when(claim["end"]), claim
+
+    def _stays(self, unit: str) -> Iterator[tuple[str, datetime, Fact]]:
+        """Patients who take a bed, and until when at least."""
+        for key, stay in self.of("stay").items():
+            if stay["unit"] == unit and (stay["keep_bed"] or not stay["on_leave"]):
+                planned = stay["departure"] or stay["stay_end"]
+                slipped = stay.get("slipped") or planned is None
+                yield key, NEVER if slipped else max(when(planned), self.as_of), stay
+
+    def _expected(self, unit: str) -> Iterator[tuple[str, datetime, datetime, Fact]]:
+        for key, one in self.of("expected").items():
+            if one["unit"] == unit:
+                yield key, when(one["arrival"]), when(one["departure"]), one
+
+    def _closed(self, unit: str) -> Iterator[Fact]:
+        return (one for one in self.of("closure").values() if one["unit"] == unit)
+
+    def _in_conflict(self, unit: str, start: datetime, end: datetime) -> bool:
+        return any(
+            one["unit"] == unit and when(one["start"]) < end and start < when(one["end"])
+            for one in self.of("conflict").values()
+        )
+
+    def _beds(self, unit: str, fact: Fact) -> Iterator[str]:
+        """No bed with two of {occupant, claim} at an instant, unless a conflict is recorded."""
+        claims = list(self._claims(unit))
+        for place, (key, start, end, claim) in enumerate(claims):
+            for other, start2, end2, claim2 in claims[place + 1 :]:
+                if claim["bed"] == claim2["bed"] and start < end2 and start2 < end:
+                    yield f"bed {unit}/{claim['bed']} is claimed by {key} and by {other}"
+            if f"{unit}/{claim['bed']}" not in self.of("bed"):
+                yield f"{key} claims {unit}/{claim['bed']}, which is no bed"
+            for what in self._others(unit, fact, claim, key):
+                yield f"bed {unit}/{claim['bed']} {what}, and is claimed by {key} from {start} to {end}"
+
+    def _others(self, unit: str, fact: Fact, claim: Fact, key: str) -> Iterator[str]:
+        """What else takes a claim's bed during the claim."""
+        start, end, bed = max(when(claim["start"]), self.as_of), when(claim["end"]), claim["bed"]
+        turnover = timedelta(minutes=fact["policy"]["turnover_minutes"]) + timedelta(minutes=2)
+        for stay, until, one in self._stays(unit):
+            if one["bed"] == bed and one["reservation"] != key.partition("/")[2]:
+                planned = when(one["departure"] or one["stay_end"])
+                overrun = when(claim["start"]) <= self.as_of and self.as_of > planned + turnover
+                if overrun or start < min(until, end):
+                    yield f"is taken by {stay} until {until}"
+        for stay, arrival, departure, one in self._expected(unit):
+            if one["bed"] == bed and max(start, arrival) < min(departure, end):
+                yield f"awaits {stay} from {arrival} to {departure}"
+        for closure in self._closed(unit):
+            closed, opened = when(closure["start"]), when(closure["end"])
+            if bed in closure["beds"] and max(start, closed) < min(end, opened):
+                yield f"is closed from {closed} to {opened}"
+
+    def _places(self, unit: str) -> Iterator[str]:
+        """No more claims on a kind of place than it has free, at any instant, unless a conflict is recorded then."""
+        for fact in self.of("places").values():
+            if fact["unit"] != unit:
+                continue
+            gender = fact["gender"]
+            claims = [(start, end) for _, start, end, claim in self._claims(unit) if claim["place"] == gender]
+            stays = [until for _, until, stay in self._stays(unit) if stay["place"] == gender]
+            expected = [(a, d) for _, a, d, one in self._expected(unit) if one["place"] == gender]
+            closures = [
+                (when(one["start"]), when(one["end"]), sum(n for g, n in one["places"] if g == gender))
+                for one in self._closed(unit)
+            ]
+            instants = {self.as_of} | {start for start, _ in claims if start > self.as_of}
+            instants |= {start for start, _, _ in closures if start > self.as_of}
+            instants |= {start for start, _ in expected if start > self.as_of}
+            for instant in instants:
+                claimed = sum(start <= instant < end for start, end in claims)
+                occupied = max(0, fact["unnamed"] + sum(instant < until for until in stays))
+                awaited = sum(start <= instant < end for start, end in expected)
+                closed = sum(count for start, end, count in closures if start <= instant < end)
+                free = fact["open"] - closed - occupied - awaited - claimed
+                if claimed and free < 0 and not self._in_conflict(unit, instant, instant + timedelta(seconds=1)):
+                    yield f"{unit}: {free} places of gender {gender} are free at {instant}, {claimed} are claimed"

@@ -1,0 +1,365 @@
+"""The checker: DESIGN §8, recomputed from what was stored and what was said, after every commit and every message.
+
+It sees three things: the rows that a node commits (`books.House`), the files that the hub commits, and each message
+that a server sends, before the network does anything to it. It shares no code with ledger, brokerage or picture, and it
+never asks them anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from google.protobuf import descriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from aval.node.ports import Batch
+from aval.v1 import availability_pb2 as availability
+from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
+from tests.simulation.books import Fact, House
+from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable
+from tests.simulation.wire import EXCHANGE, Call, Server
+
+MODULES = (availability, census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2)
+
+
+def _methods() -> dict[str, descriptor.MethodDescriptor]:
+    return {
+        f"/{service.full_name}/{method.name}": method
+        for module in MODULES
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+
+
+METHODS = _methods()
+"""Every RPC of the contract, by its path."""
+
+
+def request_of(method: str, body: bytes) -> Any:
+    """A request message, decoded."""
+    return GetMessageClass(METHODS[method].input_type).FromString(body)
+
+
+def answer_of(method: str, body: bytes) -> Any:
+    """An answer, decoded."""
+    return GetMessageClass(METHODS[method].output_type).FromString(body)
+
+
+def _state_name(reservation: Any) -> str:
+    return reservation_pb2.Reservation.State.Name(reservation.state).removeprefix("STATE_")
+
+
+def _figures(unit: Any) -> Mapping[str, object]:
+    """What the hub must show of a unit as its node said it: everything but ages, and what only the own hub sees."""
+    shown = type(unit)()
+    shown.CopyFrom(unit)
+    for name in ("sources", "freshness", "age", "closures", "conflicts", "shown", "disagreements", "visibility"):
+        shown.ClearField(name)
+    return {"figures": shown.SerializeToString(deterministic=True)}
+
+
+@dataclass
+class _Told:
+    """What one node has told of its units on watches: at each revision all figures, as a fold of what was sent."""
+
+    at: dict[int, dict[str, Mapping[str, object]]] = field(default_factory=dict)
+
+
+@dataclass
+class _Stream:
+    """A watch being served: the units as its follower has them, and a message that came in parts."""
+
+    incarnation: int = 0
+    revision: int = 0
+    units: dict[str, Mapping[str, object]] | None = None
+    parts: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+
+
+class Checker:
+    """`problem` is told each breach; `houses` by FINESS; `files` are the hub's requests as stored, plain."""
+
+    def __init__(self, problem: Callable[[str], None]) -> None:
+        self._problem = problem
+        self.houses: dict[str, House] = {}
+        self.files: dict[str, Fact] = {}
+        self.rows_ever: set[str] = set()
+        self.checks: Counter[str] = Counter()
+        self.request_moves: Counter[tuple[str, str]] = Counter()
+        self._told: dict[tuple[str, int], _Told] = {}
+        self._shown: dict[tuple[str, int], int] = {}
+
+    def house(self, finess: str) -> House:
+        """A house's books."""
+        return self.houses.setdefault(finess, House(finess))
+
+    # What is stored
+
+    def node_committed(self, finess: str, batch: Batch) -> None:
+        """A node has committed."""
+        self.checks["node commits"] += 1
+        for problem in self.house(finess).committed(batch):
+            self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
+
+    def hub_committed(self, saved: Sequence[tuple[Any, Any]]) -> None:
+        """The hub has committed these files, each as it was (None for a new one) and is."""
+        self.checks["hub commits"] += 1
+        for _, file in saved:
+            after = msgspec.to_builtins(file, builtin_types=(bytes,))
+            name = after["request"]["name"]
+            before = self.files.get(name)
+            self.files[name] = after
+            for problem in self._file(before, after):
+                self._problem(f"{name}: {problem}")
+
+    def _file(self, before: Fact | None, after: Fact) -> Iterator[str]:
+        request = after["request"]
+        state = request.get("state", "OPEN")
+        was = "OPEN" if before is None else before["request"].get("state", "OPEN")
+        self.request_moves[was, state] += 1
+        if not request_reachable(was, state):
+            yield f"{was} → {state}"
+        if before is not None and request.get("revision", 1) < before["request"].get("revision", 1):
+            yield "its revision goes back"
+        self.rows_ever |= {row["id"] for row in after["rows"]}
+        yield from self._rows(after)
+        asks = {ask["reservation"]: ask for ask in after["asks"]}
+        subject = asks.get(request.get("subject", ""))
+        known = (subject or {}).get("known") or {}
+        if state == "CONFIRMED" and known.get("state") != "CONFIRMED":
+            yield f"CONFIRMED without its node's word: {request.get('subject')} is known {known.get('state')}"
+        if state == "ADMITTED" and known.get("state") != "ADMITTED":
+            yield f"ADMITTED without its node's word: {request.get('subject')} is known {known.get('state')}"
+        for name, ask in asks.items():
+            yield from self._known(name, ask, before)
+            yield from self._let_go(state, ask, after)
+
+    def _rows(self, file: Fact) -> Iterator[str]:
+        """At most one confirmation without a release behind it; CONFIRMING has its confirm on the way."""
+        verbs: dict[str, list[str]] = {}
+        for row in file["rows"]:
+            verbs.setdefault(row["reservation"], []).append(row["body"]["type"])
+        wanted = [one for one, line in verbs.items() if "confirm" in line and "release" not in line]
+        request = file["request"]
+        if len(wanted) > 1:
+            yield f"two confirmations are wanted at once: {wanted}"
+        if request.get("state") == "CONFIRMING" and "confirm" not in verbs.get(request.get("subject", ""), ()):
+            yield "CONFIRMING, and no confirm is on its way"
+
+    def _known(self, name: str, ask: Fact, before: Fact | None) -> Iterator[str]:
+        """What the hub takes for its node's word was the node's word, and is not older than what it had."""
+        known = ask.get("known")
+        if known is None:
+            return
+        house = self.house(name.split("/")[1])
+        said = self._state_at(house, name, known["revision"])
+        if said is not None and said != known["state"]:
+            yield f"{name} is known {known['state']} at revision {known['revision']}; its node says {said}"
+        if known["revision"] > house.revision:
+            yield f"{name} is known at revision {known['revision']}, which its node has not reached"
+        was = next((one.get("known") for one in (before or {"asks": ()})["asks"] if one["reservation"] == name), None)
+        if was and was["incarnation"] == known["incarnation"] and was["revision"] > known["revision"]:
+            yield f"{name}: older news ({known['revision']}) replaced newer ({was['revision']})"
+
+    @staticmethod
+    def _let_go(state: str, ask: Fact, file: Fact) -> Iterator[str]:
+        """A final request has a release behind each reservation that may live, in the transaction that ended it."""
+        known = (ask.get("known") or {}).get("state")
+        over = known in FINAL or known == "ADMITTED" or (known is None and ask.get("refused_reason"))
+        if state not in REQUEST_FINAL or over or ask.get("release_refusal"):
+            return
+        if not any(r["reservation"] == ask["reservation"] and r["body"]["type"] == "release" for r in file["rows"]):
+            yield f"{state}, and {ask['reservation']} ({known}) is let go by nobody"
+
+    @staticmethod
+    def _state_at(house: House, name: str, revision: int) -> str | None:
+        key = name.rsplit("/", 1)[1]
+        states = next((line for one, line in house.states.items() if one.endswith(key)), {})
+        return states.get(revision)
+
+    # What is said
+
+    def heard(self, server: Server, call: Call, body: bytes) -> None:
+        """A server has sent a message."""
+        if call.method not in METHODS:
+            return
+        self.checks["messages"] += 1
+        message = answer_of(call.method, body)
+        finess = server.finess
+        problems = self._of_hub(message) if finess is None else self._of_node(self.house(finess), call, message)
+        for problem in problems:
+            self._problem(f"{server.process.name} says in {call.method.rsplit('/', 1)[1]}: {problem}")
+
+    def _of_node(self, house: House, call: Call, message: Message) -> Iterator[str]:
+        for cursor in _cursors(message):
+            if cursor.revision > house.revision:
+                yield f"revision {cursor.revision}, and {house.revision} is the last committed"
+            elif cursor.revision and house.tags.get(cursor.revision) != cursor.tag:
+                yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
+        for reservation in _reservations(message):
+            said, state = self._state_at(house, reservation.name, reservation.revision), _state_name(reservation)
+            kept = house.reservation(f"{reservation.territory}/{reservation.name.rsplit('/', 1)[1]}")
+            if reservation.revision > house.revision:
+                yield f"{reservation.name} at revision {reservation.revision}: {house.revision} is the last committed"
+            elif said is not None and said != state:
+                yield f"{reservation.name} is {state} at revision {reservation.revision}; committed: {said}"
+            elif said is None and (kept is None or kept["state"] != state):
+                yield f"{reservation.name} is {state}; committed: {kept and kept['state']}"
+        if isinstance(message, availability.WatchAvailabilityResponse):
+            yield from self._watched(house, call, message)
+
+    def _watched(self, house: House, call: Call, message: Any) -> Iterator[str]:
+        """Folds what a watch brings; two watches must tell the same of one revision."""
+        stream = call.base
+        if stream is None:
+            stream = call.base = _Stream()
+            for cursor in request_of(call.method, call.first).cursors:
+                stream.incarnation, stream.revision = cursor.incarnation, cursor.revision
+                told = self._told.get((house.finess, cursor.incarnation))
+                stream.units = told.at.get(cursor.revision) if told else None
+        kind = message.WhichOneof("event")
+        if kind == "progress":
+            return
+        event = getattr(message, kind)
+        cursor = event.establishment.cursor if kind == "snapshot" else event.cursor
+        stream.parts |= {unit.name: _figures(unit) for unit in event.units}
+        if kind == "change":
+            stream.removed += event.removed_units
+        if not event.last_part:
+            return
+        parts, removed, stream.parts, stream.removed = stream.parts, stream.removed, {}, []
+        if kind == "snapshot":
+            stream.units = parts
+        elif stream.units is not None:
+            stream.units = {n: u for n, u in stream.units.items() if n not in removed} | parts
+        if kind == "change" and (cursor.incarnation, cursor.revision) <= (stream.incarnation, stream.revision):
+            yield f"revision {cursor.revision} after {stream.revision} on one watch"
+        stream.incarnation, stream.revision = cursor.incarnation, cursor.revision
+        if stream.units is None:
+            return
+        told = self._told.setdefault((house.finess, cursor.incarnation), _Told())
+        before = told.at.setdefault(cursor.revision, stream.units)
+        self.checks["revisions told"] += 1
+        if before != stream.units:
+            yield f"revision {cursor.revision} is told in two ways: {_differing(before, stream.units)}"
+
+    def _of_hub(self, message: Message) -> Iterator[str]:
+        requests = [message] if isinstance(message, request_pb2.Request) else []
+        if isinstance(message, request_pb2.ListRequestsResponse):
+            requests = list(message.requests)
+        if isinstance(message, request_pb2.WatchRequestsResponse) and message.HasField("request"):
+            requests = [message.request]
+        for request in requests:
+            stored = self.files.get(request.name)
+            if stored is None:
+                yield f"{request.name}, which is stored nowhere"
+            elif request.revision > stored["request"].get("revision", 1):
+                yield f"{request.name} at revision {request.revision}, not stored yet"
+        if isinstance(message, availability.ListUnitsResponse):
+            for cursor in message.cursors:
+                units = [u for u in message.units if u.name.startswith(f"{cursor.establishment}/")]
+                yield from self._figures_shown(cursor, units, whole=not message.next_page_token)
+
+    def _figures_shown(self, cursor: Any, units: Sequence[Any], *, whole: bool) -> Iterator[str]:
+        """What the hub shows of a node is what that node said at that cursor, and the cursor never goes back."""
+        finess = cursor.establishment.rsplit("/", 1)[1]
+        last = self._shown.get((finess, cursor.incarnation), 0)
+        if cursor.revision < last:
+            yield f"{finess} at revision {cursor.revision}, after {last} was shown"
+        self._shown[finess, cursor.incarnation] = max(last, cursor.revision)
+        told = self._told.get((finess, cursor.incarnation))
+        truth = told.at.get(cursor.revision) if told else None
+        if truth is None:
+            self.checks["figures not comparable"] += 1
+            return
+        exact = {u.name: _figures(u) for u in units if u.shown == availability.SHOWN_EXACT}
+        self.checks["figures compared"] += len(exact)
+        for name, figures in exact.items():
+            if truth.get(name) != figures:
+                yield f"figures of {name} at revision {cursor.revision} are not what its node said"
+        if whole and {u.name for u in units} - set(truth):
+            yield f"units that {finess} does not have: {sorted({u.name for u in units} - set(truth))}"
+
+    def sent(self, call: Call, body: bytes) -> None:
+        """A client has sent a message: a command must be a row of the outbox, and the first one of its reservation."""
+        if call.method != EXCHANGE or call.ghost:
+            return
+        command = request_of(call.method, body).command
+        verb = getattr(command, command.WhichOneof("verb"))
+        row = verb.header.command_id
+        self.checks["commands sent"] += 1
+        if row not in self.rows_ever:
+            self._problem(f"command {row} was sent, and no outbox ever held it")
+        name = verb.name if command.WhichOneof("verb") != "create" else f"{verb.parent}/reservations/{row}"
+        lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
+        if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
+            self._problem(f"command {verb.header.number} of {name} was sent before {lines[0]['number']}")
+
+    # When all is quiet
+
+    def quiet(self) -> Iterator[str]:
+        """What must hold once faults have stopped and everything had time to arrive."""
+        for name, file in self.files.items():
+            request = file["request"]
+            state = request.get("state", "OPEN")
+            live: list[str] = []
+            if file["rows"]:
+                yield f"{name} has unsent commands: {[(r['reservation'], r['body']['type']) for r in file['rows']]}"
+            if state in ("CONFIRMING", "RELEASING"):
+                yield f"{name} is still {state}"
+            for ask in file["asks"]:
+                yield from self._agree(name, ask, state, live)
+            if len(live) > 1 and not request.get("double_admission"):
+                yield f"{name} ({state}) has {len(live)} reservations confirmed or admitted: {live}"
+
+    def _agree(self, name: str, ask: Fact, state: str, live: list[str]) -> Iterator[str]:
+        known = ask.get("known") or {}
+        house = self.house(ask["reservation"].split("/")[1])
+        ending = ask["reservation"].rsplit("/", 1)[1]
+        found = next(
+            (f for t in ("reservation", "tombstone") for k, f in house.of(t).items() if k.endswith(ending)), None
+        )
+        if found is None:
+            if not ask.get("refused_reason"):
+                yield f"{name}: {ask['reservation']} is unknown at its node, and not refused"
+            return
+        if found["state"] != known.get("state"):
+            yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
+        if found["state"] in ("CONFIRMED", "ADMITTED"):
+            live.append(ask["reservation"])
+        if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
+            yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
+
+
+def _cursors(message: Any) -> Iterator[Any]:
+    if isinstance(message, link_pb2.ExchangeResponse):
+        yield message.answer.cursor
+    elif isinstance(message, availability.WatchAvailabilityResponse):
+        kind = message.WhichOneof("event")
+        yield message.snapshot.establishment.cursor if kind == "snapshot" else getattr(message, str(kind)).cursor
+    elif isinstance(message, availability.ListUnitsResponse):
+        yield from message.cursors
+    elif "cursor" in message.DESCRIPTOR.fields_by_name and message.HasField("cursor"):
+        yield message.cursor
+
+
+def _reservations(message: Any) -> Iterator[Any]:
+    if isinstance(message, reservation_pb2.Reservation):
+        yield message
+    elif isinstance(message, link_pb2.ExchangeResponse) and message.answer.HasField("reservation"):
+        yield message.answer.reservation
+    elif isinstance(message, reservation_pb2.ListReservationsResponse):
+        yield from message.reservations
+    elif isinstance(message, availability.WatchAvailabilityResponse):
+        kind = message.WhichOneof("event")
+        if kind in ("snapshot", "change"):
+            yield from getattr(message, kind).reservations
+
+
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> str:
+    return ", ".join(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))

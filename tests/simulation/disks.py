@@ -1,0 +1,220 @@
+"""The disks of a simulation: the shipped memory stores, on devices that may die, or take their owners along.
+
+A disk outlives the process that writes to it and keeps what was committed, no more. Around each commit lie the points
+at which a process can be killed: before the write, after it, and before anybody is told. A commit can fail with nothing
+written; it can also fail with everything written, which the store's port allows (« cannot say: then `load` tells »).
+The hub's works may be run twice, as a database that retries its transactions would.
+
+Whoever checks sees each commit here, after it, as the rows that were written.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from aval.hub.ports import Transaction
+from aval.hub.store.memory import MemoryStore as HubMemory
+from aval.kernel.reasons import Reason, Refusal
+from aval.node.ports import Batch, StorageUnavailable, Stored
+from aval.node.store.memory import MemoryStore as NodeMemory
+from tests.simulation.world import Process
+
+T = TypeVar("T")
+
+WRITE_SECONDS = (0.001, 0.02)
+"""How long a commit takes: long enough for other commands to gather behind it."""
+
+
+@dataclass(slots=True)
+class DiskFaults:
+    """How likely what is, for each commit. `down` refuses everything while it is true."""
+
+    fail: float = 0.0
+    unknown: float = 0.0
+    crash_before: float = 0.0
+    crash_after: float = 0.0
+    rerun: float = 0.0
+    down: bool = False
+
+    def stop(self) -> None:
+        """The device is sound."""
+        self.fail = self.unknown = self.crash_before = self.crash_after = self.rerun = 0.0
+        self.down = False
+
+
+class Device:
+    """What one process's store stands on: its faults, and the way to die. `died` ends the process, for good."""
+
+    def __init__(
+        self,
+        process: Process,
+        faults: DiskFaults,
+        chance: random.Random,
+        counts: Counter[str],
+        died: Callable[[], None],
+    ) -> None:
+        self.process = process
+        self.faults = faults
+        self.counts = counts
+        self._chance = chance
+        self._died = died
+
+    async def spin(self) -> None:
+        """Time passes while it writes."""
+        clock = self.process.clock
+        await clock.sleep_until(clock.monotonic() + self._chance.uniform(*WRITE_SECONDS))
+
+    def draws(self, likelihood: float, kind: str) -> bool:
+        """Whether a fault of that likelihood happens now; it is counted."""
+        if likelihood == 0.0 or self._chance.random() >= likelihood:
+            return False
+        self.counts[kind] += 1
+        return True
+
+    async def die(self) -> None:
+        """The process is killed here and now; nothing after this line runs."""
+        self._died()
+        await self.process.loop.create_future()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process that writes is dead: its hand reaches nothing."""
+        return not self.process.alive
+
+
+class NodeStore:
+    """`aval.node.ports.Store` of one process over its establishment's disk."""
+
+    def __init__(self, disk: NodeMemory, device: Device, committed: Callable[[Batch], None]) -> None:
+        self._disk = disk
+        self._device = device
+        self._committed = committed
+
+    async def load(self) -> Stored:
+        """See the port."""
+        await self._device.spin()
+        if self._device.faults.down:
+            raise StorageUnavailable("disk I/O error")
+        return await self._disk.load()
+
+    async def commit(self, batch: Batch) -> None:
+        """See the port."""
+        device, faults = self._device, self._device.faults
+        await device.spin()
+        if device.draws(faults.crash_before, "node killed before a commit"):
+            await device.die()
+        if faults.down or device.draws(faults.fail, "node commit failed"):
+            raise StorageUnavailable("database or disk is full")
+        if device.gone:
+            return
+        await self._disk.commit(batch)
+        self._committed(batch)
+        if device.draws(faults.crash_after, "node killed between commit and answer"):
+            await device.die()
+        if device.draws(faults.unknown, "node commit of unknown fate"):
+            raise StorageUnavailable("disk I/O error")
+        await device.spin()
+
+    async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
+        """See the port."""
+        await self._device.spin()
+        if self._device.faults.down:
+            raise StorageUnavailable("database or disk is full")
+        if not self._device.gone:
+            await self._disk.save_proofs(proofs)
+
+    async def digest_of(self, number: int) -> bytes | None:
+        """See the port."""
+        return await self._disk.digest_of(number)
+
+    async def compact(self, before: int) -> None:
+        """See the port."""
+        if not self._device.gone:
+            await self._disk.compact(before)
+
+    async def close(self) -> None:
+        """See the port."""
+
+
+class _Again(Exception):
+    """A transaction that is to be run again: what it wrote is dropped."""
+
+
+class _Watched:
+    """A transaction, and the requests that it saves, as they were before it."""
+
+    def __init__(self, inner: Transaction) -> None:
+        self._inner = inner
+        self.before: dict[str, Any] = {}
+
+    def save(self, file: Any, before: Any) -> None:
+        name = file.request.name
+        if name not in self.before:
+            self.before[name] = self._inner.request(name)
+        self._inner.save(file, before)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class HubStore:
+    """`aval.hub.ports.Store` of one process over the hub's disk."""
+
+    def __init__(self, disk: HubMemory, device: Device, committed: Callable[[Sequence[tuple[Any, Any]]], None]) -> None:
+        """`committed` is told the files that a transaction saved, as (before, after)."""
+        self._disk = disk
+        self._device = device
+        self._committed = committed
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """See the port."""
+        device, faults = self._device, self._device.faults
+        await device.spin()
+        if faults.down:
+            raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
+        if device.draws(faults.crash_before, "hub killed before a commit"):
+            await device.die()
+        if device.draws(faults.fail, "hub commit failed"):
+            raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
+        if device.gone:
+            await device.die()
+        if device.draws(faults.rerun, "hub transaction run again"):
+            await self._rerun(work)
+        saved: list[tuple[Any, Any]] = []
+
+        def watched(transaction: Transaction) -> T:
+            saved.clear()
+            seen: Any = _Watched(transaction)
+            result = work(seen)
+            saved.extend((file, transaction.request(name)) for name, file in seen.before.items())
+            return result
+
+        result = await self._disk.run(watched)
+        if saved:
+            self._committed(saved)
+            if device.draws(faults.crash_after, "hub killed between commit and answer"):
+                await device.die()
+            if device.draws(faults.unknown, "hub commit of unknown fate"):
+                raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
+            await device.spin()
+        return result
+
+    async def _rerun(self, work: Callable[[Transaction], T]) -> None:
+        def dropped(transaction: Transaction) -> None:
+            work(transaction)
+            raise _Again
+
+        try:
+            await self._disk.run(dropped)
+        except _Again:
+            return
+        except Refusal:
+            return
+
+    def close(self) -> None:
+        """See the port."""

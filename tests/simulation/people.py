@@ -1,0 +1,811 @@
+"""Those who act at random in a simulation: regulators, staff, adapters, through the RPCs that they would really call.
+
+They know what a person at a screen could know, which may be old: targets are drawn from what is stored, a little at
+random, so that wrong states, stale offers and late answers are all met. Every write bears its id; who gets no answer
+may send the same again, as a good client does, or give up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from aval.adapters.wire.errors import refusal_of
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import Adapter, HubOperator, Identity, Staff, Territory
+from aval.v1 import availability_pb2 as av
+from aval.v1 import availability_pb2_grpc, census_pb2_grpc, request_pb2_grpc, reservation_pb2_grpc
+from aval.v1 import census_pb2 as cs
+from aval.v1 import request_pb2 as rq
+from aval.v1 import reservation_pb2 as rs
+from aval.v1 import terms_pb2 as tm
+from tests.simulation.books import Fact
+from tests.simulation.checker import Checker
+from tests.simulation.lifecycles import FINAL, RESERVATION
+from tests.simulation.wire import Channel, Network
+from tests.simulation.world import Process, World
+
+T = Territory("sim.aval.internal")
+HOUSES = ("540000015", "540000023", "540000031")
+HUB = "hub:5000"
+CELL = HubOperator(T, "cellule")
+
+
+def address_of(finess: str) -> str:
+    """Where a house's node listens."""
+    return f"node-{finess}:5001"
+
+
+def stamp(instant: datetime) -> Timestamp:
+    """An instant on the wire."""
+    at = Timestamp()
+    at.FromDatetime(instant)
+    return at
+
+
+def length(seconds: float) -> Duration:
+    """A duration on the wire."""
+    span = Duration()
+    span.FromTimedelta(timedelta(seconds=seconds))
+    return span
+
+
+Act = Callable[["People", random.Random], Coroutine[Any, Any, None] | None]
+
+
+class People:
+    """All of them, in one process that never dies."""
+
+    def __init__(self, world: World, network: Network, checker: Checker) -> None:
+        self.process: Process = world.process("people")
+        self.world = world
+        self.checker = checker
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        self.covered: Counter[tuple[str, str, str]] = Counter()
+        """(state before, input, what it led to), as answered: coverage of the reservation's table."""
+        self.offers: dict[str, list[bytes]] = {}
+        self.waiting = 0
+        self._network = network
+        self._stubs: dict[tuple[type, str, str], Any] = {}
+        self.movements = 0
+
+    # Calling
+
+    def now(self) -> datetime:
+        """By their watch."""
+        return self.process.clock.now()
+
+    def uuid(self, chance: random.Random) -> str:
+        """An id of an act."""
+        return str(UUID(int=chance.getrandbits(128), version=4))
+
+    def stub(self, kind: Any, identity: Identity, address: str) -> Any:
+        """A stub of a service, for somebody, towards an address."""
+        key = (kind, str(identity), address)
+        if key not in self._stubs:
+            self._stubs[key] = kind(Channel(self._network, self.process, identity, address))
+        return self._stubs[key]
+
+    def at_hub(self, who: Identity = CELL) -> Any:
+        """The hub's request service."""
+        return self.stub(request_pb2_grpc.RequestServiceStub, who, HUB)
+
+    def staff(self, finess: str) -> Identity:
+        """A person of a house."""
+        return Staff(T, FinessET(finess), "cadre")
+
+    def answers(self, finess: str) -> Any:
+        """A house's reservation service, for its staff."""
+        return self.stub(reservation_pb2_grpc.ReservationServiceStub, self.staff(finess), address_of(finess))
+
+    def census(self, finess: str) -> Any:
+        """A house's census service, for its staff."""
+        return self.stub(census_pb2_grpc.CensusServiceStub, self.staff(finess), address_of(finess))
+
+    async def call(self, stub: Any, method: str, request: Any, chance: random.Random, about: str = "") -> Any:
+        """Makes a call; the same again a few times if nobody answers. None if it was refused or never answered."""
+        for attempt in range(chance.choice((1, 1, 2, 4))):
+            if attempt:
+                await self.process.clock.sleep_until(self.process.monotonic() + chance.uniform(0.1, 20.0))
+            outcome = "OK"
+            try:
+                answer = await getattr(stub, method)(request, timeout=chance.choice((2.0, 10.0, 50.0)))
+            except grpc.aio.AioRpcError as error:
+                refusal = refusal_of(error)
+                outcome, answer = refusal.reason_text or refusal.code, None
+                final = refusal.final
+            else:
+                final = True
+            self.outcomes[method, outcome] += 1
+            self.world.note("people", f"{method} {about} → {outcome}{_state(answer)}")
+            if outcome in ("INTERNAL", "UNKNOWN"):
+                self.world.problems.append(f"{method} {about}: {outcome}")
+            if final:
+                return answer
+        return None
+
+    # Choosing
+
+    def a_file(self, chance: random.Random, *states: str) -> Fact | None:
+        """A request, one not over by preference."""
+        files = list(self.checker.files.values())
+        if states:
+            files = [f for f in files if f["request"].get("state", "OPEN") in states] or files
+        elif chance.random() < 0.9:
+            files = [f for f in files if not f["request"].get("archived")] or files
+        return chance.choice(files[-12:]) if files else None
+
+    def a_reservation(self, chance: random.Random, *states: str) -> tuple[str, str, Fact] | None:
+        """(house, name, fact) of a reservation, in one of these states by preference."""
+        houses = [self.checker.house(finess) for finess in HOUSES]
+        found = [(h.finess, k, f) for h in houses for k, f in h.of("reservation").items()]
+        wanted = [one for one in found if one[2]["state"] in states] if chance.random() < 0.93 else []
+        if not wanted:
+            wanted = [one for one in found if one[2]["state"] not in FINAL] or found
+        if not wanted:
+            return None
+        finess, _, fact = chance.choice(wanted)
+        return finess, f"establishments/{finess}/reservations/{fact['id']}", fact
+
+    def a_unit(self, chance: random.Random) -> tuple[str, str]:
+        """(house, unit)."""
+        finess = chance.choice(HOUSES)
+        return finess, chance.choice(UNITS[finess])
+
+    def some_time(self, chance: random.Random) -> datetime:
+        """Somewhere around now, mostly ahead."""
+        return self.now() + timedelta(hours=chance.choice((0, 0, 1, 2, 6, 24, 48, 120)))
+
+    # Coverage
+
+    def saw(self, before: str, given: str, answer: Any) -> None:
+        """An input of the reservation's table was answered."""
+        after = _state(answer).removeprefix(" ") or "refused"
+        self.covered[before, given, after] += 1
+
+
+def _state(answer: Any) -> str:
+    if isinstance(answer, rs.Reservation):
+        return " " + rs.Reservation.State.Name(answer.state).removeprefix("STATE_")
+    if isinstance(answer, rq.Request):
+        return " " + rq.Request.State.Name(answer.state).removeprefix("STATE_")
+    return ""
+
+
+UNITS: Mapping[str, tuple[str, ...]] = {
+    HOUSES[0]: ("ger",),
+    HOUSES[1]: ("ger",),
+    HOUSES[2]: ("ger", "annexe"),
+}
+BEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    (HOUSES[0], "ger"): ("1", "2", "3"),
+    (HOUSES[2], "ger"): ("1", "2"),
+}
+GENDERS = (tm.GENDER_FEMALE, tm.GENDER_MALE, tm.GENDER_ANY)
+RELEASES = (rs.RELEASE_REASON_OTHER, rs.RELEASE_REASON_PATIENT_NOT_READY, rs.RELEASE_REASON_OFFER_NOT_SUITABLE)
+
+
+def unit_name(finess: str, unit: str) -> str:
+    """A unit's name."""
+    return f"establishments/{finess}/units/{unit}"
+
+
+def bed_name(finess: str, unit: str, bed: str) -> str:
+    """A bed's name."""
+    return f"{unit_name(finess, unit)}/beds/{bed}"
+
+
+def a_policy(chance: random.Random) -> cs.UnitPolicy:
+    """A policy, any."""
+    policy = cs.UnitPolicy(
+        answering=chance.choice((
+            av.PolicySummary.ANSWERING_AUTOMATIC, av.PolicySummary.ANSWERING_AUTOMATIC,
+            av.PolicySummary.ANSWERING_PERSON, av.PolicySummary.ANSWERING_PERSON, av.PolicySummary.ANSWERING_CLOSED,
+        )),
+        automatic=cs.AutomaticHold(per_day_max=chance.choice((0, 0, 3)), keep_free=chance.choice((0, 0, 0, 1))),
+        renewals_max=chance.choice((0, 1, 3)),
+        promise_on_announced=chance.random() < 0.7,
+        turnover_minutes=chance.choice((0, 30, 60)),
+        notes=cs.NotePolicy(apply_no=chance.random() < 0.7, apply_yes=chance.random() < 0.4),
+        grant_waiting_list=chance.random() < 0.5,
+    )  # fmt: skip
+    if chance.random() < 0.5:
+        policy.ttl.CopyFrom(length(chance.choice((300, 3600, 86_400))))
+    if chance.random() < 0.2:
+        policy.answer_hours.extend(cs.WeekHours(day=day, start_minute=480, end_minute=1080) for day in range(1, 6))
+    return policy
+
+
+# --- the requester's side --------------------------------------------------------------------------------------------
+
+
+def _need(people: People, chance: random.Random) -> tm.Need:
+    earliest = people.some_time(chance)
+    need = tm.Need(
+        discipline=tm.DISCIPLINE_SMR_GERIATRIC,
+        gender=chance.choice(GENDERS),
+        age_years=chance.randint(60, 95),
+        arrival_earliest=stamp(earliest),
+        arrival_latest=stamp(earliest + timedelta(hours=chance.choice((2, 12, 24, 72)))),
+    )
+    if chance.random() < 0.6:
+        need.stay_max.CopyFrom(length(86_400 * chance.choice((1, 3, 20))))
+    if chance.random() < 0.1:
+        need.required.append(tm.FEATURE_SINGLE_ROOM)
+    return need
+
+
+def _targets(people: People, chance: random.Random, most: int) -> list[rq.AskTarget]:
+    houses = chance.sample(HOUSES, chance.randint(1, most)) if most else []
+    hold = chance.randrange(len(houses) + 1) if houses else 0
+    return [
+        rq.AskTarget(
+            reservation_id=people.uuid(chance),
+            unit=unit_name(finess, chance.choice(UNITS[finess])),
+            mode=tm.MODE_HOLD if number == hold else tm.MODE_ASK,
+            ttl=length(chance.choice((60, 1800, 20_000))) if chance.random() < 0.3 else None,
+        )
+        for number, finess in enumerate(houses)
+    ]
+
+
+async def create(people: People, chance: random.Random) -> None:
+    """A new request, with asks or without."""
+    await people.call(
+        people.at_hub(),
+        "CreateRequest",
+        rq.CreateRequestRequest(
+            request_id=people.uuid(chance),
+            need=_need(people, chance),
+            urgency=chance.choice((tm.URGENCY_TODAY, tm.URGENCY_WITHIN_48_HOURS, tm.URGENCY_PLANNED)),
+            ready_since=stamp(people.now() - timedelta(hours=3)),
+            on_behalf_of=f"establishments/{HOUSES[0]}",
+            asks=_targets(people, chance, chance.choice((0, 1, 2, 3, 3))),
+            ask_next=[unit_name(*people.a_unit(chance))] if chance.random() < 0.3 else [],
+        ),
+        chance,
+    )
+
+
+def _of_request(method: str, make: Callable[[People, random.Random, Fact], Any], *states: str) -> Act:
+    """An act on a request: `make` builds it, or gives None if there is nothing to say."""
+
+    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+        file = people.a_file(chance, *states)
+        message = None if file is None else make(people, chance, file)
+        if file is None or message is None:
+            return None
+        message.command_id = people.uuid(chance)
+        message.name = file["request"]["name"]
+
+        async def done() -> None:
+            await people.call(people.at_hub(), method, message, chance, file["request"]["reference"])
+
+        return done()
+
+    return act
+
+
+def _an_ask(chance: random.Random, file: Fact, *states: str) -> Fact | None:
+    asks = file["asks"]
+    wanted = [ask for ask in asks if (ask.get("known") or {}).get("state") in states] or asks
+    return chance.choice(wanted) if wanted else None
+
+
+def _confirm(people: People, chance: random.Random, file: Fact) -> Any:
+    ask = _an_ask(chance, file, "HELD")
+    if ask is None:
+        return None
+    tag = ((ask.get("known") or {}).get("offer") or {}).get("tag", b"none")
+    seen = people.offers.setdefault(ask["reservation"], [])
+    if tag not in seen:
+        seen.append(tag)
+    return rq.ConfirmRequestRequest(
+        reservation=ask["reservation"], offer_tag=tag if chance.random() < 0.9 else chance.choice(seen)
+    )
+
+
+def _note(people: People, chance: random.Random, file: Fact) -> Any:
+    ask = _an_ask(chance, file, "ASKED", "WAITLISTED")
+    verdict = chance.choice((rs.Note.VERDICT_YES, rs.Note.VERDICT_NO, rs.Note.VERDICT_WAIT))
+    note = rs.Note(verdict=verdict, answered_by="cadre de nuit", say_time=stamp(people.now()))
+    if verdict == rs.Note.VERDICT_NO:
+        note.decline_reason = rs.DECLINE_REASON_OTHER
+    return ask and rq.NoteAnswerRequest(reservation=ask["reservation"], note=note)
+
+
+def _details(_: People, chance: random.Random, file: Fact) -> Any:
+    ask = _an_ask(chance, file, "ASKED", "WAITLISTED", "HELD")
+    details = [rs.Detail(question=rs.QUESTION_WEIGHT, amount=70)]
+    return ask and rq.SupplyDetailsRequest(reservation=ask["reservation"], details=details)
+
+
+def _renew(_: People, chance: random.Random, file: Fact) -> Any:
+    ask = _an_ask(chance, file, "HELD")
+    return ask and rq.RenewHoldRequest(reservation=ask["reservation"], ttl=length(chance.choice((60, 7200))))
+
+
+def _release_ask(_: People, chance: random.Random, file: Fact) -> Any:
+    ask = _an_ask(chance, file, "ASKED", "WAITLISTED", "HELD")
+    return ask and rq.ReleaseAskRequest(reservation=ask["reservation"], reason=chance.choice(RELEASES))
+
+
+def _more_asks(people: People, chance: random.Random, _: Fact) -> Any:
+    return rq.AskEstablishmentsRequest(asks=_targets(people, chance, 2))
+
+
+def _edit(people: People, chance: random.Random, _: Fact) -> Any:
+    return rq.UpdateNeedRequest(need=_need(people, chance))
+
+
+def _reschedule(people: People, chance: random.Random, _: Fact) -> Any:
+    return rq.RescheduleRequestRequest(arrival=stamp(people.some_time(chance) + timedelta(minutes=30)))
+
+
+# --- the house's side ------------------------------------------------------------------------------------------------
+
+
+def _of_reservation(
+    method: str, given: str, make: Callable[[People, random.Random, str, Fact], Any], *states: str
+) -> Act:
+    """An answer of a house to a reservation; `given` is the input of the life cycle, or "" for a mark."""
+
+    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+        found = people.a_reservation(chance, *states)
+        if found is None:
+            return None
+        finess, name, fact = found
+        message = make(people, chance, finess, fact)
+        if message is None:
+            return None
+        message.command_id = people.uuid(chance)
+        message.name = name
+
+        async def done() -> None:
+            before = people.checker.house(finess).reservation(f"{fact['territory']}/{fact['id']}") or fact
+            answer = await people.call(people.answers(finess), method, message, chance, f"{finess} {fact['reference']}")
+            if given:
+                people.saw(before["state"], given, answer)
+
+        return done()
+
+    return act
+
+
+def _accept(people: People, chance: random.Random, finess: str, fact: Fact) -> Any:
+    message = rs.AcceptReservationRequest()
+    if chance.random() < 0.2:
+        message.unit = unit_name(finess, chance.choice(UNITS[finess]))
+    elif chance.random() < 0.2 and (finess, fact["unit"]) in BEDS:
+        message.bed = bed_name(finess, fact["unit"], chance.choice(BEDS[finess, fact["unit"]]))
+    if chance.random() < 0.2:
+        message.arrival.CopyFrom(stamp(people.some_time(chance)))
+    if chance.random() < 0.4:
+        message.ttl.CopyFrom(length(chance.choice((30, 600, 40_000))))
+    return message
+
+
+def _reoffer(people: People, chance: random.Random, finess: str, _: Fact) -> Any:
+    message = rs.ReofferReservationRequest()
+    if chance.random() < 0.6:
+        message.arrival.CopyFrom(stamp(people.some_time(chance)))
+    if chance.random() < 0.3:
+        message.unit = unit_name(finess, chance.choice(UNITS[finess]))
+    return message
+
+
+def _admit(_: People, chance: random.Random, finess: str, fact: Fact) -> Any:
+    message = rs.AdmitReservationRequest()
+    beds = BEDS.get((finess, fact["unit"]))
+    if beds and chance.random() < 0.3:
+        message.bed = bed_name(finess, fact["unit"], chance.choice(beds))
+    return message
+
+
+def _settle_note(_: People, chance: random.Random, _finess: str, fact: Fact) -> Any:
+    notes = [note["id"] for note in fact["notes"]]
+    if not notes:
+        return None
+    return rs.SettleReservationNoteRequest(note_id=chance.choice(notes), apply=chance.random() < 0.6)
+
+
+def _of_house(method: str, make: Callable[[People, random.Random, str, str], Any]) -> Act:
+    """An act of staff on their census."""
+
+    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+        finess, unit = people.a_unit(chance)
+        message = make(people, chance, finess, unit)
+        if message is None:
+            return None
+        message.command_id = people.uuid(chance)
+
+        async def done() -> None:
+            await people.call(people.census(finess), method, message, chance, f"{finess}/{unit}")
+
+        return done()
+
+    return act
+
+
+def _set_policy(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+    policy = a_policy(chance)
+    policy.unit = unit_name(finess, unit)
+    return cs.SetUnitPolicyRequest(policy=policy)
+
+
+def _counts(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+    if (finess, unit) in BEDS and chance.random() < 0.95:
+        return None
+    places = [
+        cs.PlaceCapacity(gender=tm.GENDER_ANY, open=chance.choice((1, 2, 2, 2)), occupied=chance.choice((0, 0, 1, 2)))
+    ]
+    return cs.DeclareCountsRequest(unit=unit_name(finess, unit), places=places)
+
+
+def _correct(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+    return cs.CorrectFiguresRequest(
+        unit=unit_name(finess, unit), free=chance.randint(0, 2), reason="vu sur place", ttl=length(3600)
+    )
+
+
+def _visibility(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+    shown = (av.SHOWN_EXACT, av.SHOWN_YES_OR_NO, av.SHOWN_NOTHING)
+    rule = av.VisibilityRule(ght=av.SHOWN_EXACT, partner=chance.choice(shown), everyone=chance.choice(shown))
+    return cs.SetVisibilityRequest(units=[unit_name(finess, unit)], visibility=rule)
+
+
+def _update_bed(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+    beds = BEDS.get((finess, unit))
+    if not beds:
+        return None
+    bed = chance.choice(beds)
+    return cs.UpdateBedRequest(
+        bed=cs.Bed(
+            name=bed_name(finess, unit, bed), room=f"r{bed}" if bed == "1" else "r2", gender=chance.choice(GENDERS)
+        )
+    )
+
+
+def _settle_conflict(people: People, chance: random.Random, finess: str, _: str) -> Any:
+    conflicts = list(people.checker.house(finess).of("conflict").values())
+    if not conflicts:
+        return None
+    one = chance.choice(conflicts)
+    message = cs.SettleConflictRequest(name=f"{unit_name(finess, one['unit'])}/conflicts/{one['id']}")
+    draw = chance.random()
+    beds = BEDS.get((finess, one["unit"]))
+    if draw < 0.4 and beds:
+        message.bed = bed_name(finess, one["unit"], chance.choice(beds))
+    elif draw < 0.7:
+        message.withdraw = rs.WITHDRAW_REASON_BED_TAKEN_BY_EMERGENCY
+    else:
+        message.supplementary = True
+    return message
+
+
+def _answer_doubt(people: People, chance: random.Random, finess: str, _: str) -> Any:
+    doubts = [d for d in people.checker.house(finess).of("doubt").values() if d["answered"] is None]
+    if not doubts:
+        return None
+    doubt = chance.choice(doubts)
+    yes = [f"establishments/{finess}/reservations/{one.rsplit('/', 1)[1]}" for one in doubt["candidates"]]
+    return cs.AnswerArrivalDoubtRequest(
+        name=f"establishments/{finess}/arrivalDoubts/{doubt['id']}", reservation=chance.choice([*yes, ""])
+    )
+
+
+def _settle_movement(people: People, chance: random.Random, finess: str, _: str) -> Any:
+    parked = list(people.checker.house(finess).of("parked").values())
+    if not parked:
+        return None
+    return cs.SettleMovementRequest(
+        name=f"establishments/{finess}/parkedMovements/{chance.choice(parked)['id']}", reason="erreur de saisie"
+    )
+
+
+async def move_claim(people: People, chance: random.Random) -> None:
+    """Staff moves a claim to another bed."""
+    found = people.a_reservation(chance, "HELD", "CONFIRMED")
+    if found is None or (found[0], found[2]["unit"]) not in BEDS:
+        return
+    finess, name, fact = found
+    bed = chance.choice(BEDS[finess, fact["unit"]])
+    message = cs.MoveClaimRequest(
+        command_id=people.uuid(chance), reservation=name, bed=bed_name(finess, fact["unit"], bed)
+    )
+    await people.call(people.census(finess), "MoveClaim", message, chance, f"{finess} {fact['reference']}")
+
+
+# --- movements -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a movement is made from."""
+
+    people: People
+    chance: random.Random
+    finess: str
+    unit: str
+    number: int
+
+    @property
+    def where(self) -> str:
+        return unit_name(self.finess, self.unit)
+
+    @property
+    def counts_beds(self) -> bool:
+        return (self.finess, self.unit) in BEDS
+
+    def bed(self) -> str:
+        """A bed of the unit, or none said."""
+        beds = BEDS.get((self.finess, self.unit), ())
+        said = beds and self.chance.random() < 0.8
+        return bed_name(self.finess, self.unit, self.chance.choice(beds)) if said else ""
+
+    def at(self, days: int = 0) -> Timestamp:
+        return stamp(self.people.some_time(self.chance) + timedelta(days=days))
+
+
+def _admission(movement: cs.Movement, told: _Told) -> None:
+    chance = told.chance
+    movement.stay_key = f"s{told.number}"
+    movement.admission.unit, movement.admission.bed = told.where, told.bed()
+    movement.admission.gender = chance.choice(GENDERS)
+    if chance.random() < 0.5:
+        movement.admission.departure_time.CopyFrom(told.at())
+    found = told.people.a_reservation(chance, "CONFIRMED", "HELD")
+    if found and found[0] == told.finess and chance.random() < 0.3:
+        movement.admission.reservation = found[2]["reference"]
+
+
+def _discharge(movement: cs.Movement, told: _Told) -> None:
+    movement.discharge.to_clean = told.chance.random() < 0.3
+
+
+def _departure(movement: cs.Movement, told: _Told) -> None:
+    movement.departure_announced.departure_time.CopyFrom(told.at())
+
+
+def _transfer(movement: cs.Movement, told: _Told) -> None:
+    movement.transfer.unit, movement.transfer.bed = told.where, told.bed()
+
+
+def _leave(movement: cs.Movement, told: _Told) -> None:
+    movement.leave.keep_bed = told.chance.random() < 0.5
+    movement.leave.return_time.CopyFrom(told.at())
+
+
+def _leave_return(movement: cs.Movement, told: _Told) -> None:
+    movement.leave_return.bed = told.bed()
+
+
+def _cancellation(movement: cs.Movement, told: _Told) -> None:
+    movement.cancellation.cancelled_movement_id = f"m{max(1, told.number - told.chance.randint(1, 6))}"
+
+
+def _expected(movement: cs.Movement, told: _Told) -> None:
+    movement.stay_key = f"s{told.number}"
+    movement.arrival_expected.unit, movement.arrival_expected.bed = told.where, told.bed()
+    movement.arrival_expected.arrival_time.CopyFrom(told.at())
+    movement.arrival_expected.gender = told.chance.choice(GENDERS)
+    movement.arrival_expected.departure_time.CopyFrom(told.at(days=6))
+
+
+def _closed(movement: cs.Movement, told: _Told) -> None:
+    start = told.people.some_time(told.chance)
+    end = start + timedelta(hours=told.chance.choice((1, 30)))
+    bed = told.bed()
+    movement.bed_closed.CopyFrom(
+        cs.BedClosed(
+            unit=told.where,
+            beds=[bed] if bed else [],
+            places=0 if told.counts_beds else 1,
+            interval=tm.Interval(start=stamp(start), end=stamp(end)),
+            kind=av.CLOSURE_KIND_REOPENABLE,
+            reason=av.CLOSURE_REASON_STAFF,
+        )
+    )
+
+
+def _opened(movement: cs.Movement, told: _Told) -> None:
+    bed = told.bed()
+    movement.bed_opened.CopyFrom(
+        cs.BedOpened(unit=told.where, beds=[bed] if bed else [], places=0 if told.counts_beds else 1)
+    )
+
+
+def _cleaned(movement: cs.Movement, told: _Told) -> None:
+    movement.bed_cleaned.bed = told.bed()
+
+
+CHANGES: tuple[tuple[float, Callable[[cs.Movement, _Told], None]], ...] = (
+    (28, _admission), (27, _discharge), (10, _departure), (5, _transfer), (5, _leave), (4, _leave_return),
+    (5, _cancellation), (4, _expected), (4, _closed), (5, _opened), (3, _cleaned),
+)  # fmt: skip
+"""Movements, with how often of all."""
+
+
+def _movement(people: People, chance: random.Random, finess: str, unit: str) -> cs.Movement:
+    stays = list(people.checker.house(finess).of("stay").values())
+    people.movements += 1
+    told = _Told(people, chance, finess, unit, people.movements)
+    movement = cs.Movement(
+        movement_id=f"m{told.number}",
+        source_id="sih" if chance.random() < 0.8 else "main",
+        event_time=stamp(people.now()),
+        stay_key=chance.choice(stays)["key"] if stays else "nobody",
+    )
+    change = chance.choices([one for _, one in CHANGES], [weight for weight, _ in CHANGES])[0]
+    change(movement, told)
+    return movement
+
+
+async def movements(people: People, chance: random.Random) -> None:
+    """An adapter, or a person, tells movements."""
+    finess, unit = people.a_unit(chance)
+    who: Identity = Adapter(T, FinessET(finess), "sih")
+    told = [_movement(people, chance, finess, unit) for _ in range(chance.choice((1, 1, 3)))]
+    if told[0].source_id == "main":
+        who = people.staff(finess)
+    told = [one for one in told if one.source_id == told[0].source_id]
+    stub = people.stub(census_pb2_grpc.CensusServiceStub, who, address_of(finess))
+    for _ in range(chance.choice((1, 2))):
+        call = stub.ApplyMovements()
+        try:
+            for one in told:
+                await call.write(cs.ApplyMovementsRequest(movement=one))
+            await call.done_writing()
+            async for answer in call:
+                fate = cs.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_")
+                people.outcomes["ApplyMovements", fate] += 1
+                people.world.note(
+                    "people", f"movement {answer.movement_id} at {finess}/{unit} → {fate} {answer.reason}"
+                )
+            return
+        except grpc.aio.AioRpcError as error:
+            people.world.note("people", f"movements at {finess}/{unit} → {refusal_of(error).reason}")
+
+
+async def alive(people: People, chance: random.Random) -> None:
+    """A source says that it lives."""
+    finess = chance.choice(HOUSES)
+    stub = people.stub(census_pb2_grpc.CensusServiceStub, Adapter(T, FinessET(finess), "sih"), address_of(finess))
+    await people.call(stub, "ReportAlive", cs.ReportAliveRequest(source_id="sih"), chance, finess)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+async def read_units(people: People, chance: random.Random) -> None:
+    """The cell looks at a house's figures, at the hub."""
+    stub = people.stub(availability_pb2_grpc.AvailabilityServiceStub, CELL, HUB)
+    finess = chance.choice(HOUSES)
+    await people.call(stub, "ListUnits", av.ListUnitsRequest(parent=f"establishments/{finess}"), chance, finess)
+
+
+async def read_requests(people: People, chance: random.Random) -> None:
+    """The cell reads its list."""
+    await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
+
+
+async def search(people: People, chance: random.Random) -> None:
+    """The cell searches."""
+    message = rq.SearchBedsRequest(need=_need(people, chance), urgency=tm.URGENCY_TODAY)
+    await people.call(people.at_hub(), "SearchBeds", message, chance)
+
+
+async def read_house(people: People, chance: random.Random) -> None:
+    """Staff reads its reservations."""
+    finess = chance.choice(HOUSES)
+    message = rs.ListReservationsRequest(parent=f"establishments/{finess}")
+    await people.call(people.answers(finess), "ListReservations", message, chance, finess)
+
+
+# --- who does what, how often ----------------------------------------------------------------------------------------
+
+ACTS: tuple[tuple[float, Act], ...] = (
+    (10, create),
+    (3, _of_request("AskEstablishments", _more_asks, "OPEN")),
+    (10, _of_request("ConfirmRequest", _confirm, "OPEN")),
+    (2, _of_request("TakeBackConfirm", lambda *_: rq.TakeBackConfirmRequest(), "CONFIRMING")),
+    (2, _of_request("CancelRequest", lambda _, c, __: rq.CancelRequestRequest(reason=c.choice(RELEASES)))),
+    (1, _of_request("PlaceOutside", lambda *_: rq.PlaceOutsideRequest(reason=rq.OUTSIDE_REASON_HOME))),
+    (2, _of_request("ReleaseConfirmed",
+                    lambda _, c, __: rq.ReleaseConfirmedRequest(reason=c.choice(RELEASES)), "CONFIRMED")),
+    (2, _of_request("ReleaseAsk", _release_ask, "OPEN")),
+    (2, _of_request("RenewHold", _renew, "OPEN")),
+    (2, _of_request("RescheduleRequest", _reschedule, "CONFIRMED")),
+    (1, _of_request("SupplyDetails", _details, "OPEN")),
+    (3, _of_request("NoteAnswer", _note, "OPEN")),
+    (1, _of_request("UpdateNeed", _edit, "OPEN")),
+    (0.5, _of_request("NotifyWhenFree", lambda *_: rq.NotifyWhenFreeRequest(), "OPEN")),
+    (0.5, _of_request("TakeOver", lambda *_: rq.TakeOverRequest())),
+    (8, _of_reservation("AcceptReservation", "accept", _accept, "ASKED", "WAITLISTED")),
+    (3, _of_reservation("WaitlistReservation", "waitlist",
+                        lambda *_: rs.WaitlistReservationRequest(reason=rs.WAITLIST_REASON_NO_BED_YET), "ASKED")),
+    (2, _of_reservation("DeclineReservation", "decline",
+                        lambda *_: rs.DeclineReservationRequest(reason=rs.DECLINE_REASON_OTHER),
+                        "ASKED", "WAITLISTED")),
+    (3, _of_reservation("ReofferReservation", "reoffer", _reoffer, "HELD")),
+    (2, _of_reservation("WithdrawReservation", "withdraw",
+                        lambda *_: rs.WithdrawReservationRequest(reason=rs.WITHDRAW_REASON_OTHER),
+                        "HELD", "CONFIRMED")),
+    (5, _of_reservation("AdmitReservation", "admit", _admit, "CONFIRMED", "CONFIRMED", "HELD", "ASKED", "WAITLISTED")),
+    (3, _of_reservation("CancelReservationAdmission", "cancel_admission",
+                        lambda *_: rs.CancelReservationAdmissionRequest(), "ADMITTED")),
+    (1, _of_reservation("AskReservationDetails", "",
+                        lambda *_: rs.AskReservationDetailsRequest(questions=[rs.QUESTION_WEIGHT]), "ASKED", "HELD")),
+    (1, _of_reservation("MarkReservationSeen", "", lambda *_: rs.MarkReservationSeenRequest(), "ASKED")),
+    (1, _of_reservation("TickReservationStep", "",
+                        lambda *_: rs.TickReservationStepRequest(step=rs.ADMISSION_STEP_FILE), "ASKED", "HELD")),
+    (2, _of_reservation("SettleReservationNote", "", _settle_note, "ASKED", "WAITLISTED")),
+    (3, _of_house("SetUnitPolicy", _set_policy)),
+    (3, _of_house("DeclareCounts", _counts)),
+    (0.5, _of_house("CorrectFigures", _correct)),
+    (0.5, _of_house("SetVisibility", _visibility)),
+    (0.5, _of_house("UpdateBed", _update_bed)),
+    (3, _of_house("SettleConflict", _settle_conflict)),
+    (3, _of_house("AnswerArrivalDoubt", _answer_doubt)),
+    (2, _of_house("SettleMovement", _settle_movement)),
+    (1, move_claim),
+    (12, movements),
+    (1, alive),
+    (4, read_units),
+    (1, read_requests),
+    (1, search),
+    (1, read_house),
+)  # fmt: skip
+"""What they do, with how often of all."""
+
+WEIGHTS = [weight for weight, _ in ACTS]
+
+
+def declare(finess: str) -> list[cs.DeclareUnitRequest]:
+    """A house's units, as its staff declares them on the first day."""
+    sources = [
+        cs.SourceDeclaration(id="sih", kind=av.SOURCE_KIND_ADMINISTRATIVE, adapter="sih"),
+        cs.SourceDeclaration(id="main", kind=av.SOURCE_KIND_PERSON),
+    ]
+    declared = []
+    for number, unit in enumerate(UNITS[finess]):
+        message = cs.DeclareUnitRequest(
+            name=unit_name(finess, unit),
+            display_name=unit,
+            discipline=tm.DISCIPLINE_SMR_GERIATRIC,
+            sources=sources,
+            policy=cs.UnitPolicy(
+                unit=unit_name(finess, unit),
+                answering=av.PolicySummary.ANSWERING_PERSON if number else av.PolicySummary.ANSWERING_AUTOMATIC,
+                renewals_max=2,
+                promise_on_announced=True,
+                turnover_minutes=30,
+            ),
+        )
+        beds = BEDS.get((finess, unit))
+        if beds:
+            message.counting = av.COUNTING_BEDS
+            message.rooms.add(id="r1", rule=cs.ROOM_RULE_SINGLE).beds.add(
+                name=bed_name(finess, unit, "1"), room="r1", gender=tm.GENDER_ANY
+            )
+            room = message.rooms.add(id="r2", rule=cs.ROOM_RULE_ONE_GENDER)
+            for bed in beds[1:]:
+                room.beds.add(name=bed_name(finess, unit, bed), room="r2", gender=tm.GENDER_ANY)
+        else:
+            message.counting = av.COUNTING_PLACES
+            message.places.add(gender=tm.GENDER_ANY, installed=2, open=2, occupied=0)
+        declared.append(message)
+    return declared
+
+
+TABLE_EDGES = frozenset((state, given) for state, line in RESERVATION.items() for given in line)
+"""Every pair of the reservation's table."""

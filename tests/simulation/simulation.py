@@ -1,0 +1,416 @@
+"""A simulated territory: three houses, a hub and everyone around them, under faults, from one seed.
+
+A run is so many *steps*. Each is an act of somebody or a fault, then some time; what it is follows from the seed, the
+step's number and what is there then, so a step can be left out and the others stay what they were. After the steps
+faults stop, everything is given time to arrive, and the territory must agree; then every message that was ever answered
+is brought again, and must change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from aval.hub.store.memory import MemoryStore as HubMemory
+from aval.kernel.reasons import Reason
+from aval.node.ports import StorageUnavailable
+from aval.node.store.memory import MemoryStore as NodeMemory
+from tests.simulation.checker import Checker
+from tests.simulation.compose import HubParts, NodeParts, logs_in
+from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
+from tests.simulation.lifecycles import RESERVATION
+from tests.simulation.people import ACTS, HOUSES, WEIGHTS, People, declare
+from tests.simulation.wire import Faults, Network
+from tests.simulation.world import Process, World
+
+HUB_NAME = "hub"
+
+QUIET_SECONDS = 1200.0
+"""Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
+and what is bounded is bounded by that, two back-offs and a watch."""
+
+SOUND_SECONDS = 30.0
+"""A node that has run so long with a sound disk has resolved every hold that was due before."""
+
+NOT_DECIDED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED")
+"""Answers that say: send the same again. Such a message has had no first answer yet."""
+
+BY_TIME = ("late", "overdue", "reopening_asked", "slipped", "closed")
+"""Fields of a house's facts that time alone may change."""
+
+KINDS = ("reservation", "stay", "bed", "places", "unit", "closure", "parked")
+"""Kinds of facts that a message brought again must leave as they are."""
+
+FAULT_SHARE = 0.13
+"""How many of the steps are faults."""
+
+
+class Violation(Exception):
+    """An invariant was broken, or something broke. `step` is the last step begun."""
+
+    def __init__(self, seed: int, step: int, problems: Sequence[str], trace: Sequence[str]) -> None:
+        self.seed = seed
+        self.step = step
+        self.problems = tuple(problems)
+        self.trace = tuple(trace)
+        super().__init__(f"seed {seed}, step {step}: {problems[0] if problems else '?'}")
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    seed: int
+    steps: int = 0
+    hours: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    acts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    covered: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    turns: int = 0
+
+    def add(self, other: Report) -> None:
+        """Sums up."""
+        self.steps += other.steps
+        self.hours += other.hours
+        self.turns += other.turns
+        for name in ("faults", "acts", "covered", "requests", "checks"):
+            getattr(self, name).update(getattr(other, name))
+
+
+class Site:
+    """A machine: a disk that lasts, and the process that runs there now, if one does."""
+
+    def __init__(self, name: str, disk: Any, chance: random.Random) -> None:
+        self.name = name
+        self.disk = disk
+        self.faults = DiskFaults()
+        self.rate = 1.0 + chance.uniform(-3e-4, 3e-4)
+        self.wall = timedelta(seconds=chance.uniform(-3.0, 3.0))
+        self.process: Process | None = None
+        self.parts: NodeParts | HubParts | None = None
+        self.sound_since = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether a process runs there."""
+        return self.process is not None and self.process.alive
+
+
+class Simulation:
+    """One run. `quiet_wire` runs without any fault."""
+
+    def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset()) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.faulty = faulty
+        self._without = without
+        self.network = Network(self.world, Faults())
+        self.checker = Checker(self.world.problems.append)
+        self.network.heard = self.checker.heard
+        self.network.sent = self.checker.sent
+        chance = self.world.chance("sites")
+        self.sites = {finess: Site(f"node-{finess}", NodeMemory(chance.getrandbits(63)), chance) for finess in HOUSES}
+        self.sites[HUB_NAME] = Site(HUB_NAME, HubMemory(), chance)
+        self._disk_chance = self.world.chance("disks")
+        self.people = People(self.world, self.network, self.checker)
+        self._dark_until = 0.0
+        self.step = -1
+        self.report = Report(seed)
+
+    # Processes
+
+    def start(self, key: str) -> None:
+        """Starts the process of a site, if none runs there."""
+        site = self.sites[key]
+        if site.up:
+            return
+        if self.world.time < self._dark_until:
+            self.world.at(self._dark_until, lambda: self.start(key))
+            return
+        process = self.world.process(site.name, rate=site.rate, wall_offset=site.wall)
+        site.process, site.sound_since = process, self.world.time
+        device = Device(process, site.faults, self._disk_chance, self.network.counts, lambda: self.kill(key))
+        self.world.note(site.name, "starts")
+        if key == HUB_NAME:
+            store = HubStore(site.disk, device, self.checker.hub_committed)
+            site.parts = HubParts(self.network, process, store)
+        else:
+            committed = partial(self.checker.node_committed, key)
+            site.parts = NodeParts(self.network, process, NodeStore(site.disk, device, committed), key)
+        process.spawn(site.parts.run()).add_done_callback(lambda task: self._ended(key, process, task))
+
+    def _ended(self, key: str, process: Process, task: asyncio.Task[None]) -> None:
+        """A program ends where its store cannot be read at start, and is started again; else it should not."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StorageUnavailable) or getattr(error, "reason", None) is Reason.STORAGE_UNAVAILABLE:
+            self.world.note(process.name, "cannot start: its store is not to be read")
+            self.kill(key)
+        elif process.alive:
+            where = traceback.extract_tb(error.__traceback__)[-1] if error is not None else None
+            self.world.problems.append(f"{process} ended: {error!r} at {where}")
+
+    def kill(self, key: str) -> None:
+        """Kills the process of a site; it is started again after a while."""
+        site = self.sites[key]
+        if not site.up or site.process is None:
+            return
+        self.world.note(site.name, "is killed")
+        self.world.kill(site.process)
+        self.network.died(site.process)
+        away = self._disk_chance.choice((0.2, 5.0, 60.0, 900.0)) * self._disk_chance.uniform(0.5, 1.5)
+        self.world.after(away, lambda: self.start(key))
+
+    # A run
+
+    def begin(self) -> None:
+        """The first day: everything starts, every house declares its units."""
+        for key in self.sites:
+            self.start(key)
+        self._go(2.0)
+        chance = self.world.chance("first day")
+        for finess in HOUSES:
+            for message in declare(finess):
+                message.command_id = self.people.uuid(chance)
+                self.people.process.spawn(
+                    self.people.call(self.people.census(finess), "DeclareUnit", message, chance, finess)
+                )
+        self._go(60.0)
+        if self.faulty:
+            self._worsen()
+
+    def _worsen(self) -> None:
+        chance = self.world.chance("weather")
+        wire, scale = self.network.faults, chance.choice((0.3, 1.0, 2.0))
+        wire.cut, wire.slow, wire.very_slow = 0.012 * scale, 0.03 * scale, 0.004 * scale
+        wire.again, wire.half_open = 0.06 * scale, 0.3
+        for site in self.sites.values():
+            faults = site.faults
+            faults.fail, faults.unknown = 0.01 * scale, 0.006 * scale
+            faults.crash_before, faults.crash_after = 0.004 * scale, 0.008 * scale
+            faults.rerun = 0.1 if site.name == HUB_NAME else 0.0
+
+    def run(self, steps: int) -> Report:
+        """Runs so many steps, then the quiet and the replay. Raises `Violation`."""
+        with logs_in(self.world):
+            return self._run(steps)
+
+    def _run(self, steps: int) -> Report:
+        try:
+            self.begin()
+            for number in range(steps):
+                self.step = number
+                if number not in self._without:
+                    self._step(random.Random(f"{self.seed}/step/{number}"))
+                self.report.steps += 1
+            self.quieten()
+            self.bring_everything_again()
+        finally:
+            self._sum_up()
+            self.world.close()
+        return self.report
+
+    def _sum_up(self) -> None:
+        report = self.report
+        report.hours = self.world.time / 3600
+        report.faults.update(self.network.counts)
+        report.acts.update(self.people.outcomes)
+        report.covered.update(self.people.covered)
+        report.requests.update(self.checker.request_moves)
+        report.checks.update(self.checker.checks)
+        report.turns = self.world.turns
+        for house in self.checker.houses.values():
+            for _, was, now in house.moves:
+                if now == "EXPIRED" and was != now:
+                    report.covered[was or "", "time", "EXPIRED"] += 1
+
+    def violation(self) -> Violation:
+        """What has been found, with its trace."""
+        lines = [f"{time:12.3f}  {who:16} {what}" for time, who, what in self.world.trace[-120:]]
+        return Violation(self.seed, self.step, self.world.problems, lines)
+
+    def _go(self, seconds: float) -> None:
+        self.world.run_until(self.world.time + seconds, lambda: bool(self.world.problems))
+        if self.world.problems:
+            raise self.violation()
+
+    def _step(self, chance: random.Random) -> None:
+        if self.faulty and chance.random() < FAULT_SHARE:
+            self._fault(chance)
+        else:
+            self._act(chance)
+        self._go(_pause(chance))
+        self._check_holds()
+
+    def _act(self, chance: random.Random) -> None:
+        _, act = chance.choices(ACTS, WEIGHTS)[0]
+        deed = act(self.people, chance)
+        if deed is not None:
+            self.people.process.spawn(deed)
+
+    def _check_holds(self) -> None:
+        """Every HELD of a running node resolves, whatever becomes of the hub."""
+        for finess in HOUSES:
+            site, house = self.sites[finess], self.checker.house(finess)
+            if not site.up or site.process is None or site.faults.down:
+                site.sound_since = self.world.time
+                continue
+            if self.world.time - site.sound_since < SOUND_SECONDS or not isinstance(site.parts, NodeParts):
+                continue
+            for problem in house.overdue(site.parts.now() - timedelta(seconds=SOUND_SECONDS / 2)):
+                self.world.problems.append(f"{finess}: {problem}")
+        if self.world.problems:
+            raise self.violation()
+
+    # Faults
+
+    def _fault(self, chance: random.Random) -> None:
+        kind = chance.choices((self._crash, self._partition, self._disk, self._jump, self._night), (5, 5, 2, 2, 0.3))[0]
+        kind(chance)
+
+    def _crash(self, chance: random.Random) -> None:
+        key = chance.choice(tuple(self.sites))
+        if self.sites[key].up:
+            waiting = any(file["rows"] for file in self.checker.files.values())
+            self.network.counts[f"{'hub' if key == HUB_NAME else 'node'} killed"] += 1
+            self.network.counts["hub killed with unsent rows"] += waiting and key == HUB_NAME
+            self.kill(key)
+
+    def _partition(self, chance: random.Random) -> None:
+        pairs = [(HUB_NAME, f"node-{finess}") for finess in HOUSES] * 3
+        pairs += [("people", site.name) for site in self.sites.values()]
+        one, other = chance.choice(pairs)
+        ways = chance.choice((((one, other), (other, one)), ((one, other),), ((other, one),)))
+        self.network.counts["partition both ways" if len(ways) == 2 else "partition one way"] += 1
+        self.world.note("wire", f"nothing passes: {ways}")
+        for way in ways:
+            self.network.block(*way)
+        seconds = chance.choice((2.0, 30.0, 120.0, 1500.0)) * chance.uniform(0.5, 1.5)
+
+        def heal() -> None:
+            self.world.note("wire", f"heals: {ways}")
+            for way in ways:
+                self.network.heal(*way)
+
+        self.world.after(seconds, heal)
+
+    def _disk(self, chance: random.Random) -> None:
+        site = self.sites[chance.choice(tuple(self.sites))]
+        self.network.counts["disk down"] += 1
+        self.world.note(site.name, "disk down")
+        site.faults.down = True
+
+        def back() -> None:
+            self.world.note(site.name, "disk back")
+            site.faults.down = False
+            site.sound_since = self.world.time
+
+        self.world.after(chance.choice((1.0, 20.0, 300.0)), back)
+
+    def _jump(self, chance: random.Random) -> None:
+        site = self.sites[chance.choice(tuple(self.sites))]
+        jump = timedelta(seconds=chance.uniform(-3600, 3600))
+        self.network.counts["wall clock jumps"] += 1
+        self.world.note(site.name, f"its wall clock jumps by {jump.total_seconds():.0f} s")
+        site.wall += jump
+        if site.process is not None:
+            site.process.wall_offset = site.wall
+
+    def _night(self, chance: random.Random) -> None:
+        """Everything is off for days."""
+        self.network.counts["everything off for days"] += 1
+        seconds = 86_400.0 * chance.choice((0.5, 2.0, 8.0))
+        self._dark_until = self.world.time + seconds
+        for key in self.sites:
+            self.kill(key)
+            self.start(key)
+        self._go(seconds)
+
+    # The end
+
+    def quieten(self) -> None:
+        """Faults stop; after a bounded time hub and nodes agree."""
+        self.world.note("simulation", "faults stop")
+        self.network.faults.stop()
+        self.network.heal_all()
+        for key, site in self.sites.items():
+            site.faults.stop()
+            self.start(key)
+        self._go(QUIET_SECONDS)
+        self.world.problems.extend(self.checker.quiet())
+        if self.world.problems:
+            raise self.violation()
+
+    def bring_everything_again(self) -> None:
+        """Every message that was answered is brought again, in any order: nothing changes (DESIGN §8.5)."""
+        answered = [one for one in self.network.carried if one.fate and one.fate[-1] not in NOT_DECIDED]
+        chance = self.world.chance("again")
+        chance.shuffle(answered)
+        before = self._stored()
+        for one in answered:
+            self.network.bring_again(one)
+            self._go(0.2)
+            after = self._stored()
+            if after != before:
+                changed = [name for name in after if after[name] != before[name]]
+                self.world.problems.append(f"{one.method} brought again changed {changed}: {one.fate}")
+                raise self.violation()
+        self.report.checks["messages brought again at the end"] += len(answered)
+
+    def _stored(self) -> dict[str, object]:
+        """What all have stored, as far as the checker has seen it; time's own work does not count."""
+        states: dict[str, object] = {}
+        for finess in HOUSES:
+            house = self.checker.house(finess)
+            for kind in KINDS:
+                for key, fact in house.of(kind).items():
+                    states[f"{finess}/{kind}/{key}"] = {k: v for k, v in fact.items() if k not in BY_TIME}
+        for name, file in self.checker.files.items():
+            request = file["request"]
+            state, subject = request.get("state", "OPEN"), request.get("subject")
+            states[name] = (state, subject, len(file["asks"]), request.get("handler"))
+        return states
+
+
+def _pause(chance: random.Random) -> float:
+    """How long until the next step: mostly a moment, at times hours."""
+    draw = chance.random()
+    for share, low, high in ((0.5, 0.01, 1.0), (0.28, 1.0, 30.0), (0.17, 30.0, 900.0), (0.04, 900.0, 14_400.0)):
+        if draw < share:
+            return chance.uniform(low, high)
+        draw -= share
+    return chance.uniform(14_400.0, 90_000.0)
+
+
+def summary(report: Report, seconds: float) -> str:
+    """What some runs did, for people: time, faults by kind, coverage."""
+    faults = sum(report.faults.values())
+    lines = [
+        f"{report.steps} steps, {report.hours:.0f} simulated hours in {seconds:.0f} s",
+        f"{faults} faults, {faults / max(seconds, 0.001):.0f} a second",
+        "faults that changed the course:",
+        *(f"  {count:8} {kind}" for kind, count in sorted(report.faults.items())),
+        "checked:",
+        *(f"  {count:8} {what}" for what, count in sorted(report.checks.items())),
+        "reservations (state, input → next):",
+    ]
+    for state, line in RESERVATION.items():
+        for given, after in line.items():
+            lines.append(f"  {report.covered[state, given, after]:8} {state}, {given} → {after}")
+    lines.append("reservations, inputs that the table does not hold:")
+    for (state, given, after), count in sorted(report.covered.items()):
+        if given not in RESERVATION.get(state, {}):
+            lines.append(f"  {count:8} {state}, {given} → {after}")
+    lines.append("requests (state → state, between two commits):")
+    lines += [f"  {count:8} {was} → {now}" for (was, now), count in sorted(report.requests.items())]
+    lines.append("calls by outcome:")
+    lines += [f"  {count:8} {method}: {outcome}" for (method, outcome), count in sorted(report.acts.items())]
+    return "\n".join(lines)
