@@ -70,6 +70,7 @@ COMMAND_WORDS: dict[str, tuple[str, str]] = {
         "Tue le nœud d’un établissement (kill -9).",
         "Kills the node of an establishment (kill -9).",
     ),
+    "help.demo.feed": ("Nourrit les maisons ; lancé par up.", "Feeds the houses; started by up."),
     "help.demo.down": ("Arrête tout et efface tout.", "Stops and removes everything."),
     "help.doctor": ("Cherche pourquoi cela ne marche pas.", "Looks for why it does not work."),
     "help.context": ("Qui vous êtes, où sont les serveurs.", "Who you are, where the servers are."),

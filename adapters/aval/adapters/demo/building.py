@@ -41,7 +41,7 @@ FEED = "feed"
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One server of the territory. `key`: its FINESS, or `hub`, or `feed`; `config`: what its command line ends with."""
+    """One server of the territory. `key`: its FINESS, `hub` or `feed`; `config`: what its command line ends with."""
 
     key: str
     name: str

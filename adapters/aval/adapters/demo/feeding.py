@@ -1,7 +1,7 @@
 """What keeps a demonstration's day going: one process that feeds every house, as its systems and people would.
 
-It declares each house to its node, then tells what happens there (`feed`). Once every node has answered for all that was
-due when it began, it says that it is ready, like a server, and goes on until it is told to stop.
+It declares each house to its node, then tells what happens there (`feed`). Once every node has answered for all that
+was due when it began, it says that it is ready, like a server, and goes on until it is told to stop.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ async def feed_all(folder: Path) -> None:
     stop = stop_on_signals()
     gate = asyncio.Semaphore(HOUSES_AT_ONCE)
     left = set(territory.houses)
-    at_work: list[asyncio.Task[None]] = []
 
     async def one(finess: str) -> None:
         plan = house_plan(territory.file, finess)
@@ -53,14 +52,21 @@ async def feed_all(folder: Path) -> None:
             await running
 
     at_work = [asyncio.ensure_future(one(finess)) for finess in territory.houses]
-    stopping = asyncio.ensure_future(stop.wait())
-    done, _ = await asyncio.wait((*at_work, stopping), return_when=asyncio.FIRST_EXCEPTION)
-    for task in at_work:
-        task.cancel()
-    await asyncio.wait(at_work)
-    for task in done:
-        if task is not stopping:
-            task.result()
+    stopping = asyncio.ensure_future(_wait(stop))
+    waited = {*at_work, stopping}
+    try:
+        while not stopping.done() and len(waited) > 1:
+            done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in waited:
+            task.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 def _say_ready(territory: Territory) -> None:

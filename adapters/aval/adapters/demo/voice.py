@@ -2,8 +2,11 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from aval.adapters.french import Speech, typeset
+
+Found = TypeVar("Found")
 
 WIDTH = 96
 """Columns of the widest line: a page of a terminal."""
@@ -55,3 +58,10 @@ class Voice:
         """A claim without which the story cannot go on. Raises `ClaimFalse`."""
         if not self.check(true, claim):
             raise ClaimFalse(claim)
+
+    def found(self, value: Found | None, claim: str) -> Found:
+        """The same, for something that must be there."""
+        self.need(value is not None, claim)
+        if value is None:
+            raise ClaimFalse(claim)
+        return value

@@ -1,8 +1,8 @@
 """A relay between a hub and one node that can keep the node's answers to itself.
 
-To kill a node between its commit and its answer, one must hold the answer at that very moment. Nothing in the node helps with
-it: the relay stands between the two as a bad network would, carries their TLS unread, and stops carrying in one
-direction when told to.
+To kill a node between its commit and its answer, one must hold the answer at that very moment. Nothing in the node
+helps with it: the relay stands between the two as a bad network would, carries their TLS unread, and stops carrying in
+one direction when told to.
 """
 
 import asyncio
