@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Any, TypeAlias
 
 import grpc.aio
 
@@ -48,7 +49,7 @@ SERVICES = (
 )
 """What a node serves, for health and reflection."""
 
-_Context = grpc.aio.ServicerContext
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 def add_services(edge: Edge, server: grpc.aio.Server) -> None:

@@ -97,7 +97,7 @@ class Writer:
         """Reads the store and commits the first tick: what time did meanwhile. Raises `StorageUnavailable`."""
         stored = await self._store.load()
         told = [revision.as_of for revision in stored.recent[-1:]] + list(stored.proofs.values())
-        self.time = NodeTime(self._clock.now(), max(told, default=None), self._clock.monotonic())
+        self.time = NodeTime(max([self._clock.now(), *told]), self._clock.monotonic())
         self._ledger = Ledger(stored.facts, stored.incarnation)
         self.published = Published(stored)
         for source, at in stored.proofs.items():
@@ -108,7 +108,7 @@ class Writer:
 
     def now(self) -> datetime:
         """The node's time."""
-        return self.time.at(self._clock.monotonic())
+        return self.time.now(self._clock.monotonic())
 
     async def submit(self, command: AnyCommand, seen: int | None = None) -> Verdict:
         """Has a command decided, stored and published; then its verdict, a refusal by the ledger included.

@@ -1,4 +1,4 @@
-"""The house's own view of its census, as messages: beds, policies, parked movements, doubts, fates. None goes to a hub."""
+"""The house's own view of its census, as messages: beds, policies, parked movements, doubts. None goes to a hub."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -6,6 +6,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from aval.kernel.reasons import Refusal
+from aval.kernel.statuses import SupplementaryKind
 from aval.node import model as m
 from aval.node.commands import Verdict
 from aval.node.published import Published
@@ -80,7 +81,7 @@ def beds(published: Published, unit: str, names: Names, now: datetime) -> list[c
                 room=bed.room,
                 gender=GENDERS.wire(bed.gender),
                 features=sorted(FEATURES.wire(feature) for feature in bed.features),
-                supplementary=SUPPLEMENTARY.wire(bed.supplementary) if bed.supplementary is not None else None,
+                supplementary=_supplementary(bed.supplementary),
                 stay_key=stay.key if stay is not None else "",
                 claim=names.reservation(claim.id) if claim is not None else "",
                 to_clean=bed.to_clean_since is not None,
@@ -89,6 +90,10 @@ def beds(published: Published, unit: str, names: Names, now: datetime) -> list[c
             )
         )
     return found
+
+
+def _supplementary(of: SupplementaryKind | None) -> census_pb2.SupplementaryKind.ValueType:
+    return census_pb2.SUPPLEMENTARY_KIND_UNSPECIFIED if of is None else SUPPLEMENTARY.wire(of)
 
 
 def _in_bed(stay: m.Stay) -> bool:
@@ -106,7 +111,7 @@ def movement_fate(
     return census_pb2.ApplyMovementsResponse(
         source_id=source,
         movement_id=movement,
-        fate=FATES.wire(verdict.fate) if verdict.fate is not None else None,
+        fate=FATES.wire(verdict.fate or m.Fate.APPLIED),
         reason=verdict.reason,
         cursor=at,
         conflicts=[names.conflict(key) for key in verdict.names],

@@ -16,11 +16,12 @@ from google.protobuf.message import DecodeError, Message
 
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import URI_LENGTH_MAX
+from aval.kernel.lifecycle import NoteVerdict
 from aval.kernel.need import Feature, Need
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.node import commands as c
 from aval.node.history import TAG_BYTES, Cursor
-from aval.node.model import Detail, Mandate, NoteVerdict
+from aval.node.model import Detail, Mandate
 from aval.node.translate.words import (
     DECLINE_REASONS,
     DISCIPLINES,

@@ -60,6 +60,10 @@ class Codes(Generic[E, V]):
         self._members: dict[int, E] = {number: member for member, number in self._wire.items()}
         self._missing = missing
 
+    def words(self) -> list[E]:
+        """All words, in their order."""
+        return list(self._wire)
+
     def wire(self, member: E) -> V:
         """The wire's number of a word."""
         return self._wire[member]
@@ -91,9 +95,9 @@ HORIZONS = Codes(_A.Horizon, "HORIZON", statuses.Horizon)
 COUNTINGS = Codes(_A.Counting, "COUNTING", statuses.Counting)
 SHOWN = Codes(_A.Shown, "SHOWN", statuses.Shown)
 CLOSURE_KINDS = Codes(_A.ClosureKind, "CLOSURE_KIND", statuses.ClosureKind)
-CLOSURE_REASONS = Codes(_A.ClosureReason, "CLOSURE_REASON", model.ClosureReason, _WHY)
-CONFLICT_CAUSES = Codes(_A.Conflict.Cause, "CAUSE", model.ConflictCause)
-ANSWERING = Codes(_A.PolicySummary.Answering, "ANSWERING", model.Answering)
+CLOSURE_REASONS = Codes(_A.ClosureReason, "CLOSURE_REASON", statuses.ClosureReason, _WHY)
+CONFLICT_CAUSES = Codes(_A.Conflict.Cause, "CAUSE", statuses.ConflictCause)
+ANSWERING = Codes(_A.PolicySummary.Answering, "ANSWERING", statuses.Answering)
 FRESHNESS = Codes(_A.Freshness, "FRESHNESS", statuses.Freshness)
 SOURCE_KINDS = Codes(_A.SourceKind, "SOURCE_KIND", statuses.SourceKind)
 ROOM_RULES = Codes(_C.RoomRule, "ROOM_RULE", statuses.RoomRule)
@@ -105,10 +109,10 @@ DECLINE_REASONS = Codes(_R.DeclineReason, "DECLINE_REASON", lifecycle.DeclineRea
 RELEASE_REASONS = Codes(_R.ReleaseReason, "RELEASE_REASON", lifecycle.ReleaseReason, _WHY)
 WITHDRAW_REASONS = Codes(_R.WithdrawReason, "WITHDRAW_REASON", lifecycle.WithdrawReason, _WHY)
 WAITLIST_REASONS = Codes(_R.WaitlistReason, "WAITLIST_REASON", lifecycle.WaitlistReason, _WHY)
-QUESTIONS = Codes(_R.Question, "QUESTION", model.Question)
+QUESTIONS = Codes(_R.Question, "QUESTION", lifecycle.Question)
 STEPS = Codes(_R.AdmissionStep, "ADMISSION_STEP", lifecycle.Step)
-NOTE_VERDICTS = Codes(_R.Note.Verdict, "VERDICT", model.NoteVerdict)
-NOTE_FATES = Codes(_R.Note.Fate, "FATE", model.NoteFate)
+NOTE_VERDICTS = Codes(_R.Note.Verdict, "VERDICT", lifecycle.NoteVerdict)
+NOTE_FATES = Codes(_R.Note.Fate, "FATE", lifecycle.NoteFate)
 
 
 def instant(message: Timestamp, field: str) -> datetime:

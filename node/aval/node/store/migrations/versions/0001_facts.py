@@ -1,4 +1,4 @@
-"""The first schema: a table for each kind of fact, the history of revisions, the ages of sources, what the database is."""
+"""The first schema: a table for each kind of fact, the history of revisions, the ages of sources, what this is."""
 
 import sqlalchemy as sa
 from alembic import op
