@@ -320,7 +320,7 @@ def _origin(name: str) -> str | None:
     collection, _, finess = name.partition("/")
     if collection != "establishments":
         raise malformed(name, "need.origin", "expected establishments/{finess}")
-    return FinessET(finess)
+    return str(FinessET(finess))  # plain text: it is stored as it is
 
 
 def _distance(number: float, field: str) -> float | None:
