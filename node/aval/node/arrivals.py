@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from aval.kernel.lifecycle import ReservationInput, ReservationState
 from aval.kernel.reasons import Reason, Refusal
-from aval.kernel.statuses import Gender
+from aval.kernel.statuses import ConflictCause, Gender
 from aval.node.book import Draft
 from aval.node.claims import ground, precedence, same_gender, span, spot_for_patient
 from aval.node.commands import AdmitReservation, AnswerArrivalDoubt, CancelAdmission
 from aval.node.conflicts import end_conflict, place_claim, record_conflict
-from aval.node.model import Claim, ConflictCause, Doubt, Kind, Reservation, Stay, Unit
+from aval.node.model import Claim, Doubt, Kind, Reservation, Stay, Unit
 from aval.node.reservations import ADMISSION_CLOSED_AFTER, PAST_MAX, advance, leave_doubts, unit_of
 
 CANDIDATES_MAX = 10

@@ -20,22 +20,24 @@ from datetime import datetime, timedelta
 from aval.kernel.disciplines import Discipline
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Feature, Mode
-from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
+from aval.kernel.statuses import Answering, Gender, Horizon, Status, SupplementaryKind
 from aval.node.book import UnitBook, View
 from aval.node.claims import (
     ALWAYS,
     NEVER,
     BedGround,
+    Levels,
     PlaceGround,
     Take,
     What,
     claim_takes,
+    gaps,
     ground,
     in_conflict,
     takes,
 )
-from aval.node.model import Answering, Closure, Conflict, Unit
-from aval.node.policy import default_ttl, next_turn, open_since
+from aval.node.model import Bed, Closure, Conflict, Unit
+from aval.node.policy import default_ttl, is_wildcard, next_turn, open_since
 
 STEPS_MAX = 64
 """Steps of a class (CONTRACT 6): about 1.3 kB a unit."""
@@ -214,9 +216,9 @@ def _bed_counts(
     free: Counter[Gender] = Counter()
     for bed in laid.beds.values():
         if bed.id not in taken:
-            gender_now = _gender_at(laid, bed.id, at)
-            if gender_now is not None:
-                free[gender_now] += 1
+            placing = _gender_at(laid, bed, at)
+            if placing is not None:
+                free[placing] += 1
     _take_loose(free, loose)
     for gender, count in free.items():
         found[Status.AVAILABLE, gender] = count
@@ -292,41 +294,48 @@ def _grantable(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> 
 # --- classes ---------------------------------------------------------------------------------------------------------
 
 
-def _gender_at(laid: BedGround, bed_id: str, at: datetime) -> Gender | None:
+def _gender_at(laid: BedGround, bed: Bed, at: datetime) -> Gender | None:
     """Who may be placed in a free bed at an instant; None: nobody, two genders share its one-gender room."""
-    bed = laid.beds[bed_id]
-    present: set[Gender] = {
-        take.gender
-        for take in laid.sharing.get(bed.room, ())
-        if take.bed != bed_id and take.start <= at < take.end and take.gender in (Gender.FEMALE, Gender.MALE)
-    }
-    if bed.gender is not Gender.ANY:
-        present.add(bed.gender)
-    if not present:
-        return Gender.ANY
-    return present.pop() if len(present) == 1 else None
+    sharing = laid.sharing.get(bed.room, ())
+    return _placing(bed, {take.gender for take in sharing if take.start <= at < take.end})
+
+
+def _placing(bed: Bed, present: set[Gender]) -> Gender | None:
+    """Who may be placed in a bed whose room holds patients of those genders."""
+    genders = {gender for gender in (bed.gender, *present) if not is_wildcard(gender)}
+    if len(genders) > 1:
+        return None
+    return next(iter(genders), Gender.ANY)
 
 
 def _classes(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> tuple[PlaceClass, ...]:
-    kinds: dict[Kind, list[tuple[datetime, int]]] = {}
+    if isinstance(laid, BedGround):
+        free, every = _free_beds(laid)
+    else:
+        free = {(gender, laid.features): levels for gender, levels in laid.by_gender.items()}
+        every = Levels(0)
+        for levels in free.values():
+            every.add_all(levels)
+    order = sorted(free, key=_plainness)
+    times = {now} | {time for time, _ in laid.levels.steps() if time > now}
+    for levels in (every, *free.values()):
+        times |= {time for time, _ in levels.steps() if time > now}
+    told: dict[Kind, list[tuple[datetime, int]]] = {kind: [] for kind in order}
+    for at in sorted(times - {NEVER}):
+        # What is taken, nobody knows where (below zero: what a person says is free beyond what is seen).
+        missing = every.at(at) - laid.levels.at(at)
+        counts = {}
+        for kind in order:
+            count = free[kind].at(at)
+            here = max(0, min(missing, count)) if missing > 0 else missing
+            counts[kind] = count - here
+            missing -= here
+        if missing > 0 and order and book.conflicts:
+            counts[order[0]] -= missing  # an open conflict shows: fewer than none
+        for kind, count in counts.items():
+            told[kind].append((at, count if book.conflicts else max(0, count)))
     horizon = now + timedelta(days=STEPS_DAYS)
-    times = _instants(laid, now)
-    states = [(at, _free_at(laid, at)) for at in times]
-    every: list[Kind] = sorted({kind for _, (free, _) in states for kind in free}, key=_plainness)
-    floor = not book.conflicts
-    for at, (free, missing) in states:
-        left = missing
-        for kind in every:
-            here = min(left, free[kind]) if left > 0 else left
-            free[kind] -= here
-            left -= here
-        if left and every and not floor:
-            free[every[0]] -= left  # an open conflict shows: fewer than none
-        for kind in every:
-            kinds.setdefault(kind, []).append((at, free[kind]))
-    return tuple(
-        PlaceClass(gender, features, _published(steps, horizon)) for (gender, features), steps in kinds.items()
-    )
+    return tuple(PlaceClass(*kind, _published(steps, horizon)) for kind, steps in told.items())
 
 
 def _plainness(kind: Kind) -> tuple[bool, int, str, tuple[str, ...]]:
@@ -334,34 +343,24 @@ def _plainness(kind: Kind) -> tuple[bool, int, str, tuple[str, ...]]:
     return gender is not Gender.ANY, len(features), gender.value, tuple(feature.value for feature in features)
 
 
-def _instants(laid: BedGround | PlaceGround, now: datetime) -> list[datetime]:
-    found = {now} | {time for time, _ in laid.levels.steps() if now < time < NEVER}
-    if isinstance(laid, BedGround):
-        for held in (*laid.on.values(), *laid.sharing.values()):
-            for take in held:
-                found.update(time for time in (take.start, take.end) if now < time < NEVER)
-    else:
-        for levels in laid.by_gender.values():
-            found.update(time for time, _ in levels.steps() if now < time < NEVER)
-    return sorted(found)
-
-
-def _free_at(laid: BedGround | PlaceGround, at: datetime) -> tuple[Counter[Kind], int]:
-    """Free places of each kind at an instant, and how many of them are missing: taken, nobody knows where."""
-    free: Counter[Kind] = Counter()
-    if isinstance(laid, PlaceGround):
-        features = laid.features
-        for gender, levels in laid.by_gender.items():
-            free[gender, features] = levels.at(at)
-        return free, sum(free.values()) - laid.levels.at(at)
-    count = 0
+def _free_beds(laid: BedGround) -> tuple[dict[Kind, Levels], Levels]:
+    """How many beds are free, of each kind and in all. A bed of a one-gender room changes kind with who is in the room."""
+    found: dict[Kind, Levels] = {}
+    every = Levels(0)
     for bed in laid.beds.values():
-        taken = any(take.start <= at < take.end for take in laid.on[bed.id])
-        count += not taken
-        placing = _gender_at(laid, bed.id, at)
-        if placing is not None:
-            free[placing, laid.feature_list(bed)] += not taken
-    return free, count - laid.levels.at(at)
+        features = laid.feature_list(bed)
+        sharing = laid.sharing.get(bed.room, [])
+        found.setdefault((bed.gender, features), Levels(0))
+        for start, end in gaps(ALWAYS, NEVER, laid.on[bed.id]):
+            every.add(start, end, 1)
+            turns = {time for take in sharing for time in (take.start, take.end) if start < time < end}
+            at = start
+            for until in (*sorted(turns), end):
+                gender = _gender_at(laid, bed, at) if sharing else _placing(bed, set())
+                if gender is not None:
+                    found.setdefault((gender, features), Levels(0)).add(at, until, 1)
+                at = until
+    return found, every
 
 
 def _published(steps: list[tuple[datetime, int]], horizon: datetime) -> tuple[tuple[datetime, int], ...]:

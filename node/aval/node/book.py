@@ -98,6 +98,10 @@ _SHELVES: dict[Kind, str] = {
 }
 
 
+_GRANTED = frozenset({Kind.RESERVATION, Kind.CONFLICT, Kind.WORD, Kind.CORRECTION})
+"""Kinds whose changes put nobody out of a bed."""
+
+
 def _shelved(kind: Kind, key: str, fact: Fact) -> list[tuple[str, str, str, object]]:
     """Where a fact is filed: (unit, shelf, key on the shelf, what lies there)."""
     shelf = _SHELVES.get(kind)
@@ -258,7 +262,9 @@ class Draft(View):
         self._written: dict[tuple[Kind, str], Fact | None] = {}
         self._books: dict[str, UnitBook] = {}
         self.units: set[str] = set()
-        """Units whose books or descriptions this draft changed."""
+        """Units whose figures or descriptions this draft may have changed."""
+        self.reality: set[str] = set()
+        """Those of them where more than claims changed: census, beds, closures, doubts, policy."""
 
     def find(self, kind: Kind, key: str) -> Fact | None:
         """See `View`."""
@@ -294,9 +300,10 @@ class Draft(View):
         if old == fact:
             return
         self._written[kind, key] = fact
-        self.units |= refile(self._own_book, kind, key, old, fact)
-        if kind is Kind.UNIT:
-            self.units.add(key)
+        touched = {key} if kind is Kind.UNIT else refile(self._own_book, kind, key, old, fact)
+        self.units |= touched
+        if kind not in _GRANTED:
+            self.reality |= touched
 
     def put_reservation(self, reservation: Reservation) -> Reservation:
         """Writes a reservation and gives it back."""
@@ -329,3 +336,4 @@ class Draft(View):
         for change in self.changes():
             under.put(change.kind, change.key, change.fact)
         under.units |= self.units
+        under.reality |= self.reality

@@ -12,7 +12,7 @@ counted. It is built from `Take`s, asked for a spot, and told what was granted. 
   still to be cleaned, breaks no promise. A departure that slipped does.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import NamedTuple
@@ -152,6 +152,13 @@ class Levels:
             self._deltas[end] = self._deltas.get(end, 0) - count
             self._steps = None
 
+    def add_all(self, other: "Levels") -> None:
+        """Adds another function to this one."""
+        for start, count in other._deltas.items():
+            self._deltas[start] = self._deltas.get(start, 0) + count
+        self._base += other._base
+        self._steps = None
+
     def steps(self) -> list[tuple[datetime, int]]:
         """From each instant on, so many; the first instant is `ALWAYS`."""
         if self._steps is None:
@@ -258,9 +265,9 @@ class BedGround(Ground):
                 self.levels.add(take.start, take.end, -take.number)
             return
         patient = take.what in (What.STAY, What.EXPECTED)
-        for start, end in _gaps(take, held):
+        for start, end in gaps(take.start, take.end, held):
             self.levels.add(start, end, -1)
-        if patient:
+        if patient and held:
             for other in held:
                 if other.what in (What.STAY, What.EXPECTED) and take.overlaps(other.start, other.end):
                     self.levels.add(max(take.start, other.start), min(take.end, other.end), -1)
@@ -316,19 +323,18 @@ def _by_start(take: Take) -> datetime:
     return take.start
 
 
-def _gaps(take: Take, held: Iterable[Take]) -> Iterator[tuple[datetime, datetime]]:
-    """The parts of a take during which nothing of `held` takes the bed."""
-    start = take.start
-    for other in sorted(held, key=_by_start):
+def gaps(start: datetime, end: datetime, held: list[Take]) -> Iterator[tuple[datetime, datetime]]:
+    """The parts of `[start, end)` during which nothing of `held` takes the bed."""
+    for other in sorted(held, key=_by_start) if len(held) > 1 else held:
         if other.end <= start:
             continue
-        if other.start >= take.end:
+        if other.start >= end:
             break
         if other.start > start:
             yield start, other.start
         start = max(start, other.end)
-    if start < take.end:
-        yield start, take.end
+    if start < end:
+        yield start, end
 
 
 class PlaceGround(Ground):

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aval.kernel.identity import CallerKind
-from aval.kernel.lifecycle import DeclineReason, ReleaseReason, Step, WaitlistReason, WithdrawReason
+from aval.kernel.lifecycle import (
+    DeclineReason,
+    NoteVerdict,
+    Question,
+    ReleaseReason,
+    Step,
+    WaitlistReason,
+    WithdrawReason,
+)
 from aval.kernel.need import Feature, Mode, Need, Urgency
 from aval.kernel.reasons import Refusal
 from aval.kernel.statuses import Gender
@@ -28,11 +36,9 @@ from aval.node.model import (
     Fate,
     Mandate,
     Movement,
-    NoteVerdict,
     Parked,
     Phone,
     Policy,
-    Question,
     Reservation,
     Room,
     Tombstone,

@@ -11,9 +11,10 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from aval.kernel.need import Feature
+from aval.kernel.statuses import ConflictCause
 from aval.node.book import Draft
 from aval.node.claims import BedGround, PlaceGround, Spot, Take, What, ground, precedence, span
-from aval.node.model import Claim, Conflict, ConflictCause, Kind, Reservation, Unit
+from aval.node.model import Claim, Conflict, Kind, Reservation, Unit
 
 
 def needed(reservation: Reservation) -> frozenset[Feature]:

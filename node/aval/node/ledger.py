@@ -19,7 +19,7 @@ from msgspec.structs import replace as with_fields
 from aval.kernel.identity import CallerKind
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.reasons import Reason, Refusal, field_invalid
-from aval.kernel.statuses import SourceKind
+from aval.kernel.statuses import ConflictCause, SourceKind
 from aval.node import arrivals, census, movements, reservations
 from aval.node.book import EMPTY_BOOK, Draft, UnitBook, View, refile
 from aval.node.commands import (
@@ -57,7 +57,6 @@ from aval.node.model import (
     BedOpened,
     Change,
     CommandRecord,
-    ConflictCause,
     DepartureAnnounced,
     Ending,
     Fact,
@@ -224,7 +223,8 @@ class Ledger(View):
 def _follow(draft: Draft, now: datetime, causes: Mapping[str, ConflictCause], usual: ConflictCause) -> None:
     """What follows in the units that were touched: promises are kept or conflicts named, freed beds reach those who wait."""
     for unit in sorted(draft.units):
-        keep_promises(draft, unit, now, causes.get(unit, usual))
+        if unit in draft.reality or draft.book(unit).conflicts:
+            keep_promises(draft, unit, now, causes.get(unit, usual))
         census.remove_left_beds(draft, unit)
         grant_waiting_list(draft, unit, now)
 

@@ -20,6 +20,9 @@ from msgspec import Struct
 from aval.kernel.disciplines import Discipline
 from aval.kernel.lifecycle import (
     DeclineReason,
+    NoteFate,
+    NoteVerdict,
+    Question,
     ReleasedBy,
     ReleaseReason,
     ReservationState,
@@ -29,7 +32,10 @@ from aval.kernel.lifecycle import (
 )
 from aval.kernel.need import Feature, Mode, Need, Urgency
 from aval.kernel.statuses import (
+    Answering,
     ClosureKind,
+    ClosureReason,
+    ConflictCause,
     Counting,
     Gender,
     Horizon,
@@ -95,14 +101,6 @@ class Establishment(Struct, frozen=True):
     phones: tuple[Phone, ...] = ()
     time_zone: str = "Europe/Paris"
     legal_entity: str = ""
-
-
-class Answering(StrEnum):
-    """Who answers a demand: the policy may hold at once, a person, or nobody (closed to the territory)."""
-
-    AUTOMATIC = "automatic"
-    PERSON = "person"
-    CLOSED = "closed"
 
 
 class WeekHours(Struct, frozen=True):
@@ -267,18 +265,6 @@ class Expected(Struct, frozen=True):
     place: Gender | None = None
     source: str = ""
     movement: str = ""
-
-
-class ClosureReason(StrEnum):
-    """Why beds are closed."""
-
-    WORKS = "works"
-    EPIDEMIC = "epidemic"
-    STAFF = "staff"
-    HOLIDAYS = "holidays"
-    DISINFECTION = "disinfection"
-    EQUIPMENT = "equipment"
-    OTHER = "other"
 
 
 class Closure(Struct, frozen=True):
@@ -572,17 +558,6 @@ class Ending(Struct, frozen=True):
         return ReleasedBy.ESTABLISHMENT if self.withdraw is not None else None
 
 
-class Question(StrEnum):
-    """What a house may ask about a demand. Coded: no free text crosses before sealing exists."""
-
-    WEIGHT = "weight"
-    RESISTANT_BACTERIA = "resistant_bacteria"
-    AUTONOMY = "autonomy"
-    DISCHARGE_PLAN = "discharge_plan"
-    COSTLY_TREATMENT = "costly_treatment"
-    WANDERING = "wandering"
-
-
 class Detail(Struct, frozen=True):
     """A coded answer: `yes` or an `amount` (kg for the weight, 1 to 6 for the autonomy)."""
 
@@ -597,22 +572,6 @@ class TickedStep(Struct, frozen=True):
     step: Step
     by: Mandate
     time: datetime
-
-
-class NoteVerdict(StrEnum):
-    """What was said on the telephone."""
-
-    YES = "yes"
-    NO = "no"
-    WAIT = "wait"
-
-
-class NoteFate(StrEnum):
-    """What became of a note."""
-
-    PROPOSED = "proposed"
-    APPLIED = "applied"
-    REJECTED = "rejected"
 
 
 class Note(Struct, frozen=True):
@@ -699,17 +658,6 @@ class Tombstone(Struct, frozen=True):
     def key(self) -> str:
         """Its key: ids are unique within a territory."""
         return f"{self.territory}/{self.id}"
-
-
-class ConflictCause(StrEnum):
-    """What took the bed."""
-
-    ADMISSION = "admission"
-    DEPARTURE_SLIPPED = "departure_slipped"
-    CLOSURE = "closure"
-    COUNTS = "counts"
-    ADMISSION_CANCELLED = "admission_cancelled"
-    REINSTATED = "reinstated"
 
 
 class Conflict(Struct, frozen=True):

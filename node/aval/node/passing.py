@@ -11,12 +11,12 @@ from typing import cast
 from msgspec.structs import replace
 
 from aval.kernel.lifecycle import ReservationInput, ReservationState
+from aval.kernel.statuses import ConflictCause
 from aval.node.book import Draft
 from aval.node.claims import slips_at
 from aval.node.model import (
     Closure,
     CommandRecord,
-    ConflictCause,
     Correction,
     Doubt,
     Ending,

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
 from aval.kernel.need import Mode, Need, Urgency
-from aval.kernel.statuses import Gender
-from aval.node.model import Answering, Policy, Unit, WeekHours
+from aval.kernel.statuses import Answering, Gender
+from aval.node.model import Policy, Unit, WeekHours
 
 _DAY = timedelta(days=1)
 

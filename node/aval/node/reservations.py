@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from aval.kernel.lifecycle import (
     CANCEL_ADMISSION_HOURS_MAX,
     DeclineReason,
+    NoteFate,
+    NoteVerdict,
     ReservationInput,
     ReservationState,
     WaitlistReason,
@@ -23,7 +25,7 @@ from aval.kernel.lifecycle import (
 )
 from aval.kernel.need import VALID_AFTER_ARRIVAL, Feature, Need
 from aval.kernel.reasons import Reason, Refusal, field_invalid
-from aval.kernel.statuses import Counting
+from aval.kernel.statuses import Answering, Counting
 from aval.node.book import Draft
 from aval.node.claims import Spot, ground, span
 from aval.node.commands import (
@@ -47,19 +49,7 @@ from aval.node.commands import (
 )
 from aval.node.conflicts import conflict_of, end_conflict, needed, place_claim
 from aval.node.grants import arrivals_of, find_claim, hold, hold_by_policy, make_offer
-from aval.node.model import (
-    Answering,
-    Claim,
-    Ending,
-    Kind,
-    Mandate,
-    Note,
-    NoteFate,
-    NoteVerdict,
-    Reservation,
-    TickedStep,
-    Unit,
-)
+from aval.node.model import Claim, Ending, Kind, Mandate, Note, Reservation, TickedStep, Unit
 from aval.node.policy import answer_deadline, hold_deadline, hold_ttl
 
 _S, _I = ReservationState, ReservationInput
