@@ -60,6 +60,8 @@ def _figures(unit: Any) -> Mapping[str, object]:
     shown.CopyFrom(unit)
     for name in ("sources", "freshness", "age", "closures", "conflicts", "shown", "disagreements", "visibility"):
         shown.ClearField(name)
+    for unordered in (shown.policy.modes, shown.features, *(one.features for one in shown.classes)):
+        unordered.sort()
     return {"figures": shown.SerializeToString(deterministic=True)}
 
 

@@ -175,7 +175,7 @@ class Simulation:
         """The first day: everything starts, every house declares its units."""
         for key in self.sites:
             self.start(key)
-        self._go(2.0)
+        self.go(2.0)
         chance = self.world.chance("first day")
         for finess in HOUSES:
             for message in declare(finess):
@@ -183,7 +183,7 @@ class Simulation:
                 self.people.process.spawn(
                     self.people.call(self.people.census(finess), "DeclareUnit", message, chance, finess)
                 )
-        self._go(60.0)
+        self.go(60.0)
         if self.faulty:
             self._worsen()
 
@@ -237,7 +237,8 @@ class Simulation:
         lines = [f"{time:12.3f}  {who:16} {what}" for time, who, what in self.world.trace[-120:]]
         return Violation(self.seed, self.step, self.world.problems, lines)
 
-    def _go(self, seconds: float) -> None:
+    def go(self, seconds: float) -> None:
+        """Lets time pass. Raises `Violation` as soon as there is a problem."""
         self.world.run_until(self.world.time + seconds, lambda: bool(self.world.problems))
         if self.world.problems:
             raise self.violation()
@@ -247,7 +248,7 @@ class Simulation:
             self._fault(chance)
         else:
             self._act(chance)
-        self._go(_pause(chance))
+        self.go(_pause(chance))
         self._check_holds()
 
     def _act(self, chance: random.Random) -> None:
@@ -332,7 +333,7 @@ class Simulation:
         for key in self.sites:
             self.kill(key)
             self.start(key)
-        self._go(seconds)
+        self.go(seconds)
 
     # The end
 
@@ -344,7 +345,7 @@ class Simulation:
         for key, site in self.sites.items():
             site.faults.stop()
             self.start(key)
-        self._go(QUIET_SECONDS)
+        self.go(QUIET_SECONDS)
         self.world.problems.extend(self.checker.quiet())
         if self.world.problems:
             raise self.violation()
@@ -357,7 +358,7 @@ class Simulation:
         before = self._stored()
         for one in answered:
             self.network.bring_again(one)
-            self._go(0.2)
+            self.go(0.2)
             after = self._stored()
             if after != before:
                 changed = [name for name in after if after[name] != before[name]]

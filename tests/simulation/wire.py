@@ -27,6 +27,9 @@ from tests.simulation.world import EPOCH, Process, World
 KEEPALIVE_SECONDS = (20.0, 45.0)
 """How long a side takes to notice that the other is gone when nothing tells it."""
 
+CONNECTIVITY_SECONDS = 15.0
+"""How soon a channel notices that its server came or went."""
+
 EXCHANGE = "/aval.v1.LinkService/Exchange"
 
 NEVER = float("inf")
@@ -73,6 +76,8 @@ class Network:
         self.carried: list[Carried] = []
         self.heard: Callable[[Server, Call, bytes], None] = lambda _server, _call, _body: None
         self.sent: Callable[[Call, bytes], None] = lambda _call, _body: None
+        self.lag: dict[tuple[str, bool], float] = {}
+        """(method, towards the server) → seconds by which a directed test slows such messages."""
         self._chance = world.chance("network")
         self._blocked: set[tuple[str, str]] = set()
         self._held: list[tuple[str, str, Callable[[], None]]] = []
@@ -125,7 +130,8 @@ class Network:
             self._held.append((source, target, deliver))
             call.starve(self._chance.uniform(*KEEPALIVE_SECONDS), self._chance.uniform(*KEEPALIVE_SECONDS))
             return
-        at = max(self.world.time + self._latency(), call.free_at[to_server])
+        lag = self.lag.get((call.method, to_server), 0.0)
+        at = max(self.world.time + self._latency() + lag, call.free_at[to_server])
         if at == NEVER:
             return
         call.free_at[to_server] = at
@@ -654,12 +660,12 @@ class Channel(grpc.aio.Channel):
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Returns when the state differs."""
         while self.get_state() is last_observed_state:
-            await self._process.clock.sleep_until(self._process.monotonic() + 1.0)
+            await self._process.clock.sleep_until(self._process.monotonic() + CONNECTIVITY_SECONDS)
 
     async def channel_ready(self) -> None:
         """Returns when it is connected."""
         while self.address not in self._network.servers:
-            await self._process.clock.sleep_until(self._process.monotonic() + 1.0)
+            await self._process.clock.sleep_until(self._process.monotonic() + CONNECTIVITY_SECONDS)
 
     async def __aenter__(self) -> Channel:
         return self
