@@ -114,6 +114,14 @@ def saving(file: RequestFile, before: RequestFile | None = None) -> Callable[[Tr
     return lambda transaction: transaction.save(file, before)
 
 
+def reading(name: str) -> Callable[[Transaction], RequestFile | None]:
+    return lambda transaction: transaction.request(name)
+
+
+def keeping(record: CommandRecord) -> Callable[[Transaction], None]:
+    return lambda transaction: transaction.keep_command(record)
+
+
 async def test_a_file_is_read_as_it_was_saved(store: Store) -> None:
     file = new_file(houses=(LUNEVILLE, TOUL))
     await store.run(saving(file))
@@ -174,7 +182,7 @@ async def test_a_work_that_fails_hurts_no_other_that_runs_beside_it(store: Store
     results = await asyncio.gather(*(store.run(work) for work in works), return_exceptions=True)
     assert [isinstance(result, ValueError) for result in results] == [number % 4 == 1 for number in range(40)]
     for number, file in enumerate(files):
-        found = await store.run(lambda t, name=file.request.name: t.request(name))
+        found = await store.run(reading(file.request.name))
         assert (found == file) is (number % 4 != 1)
 
 
@@ -216,7 +224,7 @@ async def test_commands_are_kept_by_caller_and_forgotten_in_time(store: Store) -
     done = CommandRecord("a", "1", b"content", NOW, b"answer")
     refused = CommandRecord("b", "1", b"other", NOW + timedelta(days=1), b"", Reason.NO_BED, {"unit": "SMR1"})
     for record in (done, refused):
-        await store.run(lambda t, record=record: t.keep_command(record))
+        await store.run(keeping(record))
     assert await store.run(lambda t: t.command("a", "1")) == done
     assert await store.run(lambda t: t.command("b", "1")) == refused
     assert await store.run(lambda t: t.command("c", "1")) is None

@@ -184,7 +184,7 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
         log.info("hub-ready", port=port, pid=os.getpid(), territory=territory, count=len(running.hub.registry.members))
         await _until_stopped(stop, tasks)
     finally:
-        ready_path.unlink(missing_ok=True)
+        _forget(ready_path)
         await wire.stop()
         for task in tasks:
             task.cancel()
@@ -196,8 +196,13 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
         log.info("hub-stopped", pid=os.getpid())
 
 
+def _forget(ready_path: Path) -> None:
+    """The hub is not ready any more."""
+    ready_path.unlink(missing_ok=True)
+
+
 async def _until_stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Until told to stop, or until one of the hub's coroutines has died of a fault: then the whole hub stops, and is seen."""
+    """Until told to stop, or until a coroutine of the hub has died of a fault: then the whole hub stops, in sight."""
     waiting = asyncio.ensure_future(stop.wait())
     done, _ = await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

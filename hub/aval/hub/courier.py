@@ -2,9 +2,9 @@
 
 The row is the only road. The courier holds no command of its own: it reads rows from the store, sends the first of each
 reservation (one in flight a reservation, in order; at most 64 unanswered, as the contract says), and an answer strikes
-its row in the transaction that keeps the reservation's state. A cut stream leaves rows as they are; they are sent again, the
-same but for age and cursor, and the node knows them by their ids. A refusal that a later try may cure leaves the row,
-which then waits; one that no try cures is an answer.
+its row in the transaction that keeps the reservation's state. A cut stream leaves rows as they are; they are sent
+again, the same but for age and cursor, and the node knows them by their ids. A refusal that a later try may cure leaves
+the row, which then waits; one that no try cures is an answer.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from aval.hub.pictures import Pictures
 from aval.hub.ports import Exchange, LinkLost, Meters, NodeAnswer, NodeCommand, Store
 from aval.hub.routes import Route
 from aval.kernel.clock import Clock, Rng
-from aval.kernel.reasons import Refusal
+from aval.kernel.reasons import Reason, Refusal
 
 UNANSWERED_MAX = 64
 """Commands unanswered on a stream, as the contract says; the node refuses more."""
@@ -32,6 +32,10 @@ ROWS_READ_MAX = 256
 
 SENT_SHOWN_AFTER_SECONDS = 2.0
 """A command that is answered sooner need not be shown as sent: that would cost a transaction each."""
+
+ANSWER_SECONDS_MAX = 20.0
+"""A command unanswered for longer, on a stream that is open: the stream is cut and its commands are sent again. A node
+decides in milliseconds; whatever swallowed the command or the answer, waiting on would cure nothing."""
 
 IDLE_SECONDS = 60.0
 """Without any event the courier looks at the outbox this often: a word that was lost costs a minute, not a patient."""
@@ -114,6 +118,7 @@ class Courier:
         try:
             while not reading.done():
                 self._woken.clear()
+                self._check_answered()
                 await self._show_sent()
                 await self._send_due(stream)
                 if not reading.done():
@@ -126,9 +131,18 @@ class Courier:
 
     def _next_look(self) -> float:
         """When something is due without a word from anyone: a row that waits, a flight to be shown."""
-        times = [flight.sent_at + SENT_SHOWN_AFTER_SECONDS for flight in self._flights.values() if not flight.shown]
+        times = [
+            flight.sent_at + (ANSWER_SECONDS_MAX if flight.shown else SENT_SHOWN_AFTER_SECONDS)
+            for flight in self._flights.values()
+        ]
         times += self._not_before.values()
         return min(times, default=self._clock.monotonic() + IDLE_SECONDS)
+
+    def _check_answered(self) -> None:
+        """Raises `LinkLost` if a command has been unanswered for too long."""
+        long_ago = self._clock.monotonic() - ANSWER_SECONDS_MAX
+        if any(flight.sent_at <= long_ago for flight in self._flights.values()):
+            raise LinkLost(Refusal(Reason.NODE_UNREACHABLE, {"problem": "a command was not answered"}))
 
     async def _send_due(self, stream: Exchange) -> None:
         now = self._clock.monotonic()

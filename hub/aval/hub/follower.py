@@ -1,7 +1,7 @@
 """Follows one node: watches it from the cursor kept, applies what it brings, and begins again when the stream ends.
 
-One coroutine a node. A message is applied (and stored) before the next is read, so the queue is gRPC's window and no more;
-what a stream brought is applied or dropped before the next stream sends its cursor (DESIGN §5). The end of a
+One coroutine a node. A message is applied (and stored) before the next is read, so the queue is gRPC's window and no
+more; what a stream brought is applied or dropped before the next stream sends its cursor (DESIGN §5). The end of a
 stream is the normal case; an error waits a few seconds, jittered, or until the node announces itself.
 """
 

@@ -1,8 +1,8 @@
 """What time and the present figures bring to requests, without anyone asking.
 
-One coroutine: it lapses, marks and archives requests when their time comes, looks for the next best unit when an ask came
-to nothing, tells people who asked for it that a place has freed up, and forgets old records. What it does follows from
-each file and the clock alone, so that a hub which starts does what one that stopped would have done.
+One coroutine: it lapses, marks and archives requests when their time comes, looks for the next best unit when an ask
+came to nothing, tells people who asked for it that a place has freed up, and forgets old records. What it does follows
+from each file and the clock alone, so that a hub which starts does what one that stopped would have done.
 """
 
 from collections import Counter

@@ -45,7 +45,7 @@ class Page:
         self.after = self._read(token) if token else ""
 
     def cut(self, items: Iterable[T], name: Callable[[T], str]) -> tuple[list[T], str]:
-        """The page's items out of those in the order of names, and the token of the next page, empty if there is none."""
+        """The page's items out of those in the order of names; the token of the next page, empty if there is none."""
         kept: list[T] = []
         for item in items:
             if name(item) <= self.after:

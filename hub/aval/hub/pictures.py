@@ -1,7 +1,7 @@
-"""The pictures of all establishments, in memory, kept in the store; what nodes bring goes through here, one transaction each.
+"""The pictures of all establishments, in memory, kept in the store. What nodes bring goes through here.
 
-A message of a node's watch becomes a new picture and words about reservations. Both are stored together before anyone is
-shown either, so that a hub that dies in between hears the same again from the cursor that it had.
+A message of a node's watch becomes a new picture and words about reservations. Both are stored in one transaction
+before anyone is shown either, so that a hub that dies in between hears the same again from the cursor that it had.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Pictures:
         self.bell: Bell[Picture] = Bell()
 
     async def load(self) -> None:
-        """Takes up what the store holds. Ages are unknown until the nodes speak; houses that are no more are left out."""
+        """Takes up what the store holds, of members. Ages are unknown until the nodes speak."""
 
         def work(transaction: Transaction) -> tuple[list[tuple[PictureHead, tuple[Unit, ...]]], list[Cursor]]:
             return transaction.pictures(), transaction.cursors_heard()

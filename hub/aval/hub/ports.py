@@ -1,4 +1,4 @@
-"""What the hub needs of the world: a store, links to nodes, a word on who calls, meters. Each is small and faked by hand.
+"""What the hub needs of the world: a store, links to nodes, a word on who calls, meters. Each is faked by hand.
 
 Beside the kernel's ports of time and chance these are the only ways in and out of the hub's code, so that the same code
 runs over gRPC and SQLite, and in tests and simulations over neither.
@@ -119,7 +119,7 @@ class RequestFilter(Struct, frozen=True):
 
 
 class CommandRecord(Struct, frozen=True, omit_defaults=True):
-    """An act of a caller, kept so that the same again gets the first answer: its content's hash, then answer or refusal."""
+    """An act of a caller, kept so that the same again gets the first answer: content's hash, answer or refusal."""
 
     caller: str
     id: str
@@ -164,7 +164,7 @@ class RequestBook(Protocol):
         ...
 
     def save(self, file: RequestFile, before: RequestFile | None) -> None:
-        """Keeps a file; `before` is what this transaction read, None for a new one. Rows that it no longer has are struck."""
+        """Keeps a file; `before` is what this transaction read, None for a new one. Rows that it lacks are struck."""
         ...
 
     def reference_is_taken(self, reference: str) -> bool:
@@ -246,8 +246,8 @@ class Store(Protocol):
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` in one transaction and returns what it gave, once that is stored.
 
-        `work` may be run more than once, so it has no effect but through the transaction. What it raises is raised here,
-        and nothing that it wrote is stored. Raises `Refusal(STORAGE_UNAVAILABLE)` if nothing could be stored,
+        `work` may be run more than once, so it has no effect but through the transaction. What it raises is raised
+        here, and nothing that it wrote is stored. Raises `Refusal(STORAGE_UNAVAILABLE)` if nothing could be stored,
         `Refusal(QUEUE_FULL)` if too much waits.
         """
         ...
@@ -302,7 +302,7 @@ class NodeLink(Protocol):
     """The way to one node: what it publishes, and commands."""
 
     def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
-        """Follows the node from a cursor, reservations included, until its server ends the stream. Raises `LinkLost`."""
+        """Follows the node from a cursor, reservations included, until the stream ends. Raises `LinkLost`."""
         ...
 
     def exchange(self) -> AbstractAsyncContextManager[Exchange]:

@@ -118,7 +118,7 @@ class Registry:
         return self._certificate_ends.get(finess)
 
     async def announce(self, caller: Caller, announcement: Announcement) -> None:
-        """A node says where it is: for its own FINESS only. Raises NOT_YOUR_ESTABLISHMENT, NOT_A_MEMBER, FIELD_INVALID."""
+        """A node says where it is, itself only. Raises NOT_YOUR_ESTABLISHMENT, NOT_A_MEMBER, FIELD_INVALID."""
         finess = announcement.establishment
         if caller.identity.establishment != finess:
             raise Refusal(Reason.NOT_YOUR_ESTABLISHMENT, {"establishment": finess})

@@ -51,15 +51,17 @@ class Searching:
                 continue
             member, said = self._registry.members[finess], picture.description
             distance = self._registry.distances.get((need.origin or "", finess))
-            for one in seen(picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines):
-                candidates.append(
-                    Candidate(
-                        seen=one,
-                        establishment_display_name=(said.display_name if said else "") or member.display_name,
-                        phones=said.phones if said else (),
-                        distance_km=distance.km if distance else None,
-                        minutes=distance.minutes if distance else None,
-                        requests_day=demand.get(finess, 0),
-                    )
+            candidates.extend(
+                Candidate(
+                    seen=one,
+                    establishment_display_name=(said.display_name if said else "") or member.display_name,
+                    phones=said.phones if said else (),
+                    distance_km=distance.km if distance else None,
+                    minutes=distance.minutes if distance else None,
+                    requests_day=demand.get(finess, 0),
                 )
+                for one in seen(
+                    picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines
+                )
+            )
         return matching.search(need, candidates, self._clock.now(), limit=limit)

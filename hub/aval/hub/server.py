@@ -21,15 +21,20 @@ from aval.hub.registry import Speaker
 from aval.hub.settings import Role
 from aval.hub.translate import figures, requests, reservations, terms
 from aval.hub.watches import Alive, Changed, TerritoryWatch, Whole
-from aval.kernel.lifecycle import RequestState
 from aval.kernel.need import PatientChoice
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.v1 import availability_pb2 as availability
-from aval.v1 import availability_pb2_grpc, link_pb2, link_pb2_grpc, membership_pb2_grpc, request_pb2_grpc
+from aval.v1 import (
+    availability_pb2_grpc,
+    link_pb2,
+    link_pb2_grpc,
+    membership_pb2_grpc,
+    request_pb2_grpc,
+    territory_pb2_grpc,
+)
 from aval.v1 import membership_pb2 as membership
 from aval.v1 import request_pb2 as pb
 from aval.v1 import territory_pb2 as territory
-from aval.v1 import territory_pb2_grpc
 
 CONTRACT_VERSION = "1"
 """Version of the contract served, said to nodes that announce themselves."""

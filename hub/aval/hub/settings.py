@@ -11,7 +11,7 @@ from aval.kernel.statuses import LINK_LOST_MAX
 
 
 class Role(StrEnum):
-    """What a person of the hub may do: the cell asks in a member's name, management reads aggregates and never a need."""
+    """What a person of the hub may do: the cell asks in a member's name, management reads sums and never a need."""
 
     CELL = "cell"
     MANAGEMENT = "management"

@@ -1,4 +1,4 @@
-"""The territory's watch, as one viewpoint sees it: at a hub the unit of change is one establishment's picture (DESIGN §5).
+"""The territory's watch, as one viewpoint sees it: at a hub the unit of change is one establishment's picture.
 
 A watcher holds, for each establishment, the picture that it was last sent; the next change is the difference between
 that and the present one, as shown. So a slow watcher misses what was in between and costs nothing while it waits, and

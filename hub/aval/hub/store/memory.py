@@ -1,4 +1,4 @@
-"""The hub's store in memory: for tests and simulations. A work runs inline; what it writes is kept only if it ends well."""
+"""The hub's store in memory: for tests and simulations. A work runs inline, and is kept only if it ends well."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping

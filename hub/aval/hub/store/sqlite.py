@@ -129,7 +129,7 @@ class SqliteStore:
                 self._loop.call_soon_threadsafe(self._settle, settled)
 
     def _settle(self, settled: list[_Settled]) -> None:
-        """On the loop's thread. A caller that has gone (its RPC was cut) is not answered; its work is done all the same."""
+        """On the loop's thread. A caller that has gone is not answered; its work is done all the same."""
         self._meters.queue_length("store", self._works.qsize())
         for one in settled:
             if one.work.answer.done():

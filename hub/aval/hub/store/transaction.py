@@ -1,4 +1,4 @@
-"""A transaction of the hub over SQL: fixed statements, JSON bodies. Both SQL stores use it, the engine is their matter."""
+"""A transaction of the hub over SQL: fixed statements, JSON bodies. The engine is the store's matter."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Messages of the wire ↔ values of the hub, once, at the edge. Beside the servicers nothing else of the hub knows protobuf.
+"""Messages of the wire ↔ values of the hub, once, at the edge. Beside it only servicers and links know protobuf.
 
 `terms` has the words that all share, `figures` what establishments publish, `reservations` commands and what nodes say
 of them, `requests` what regulators say and are shown. What comes from a caller and is wrong is refused by name here
