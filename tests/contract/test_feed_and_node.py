@@ -142,6 +142,14 @@ async def compare(line: Line, house: HousePlan, census: Census) -> None:
             }
 
 
+async def test_every_house_of_the_territory_is_accepted_by_a_node() -> None:
+    for finess in FILE.assumptions.houses:
+        house = house_plan(FILE, finess)
+        async with node_of(house, HandClock(MIDNIGHT)) as line:
+            shown = await units_of(line, house)
+            assert {unit.name.rpartition("/")[2] for unit in shown} == {unit.code for unit in house.units}
+
+
 @pytest.mark.parametrize(
     ("finess", "seed"),
     [("540000155", 1), ("540000155", 2), ("540000296", 3), ("540013737", 1), ("540009479", 2), ("540020146", 1)],

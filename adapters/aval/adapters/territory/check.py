@@ -24,7 +24,7 @@ from aval.adapters.territory.model import (
     Unit,
     activity_of,
 )
-from aval.adapters.territory.plan import ANSWERING, GENDERS, open_hours
+from aval.adapters.territory.plan import ANSWERING, GENDERS, open_hours, practice_lines
 from aval.adapters.territory.problems import Lines, Problem, error, warning
 from aval.kernel.disciplines import DISCIPLINES, Discipline, discipline_of
 from aval.kernel.finess import LENGTH, FinessEJ, FinessET
@@ -313,8 +313,7 @@ def _unit(assumptions: Assumptions, unit: Unit, discipline: Discipline, line: in
         yield warning(line, where, "aucun lit ni place", "Retirez l’unité, ou dites sa capacité.")
     yield from _rooms(unit, line, where)
     if unit.own:
-        lines: dict[str, object] = dict(assumptions.practice.get("default", {}))
-        yield from _practice(lines | unit.own, line, where)
+        yield from _practice(practice_lines(assumptions, discipline, unit.own), line, where)
 
 
 def _rooms(unit: Unit, line: int, where: str) -> Iterator[Problem]:

@@ -211,12 +211,17 @@ def open_hours(text: str) -> OpenHours:
     return OpenHours(frozenset(range(first, last + 1)), opens, closes)
 
 
-def practice_of(assumptions: Assumptions, discipline: Discipline, own: Mapping[str, object]) -> Practice:
-    """How a unit works: default, then activity, then discipline, then its own lines. Raises msgspec.ValidationError."""
+def practice_lines(assumptions: Assumptions, discipline: Discipline, own: Mapping[str, object]) -> dict[str, object]:
+    """How a unit works, line by line: the default, then its activity's, then its discipline's, then its own."""
     lines: dict[str, object] = {}
     for name in ("default", activity_of(discipline), discipline.value):
         lines |= assumptions.practice.get(name, {})
-    return msgspec.convert(lines | dict(own), Practice)
+    return lines | dict(own)
+
+
+def practice_of(assumptions: Assumptions, discipline: Discipline, own: Mapping[str, object]) -> Practice:
+    """How a unit works. Raises msgspec.ValidationError."""
+    return msgspec.convert(practice_lines(assumptions, discipline, own), Practice)
 
 
 def _rooms(unit: Unit, practice: Practice, index: int) -> tuple[RoomPlan, ...]:
