@@ -234,9 +234,7 @@ async def test_commands_are_kept_by_caller_and_forgotten_in_time(store: Store) -
 
 
 def unit(finess: str, code: str, display_name: str = "SMR") -> Unit:
-    return Unit(
-        f"establishments/{finess}/units/{code}", display_name, Discipline.SMR_GERIATRIC, Counting.PLACES, NOW
-    )
+    return Unit(f"establishments/{finess}/units/{code}", display_name, Discipline.SMR_GERIATRIC, Counting.PLACES, NOW)
 
 
 def head(finess: str, revision: int, incarnation: int = 2**64 - 1) -> PictureHead:

@@ -6,7 +6,7 @@ is given; a simulation gives it others.
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,12 +52,16 @@ from aval.kernel.finess import FinessET
 from aval.kernel.identity import Territory, node_dns_name
 
 
+Loop = Callable[[], Coroutine[Any, Any, None]]
+"""A coroutine that runs as long as the hub does, not begun yet."""
+
+
 @dataclass(frozen=True)
 class Running:
-    """A hub's parts, and the coroutines that make it run: a follower and a courier for each node, and the keeper."""
+    """A hub's parts, and what makes it run: a follower and a courier for each node, and the keeper."""
 
     hub: Hub
-    coroutines: Mapping[str, Coroutine[Any, Any, None]]
+    loops: Mapping[str, Loop]
 
 
 async def build(
@@ -83,12 +87,12 @@ async def build(
     await registry.load()
     searching = Searching(pictures, registry, store, clock)
     routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
-    coroutines: dict[str, Coroutine[Any, Any, None]] = {}
+    loops: dict[str, Loop] = {}
     for finess, route in routes.items():
         couriers[finess] = Courier(route, store, files, pictures, clock, rng, meters)
-        coroutines[f"courier {finess}"] = couriers[finess].run()
-        coroutines[f"follower {finess}"] = Follower(route, pictures, Backoff(clock, rng)).run()
-    coroutines["keeper"] = Keeper(files, store, searching, registry, clock, meters).run()
+        loops[f"courier {finess}"] = couriers[finess].run
+        loops[f"follower {finess}"] = Follower(route, pictures, Backoff(clock, rng)).run
+    loops["keeper"] = Keeper(files, store, searching, registry, clock, meters).run
     hub = Hub(
         territory=territory,
         registry=registry,
@@ -103,7 +107,7 @@ async def build(
         read_actor=signed_in,
         progress_seconds=settings.progress_seconds,
     )
-    return Running(hub, coroutines)
+    return Running(hub, loops)
 
 
 def members_of(file: TerritoryFile) -> dict[str, Member]:
@@ -170,7 +174,7 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
     exporter = telemetry.serve(settings.metrics_port)
     stop = stop_on_signals()
     log = structlog.get_logger()
-    tasks = [asyncio.create_task(work, name=name) for name, work in running.coroutines.items()]
+    tasks = [asyncio.create_task(loop(), name=name) for name, loop in running.loops.items()]
     try:
         port = await wire.start(*SERVICES)
         ready = {

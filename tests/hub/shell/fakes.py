@@ -57,7 +57,7 @@ from aval.kernel.statuses import (
 START = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 TERRITORY = Territory("ge-10.aval.internal")
 TOUL, LUNEVILLE, PARTNER, OTHER_PARTNER = "540000023", "540000155", "540002698", "540000296"
-TURNS = 200
+TURNS = 40
 """Turns of the event loop given to coroutines before time moves: far more than any chain of them here takes."""
 
 
@@ -478,7 +478,7 @@ class FakeHub:
 
     def start(self) -> None:
         """Sets its coroutines going."""
-        self.tasks = [asyncio.ensure_future(work) for work in self.running.coroutines.values()]
+        self.tasks = [asyncio.ensure_future(loop()) for loop in self.running.loops.values()]
 
     async def stop(self) -> None:
         """Stops them, as a crash would: in the middle."""

@@ -322,16 +322,16 @@ async def running(folder: Path, *houses: FinessET, hub_settings: str = "") -> As
 
 async def sees_unit(client: HubClient, unit: str) -> bool:
     """Whether the hub shows a unit."""
-    listed = await client.availability.ListUnits(
-        availability.ListUnitsRequest(parent="establishments/-"), timeout=5
-    )
+    listed = await client.availability.ListUnits(availability.ListUnitsRequest(parent="establishments/-"), timeout=5)
     return unit in {one.name for one in listed.units}
 
 
 Condition = Callable[[requests.Request], bool]
 
 
-async def until_request(client: HubClient, name: str, condition: Condition, within_seconds: float = 15.0) -> requests.Request:
+async def until_request(
+    client: HubClient, name: str, condition: Condition, within_seconds: float = 15.0
+) -> requests.Request:
     """The request once the condition holds of it."""
     last = requests.Request()
 
