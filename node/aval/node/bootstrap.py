@@ -32,6 +32,7 @@ from aval.kernel.clock import Clock, Rng
 from aval.kernel.identity import Node, hub_dns_name
 from aval.node.announcer import Announcer
 from aval.node.edge import Edge, Peer
+from aval.node.history import REVISIONS_RETAINED
 from aval.node.pages import Pages
 from aval.node.ports import Meter, Store
 from aval.node.server import SERVICES, add_services
@@ -75,10 +76,20 @@ class ComposedNode:
 
 
 def compose(
-    settings: Settings, *, clock: Clock, rng: Rng, store: Store, meter: Meter, current_peer: Callable[[], Peer]
+    settings: Settings,
+    *,
+    clock: Clock,
+    rng: Rng,
+    store: Store,
+    meter: Meter,
+    current_peer: Callable[[], Peer],
+    retained: int = REVISIONS_RETAINED,
 ) -> ComposedNode:
-    """A node over these ports. `current_peer` gives the caller of the RPC being served."""
-    writer = Writer(store, clock, meter, settings.finess)
+    """A node over these ports. `current_peer` gives the caller of the RPC being served.
+
+    `retained`: revisions from which a follower can resume; a simulation has less patience than a day.
+    """
+    writer = Writer(store, clock, meter, settings.finess, retained)
     pages = Pages(clock, rng)
     edge = Edge(settings.finess, writer, clock, pages, meter, current_peer, settings.progress_seconds)
     return ComposedNode(writer, edge)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from aval.node.availability import UnitFigures, figures
-from aval.node.history import Cursor, History
+from aval.node.history import REVISIONS_RETAINED, Cursor, History
 from aval.node.ledger import Ledger
 from aval.node.model import Change, Doubt, Kind, Parked, Reservation, Unit
 from aval.node.ports import RESERVATION_KINDS, Revision, Stored
@@ -22,14 +22,16 @@ from aval.node.ports import RESERVATION_KINDS, Revision, Stored
 class Published:
     """The committed state: facts, figures as of their revision, the history, and the sources' proofs of life."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, retained: int = REVISIONS_RETAINED) -> None:
+        """`retained`: revisions whose touched names the history remembers."""
+        self._retained = retained
         self._bells: set[asyncio.Event] = set()
         self.adopt(stored)
 
     def adopt(self, stored: Stored) -> None:
         """Takes the store's word for everything, as at start."""
         self.ledger = Ledger(stored.facts, stored.incarnation)
-        self.history = History(stored.incarnation, stored.recent)
+        self.history = History(stored.incarnation, stored.recent, self._retained)
         self.reservation_revisions = dict(stored.reservation_revisions)
         self.states = Counter(fact.state.value for fact in self.reservations.values())
         self.proofs = dict(stored.proofs)
@@ -99,6 +101,11 @@ class Published:
                 if age is None or age > source.stale_min:
                     stale.add(source.id)
         return frozenset(stale)
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._bells)
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:

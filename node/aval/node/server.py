@@ -6,7 +6,7 @@ the kind of caller is refused here or by the ledger, by name.
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -135,8 +135,9 @@ class AvailabilityService(availability_pb2_grpc.AvailabilityServiceServicer):
             reservations=request.include_reservations,
             progress_seconds=edge.progress_seconds,
         )
-        async for message in watch.messages(revision, standing):
-            yield message
+        async with aclosing(watch.messages(revision, standing)) as messages:
+            async for message in messages:
+                yield message
 
 
 def _oldest_first(moment: datetime) -> str:

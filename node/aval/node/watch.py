@@ -6,7 +6,7 @@ ten times meanwhile is sent once. A follower that falls behind what the history 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 from aval.kernel.clock import Clock
@@ -56,7 +56,7 @@ class Watch:
         self._told: dict[str, datetime] = {}
         """The last proof of life of each source that the follower knows of."""
 
-    async def messages(self, revision: int, standing: Standing | None) -> AsyncIterator[pb.WatchAvailabilityResponse]:
+    async def messages(self, revision: int, standing: Standing | None) -> AsyncGenerator[pb.WatchAvailabilityResponse]:
         """What to send, for ever. `standing`: what the follower's cursor is (None: it gave none), at `revision`."""
         published = self._writer.published
         if standing is not Standing.KNOWN:

@@ -22,7 +22,7 @@ from aval.kernel.clock import Clock
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.availability import figures
 from aval.node.commands import AnyCommand, CorrectFigures, Decision, DeclareCounts, Tick, Verdict
-from aval.node.history import COMPACT_EVERY, Cursor, Standing, chained
+from aval.node.history import COMPACT_EVERY, REVISIONS_RETAINED, Cursor, Standing, chained
 from aval.node.ledger import Ledger
 from aval.node.model import Change, Kind
 from aval.node.ports import Batch, Meter, Revision, StorageUnavailable, Store, Touched
@@ -77,11 +77,15 @@ class _Waiting:
 class Writer:
     """The owner of a node's ledger. `start`, then `run` as a task; `submit` from anywhere on the same event loop."""
 
-    def __init__(self, store: Store, clock: Clock, meter: Meter, establishment: str) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, meter: Meter, establishment: str, retained: int = REVISIONS_RETAINED
+    ) -> None:
+        """`retained`: revisions from which a follower can resume."""
         self._store = store
         self._clock = clock
         self._meter = meter
         self._establishment = establishment
+        self._retained = retained
         self._log = structlog.get_logger()
         self._queue: deque[_Waiting] = deque()
         self._work = asyncio.Event()
@@ -99,7 +103,7 @@ class Writer:
         told = [revision.as_of for revision in stored.recent[-1:]] + list(stored.proofs.values())
         self.time = NodeTime(max([self._clock.now(), *told]), self._clock.monotonic())
         self._ledger = Ledger(stored.facts, stored.incarnation)
-        self.published = Published(stored)
+        self.published = Published(stored, self._retained)
         for source, at in stored.proofs.items():
             self._meter.source_alive(self._establishment, source, (self.now() - at).total_seconds())
         await self._settle([_Waiting(Tick(), everything=True)])

@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import CallerKind, EstablishmentDesk, HubReplica, Identity, Staff, Territory, standing
 from aval.kernel.identity import Node as NodeIdentity
 from aval.node.bootstrap import ComposedNode, compose
+from aval.node.history import REVISIONS_RETAINED
 from aval.node.ports import Batch, StorageUnavailable, Store, Stored
+from aval.node.server import AvailabilityService, CensusService, LinkService, ReservationService
 from aval.node.settings import Settings
 from aval.node.store.memory import MemoryStore
+from aval.node.translate.inward import HubRequest
+from aval.v1 import availability_pb2, census_pb2, link_pb2
+from tests.node.shell.words import command
 
 HERE = Territory("ge-10.aval.internal")
 HOUSE = FinessET("540000023")
@@ -176,6 +182,59 @@ class House:
     store: DiskStore
     peer: FakePeer
 
+    @property
+    def revision(self) -> int:
+        """The revision that is published."""
+        return self.node.writer.published.cursor.revision
+
+    @property
+    def availability(self) -> AvailabilityService:
+        """Its services, called without a wire."""
+        return AvailabilityService(self.node.edge)
+
+    @property
+    def census(self) -> CensusService:
+        """As `availability`."""
+        return CensusService(self.node.edge)
+
+    @property
+    def link(self) -> LinkService:
+        """As `availability`."""
+        return LinkService(self.node.edge)
+
+    @property
+    def reservations(self) -> ReservationService:
+        """As `availability`."""
+        return ReservationService(self.node.edge)
+
+    def calls_as(self, identity: Identity, actor: bytes | None = None) -> None:
+        """Who makes the calls from now on."""
+        self.peer = FakePeer(identity, actor)
+
+    async def declare(self, request: census_pb2.DeclareUnitRequest) -> availability_pb2.Unit:
+        """Has staff declare a unit; the hub calls again afterwards."""
+        before, self.peer = self.peer, FakePeer(MARIE)
+        unit = await self.census.DeclareUnit(request, NO_CONTEXT)
+        self.peer = before
+        return unit
+
+    async def command(self, request: HubRequest) -> link_pb2.Answer:
+        """One command of the hub on a stream of its own, and its answer."""
+        (answer,) = await self.commands(request)
+        return answer
+
+    async def commands(self, *requests: HubRequest) -> list[link_pb2.Answer]:
+        """Commands on one stream, and their answers, in any order."""
+
+        async def send() -> AsyncIterator[link_pb2.ExchangeRequest]:
+            for request in requests:
+                yield link_pb2.ExchangeRequest(command=command(request))
+
+        return [response.answer async for response in self.link.Exchange(send(), NO_CONTEXT)]
+
+
+NO_CONTEXT: Any = None
+"""The services never read the context: the gate has."""
 
 SETTINGS = Settings(
     territory=HERE,
@@ -192,19 +251,24 @@ SETTINGS = Settings(
 
 
 @asynccontextmanager
-async def house(store: Store | None = None, clock: FakeClock | None = None) -> AsyncIterator[House]:
+async def house(
+    store: Store | None = None, clock: FakeClock | None = None, retained: int = REVISIONS_RETAINED
+) -> AsyncIterator[House]:
     """A node that runs, with an empty database unless one is given."""
     disk = DiskStore(store if store is not None else MemoryStore(INCARNATION))
     clock = clock if clock is not None else FakeClock()
     counts = Counts()
     peer = FakePeer(HUB)
-    opened = House(
-        compose(SETTINGS, clock=clock, rng=SeededRng(), store=disk, meter=counts, current_peer=lambda: opened.peer),
-        clock,
-        counts,
-        disk,
-        peer,
+    node = compose(
+        SETTINGS,
+        clock=clock,
+        rng=SeededRng(),
+        store=disk,
+        meter=counts,
+        current_peer=lambda: opened.peer,
+        retained=retained,
     )
+    opened = House(node, clock, counts, disk, peer)
     await opened.node.writer.start()
     running = asyncio.create_task(opened.node.writer.run())
     try:

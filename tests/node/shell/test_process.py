@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aval.v1 import reservation_pb2
 from tests.node.shell.processes import HUB, MARIE, NodeProcess
 from tests.node.shell.words import confirm, create, declare_places, exchange
 
@@ -24,8 +25,8 @@ async def test_a_reservation_goes_from_wire_to_row_and_back(node: NodeProcess) -
     await marie.census.DeclareUnit(declare_places("smr-1", installed=10, occupied=9), timeout=10)
     held = await exchange(hub, create("smr-1"))
     assert held.refusal.reason == ""
-    print(held)
     confirmed = await exchange(hub, confirm(held.reservation, number=2))
-    print(confirmed)
+    assert confirmed.reservation.state == reservation_pb2.Reservation.STATE_CONFIRMED
+    assert confirmed.cursor.revision == held.cursor.revision + 1
     await marie.close()
     await hub.close()

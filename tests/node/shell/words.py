@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
+from aval.node.translate.inward import HubRequest
 from aval.v1 import availability_pb2, census_pb2, link_pb2, reservation_pb2, terms_pb2
 from tests.node.shell.processes import Caller
 
@@ -109,27 +110,16 @@ def release(reservation: reservation_pb2.Reservation, number: int) -> reservatio
     )
 
 
-def command(
-    request: reservation_pb2.CreateReservationRequest
-    | reservation_pb2.ConfirmReservationRequest
-    | reservation_pb2.ReleaseReservationRequest,
-) -> link_pb2.Command:
+def command(request: HubRequest) -> link_pb2.Command:
     """A request as a command of the stream."""
-    match request:
-        case reservation_pb2.CreateReservationRequest():
-            return link_pb2.Command(create=request)
-        case reservation_pb2.ConfirmReservationRequest():
-            return link_pb2.Command(confirm=request)
-        case reservation_pb2.ReleaseReservationRequest():
-            return link_pb2.Command(release=request)
+    message = link_pb2.Command()
+    for field in link_pb2.Command.DESCRIPTOR.fields:
+        if field.message_type is request.DESCRIPTOR:
+            getattr(message, field.name).CopyFrom(request)
+    return message
 
 
-async def exchange(
-    hub: Caller,
-    request: reservation_pb2.CreateReservationRequest
-    | reservation_pb2.ConfirmReservationRequest
-    | reservation_pb2.ReleaseReservationRequest,
-) -> link_pb2.Answer:
+async def exchange(hub: Caller, request: HubRequest) -> link_pb2.Answer:
     """Sends one command on a stream of its own, and gives the answer."""
     call = hub.link.Exchange()
     try:

@@ -1,0 +1,518 @@
+"""The node's services without a wire: what each refuses by name, what a stream bears, how lists are cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import pytest
+
+from aval.kernel.identity import Adapter
+from aval.kernel.reasons import Reason, Refusal
+from aval.node.pages import TOKEN_SECONDS_MAX
+from aval.node.server import UNANSWERED_MAX
+from aval.v1 import availability_pb2 as pb
+from aval.v1 import census_pb2, link_pb2, reservation_pb2, terms_pb2
+from tests.node.shell.fakes import DESK, HERE, HOUSE, HUB, MARIE, NO_CONTEXT, START, House, house
+from tests.node.shell.words import command, confirm, create, declare_places, header, new_id, release, unit_name
+
+TOMORROW = START + timedelta(days=1)
+HL7 = Adapter(HERE, HOUSE, "hl7")
+OTHER = Adapter(HERE, HOUSE, "gam")
+STATES = reservation_pb2.Reservation
+
+
+@pytest.fixture
+async def at() -> AsyncIterator[House]:
+    async with house() as opened:
+        await opened.declare(declare_places("smr", installed=5, occupied=4))
+        yield opened
+
+
+# --- commands of the hub ---------------------------------------------------------------------------------------------
+
+
+async def test_a_verb_of_a_newer_contract_is_final(at: House) -> None:
+    async def send() -> AsyncIterator[link_pb2.ExchangeRequest]:
+        yield link_pb2.ExchangeRequest()
+
+    (response,) = [one async for one in at.link.Exchange(send(), NO_CONTEXT)]
+    assert response.answer.refusal.reason == "COMMAND_UNKNOWN"
+    assert not response.answer.refusal.retryable
+    assert response.answer.refusal.code == 12
+
+
+@pytest.mark.parametrize(
+    ("age", "refused"), [(timedelta(days=7), ""), (timedelta(days=7, seconds=1), "COMMAND_TOO_OLD")]
+)
+async def test_a_command_is_at_most_seven_days_old(at: House, age: timedelta, refused: str) -> None:
+    request = create("smr", TOMORROW)
+    request.header.age.FromTimedelta(age)
+    answer = await at.command(request)
+    assert answer.refusal.reason == refused
+    assert answer.command_id == request.header.command_id
+
+
+async def test_age_and_cursor_are_no_content(at: House) -> None:
+    request = create("smr", TOMORROW)
+    first = await at.command(request)
+    request.header.age.FromTimedelta(timedelta(minutes=5))
+    request.header.cursor.CopyFrom(at.node.edge.cursor())
+    again = await at.command(request)
+    assert not again.HasField("refusal")
+    assert again.reservation == first.reservation
+
+
+async def test_a_command_with_a_cursor_of_another_history_is_not_decided(at: House) -> None:
+    request = create("smr", TOMORROW)
+    request.header.cursor.CopyFrom(at.node.edge.cursor())
+    request.header.cursor.revision += 1
+    answer = await at.command(request)
+    assert answer.refusal.reason == "NODE_RESTORED"
+    assert not answer.HasField("cursor")
+    assert not at.node.writer.published.reservations
+    request.header.cursor.revision -= 1
+    assert (await at.command(request)).reservation.state == STATES.STATE_HELD
+
+
+async def test_what_a_later_version_serves_says_so(at: House) -> None:
+    request = reservation_pb2.ReinstateReservationRequest(header=header(new_id(), 1))
+    assert (await at.command(request)).refusal.reason == "NOT_SERVED"
+    with pytest.raises(Refusal) as refused:
+        await at.reservations.ReinstateReservation(request, NO_CONTEXT)
+    assert refused.value.reason is Reason.NOT_SERVED
+
+
+async def test_one_stream_bears_a_whole_life(at: House) -> None:
+    held = await at.command(create("smr", TOMORROW))
+    confirmed = await at.command(confirm(held.reservation, 2))
+    assert confirmed.reservation.state == STATES.STATE_CONFIRMED
+    assert confirmed.cursor.revision == confirmed.reservation.revision > held.cursor.revision
+    released = await at.command(release(held.reservation, 3))
+    assert released.reservation.state == STATES.STATE_RELEASED
+    assert released.reservation.ending.release == reservation_pb2.RELEASE_REASON_PATIENT_REFUSED
+    late = await at.command(confirm(held.reservation, 4))
+    assert late.refusal.reason == "ALREADY_RELEASED"
+    assert late.reservation.state == STATES.STATE_RELEASED
+    assert late.reservation.last_command_number == 4
+
+
+async def test_a_release_before_its_creation_is_remembered(at: House) -> None:
+    request = create("smr", TOMORROW)
+    early = reservation_pb2.ReleaseReservationRequest(
+        header=header(new_id(), 2),
+        name=f"establishments/{HOUSE}/reservations/{request.header.command_id}",
+        reason=reservation_pb2.RELEASE_REASON_REQUEST_CANCELLED,
+    )
+    answer = await at.command(early)
+    assert answer.reservation.state == STATES.STATE_RELEASED
+    assert answer.reservation.revision == answer.cursor.revision
+    assert (await at.command(request)).reservation.state == STATES.STATE_RELEASED
+
+
+async def test_more_than_64_unanswered_commands_are_told_to_wait(at: House) -> None:
+    at.store.gate = asyncio.Event()
+    sent = asyncio.Event()
+
+    async def send() -> AsyncIterator[link_pb2.ExchangeRequest]:
+        for _ in range(UNANSWERED_MAX + 1):
+            yield link_pb2.ExchangeRequest(command=command(create("smr", TOMORROW)))
+        sent.set()
+
+    answers = at.link.Exchange(send(), NO_CONTEXT)
+    first = await anext(answers)
+    assert first.answer.refusal.reason == "TOO_MANY_CALLS"
+    assert first.answer.refusal.retryable
+    at.store.gate.set()
+    rest = [response.answer async for response in answers]
+    assert len(rest) == UNANSWERED_MAX
+    assert not any(answer.refusal.reason == "TOO_MANY_CALLS" for answer in rest)
+
+
+async def test_a_unary_refusal_bears_the_state_found(at: House) -> None:
+    held = await at.command(create("smr", TOMORROW))
+    wrong = confirm(held.reservation, 2)
+    wrong.offer_tag = b"another"
+    with pytest.raises(Refusal) as refused:
+        await at.reservations.ConfirmReservation(wrong, NO_CONTEXT)
+    assert refused.value.reason is Reason.OFFER_CHANGED
+    assert isinstance(refused.value.subject, reservation_pb2.Reservation)
+    assert refused.value.subject.state == STATES.STATE_HELD
+
+
+# --- what cannot be meant --------------------------------------------------------------------------------------------
+
+
+def _change(
+    change: Callable[[reservation_pb2.CreateReservationRequest], None],
+) -> reservation_pb2.CreateReservationRequest:
+    request = create("smr", TOMORROW)
+    change(request)
+    return request
+
+
+def _set(path: str, value: object) -> Callable[[reservation_pb2.CreateReservationRequest], None]:
+    def change(request: reservation_pb2.CreateReservationRequest) -> None:
+        *way, last = path.split(".")
+        target: object = request
+        for step in way:
+            target = getattr(target, step)
+        setattr(target, last, value)
+
+    return change
+
+
+BAD = [
+    ("header.command_id", "not-a-uuid", "FIELD_INVALID"),
+    ("header.command_id", "7A0F6A2E-0000-4000-8000-000000000001", "FIELD_INVALID"),
+    ("header.number", 0, "FIELD_INVALID"),
+    ("header.age.seconds", -1, "TIME_OUT_OF_RANGE"),
+    ("header.age.seconds", 315_576_000_001, "TIME_OUT_OF_RANGE"),
+    ("parent", "", "MALFORMED_NAME"),
+    ("parent", "establishments/540000024", "MALFORMED_FINESS"),
+    ("parent", "establishments/54000002", "MALFORMED_FINESS"),
+    ("parent", "establishments/540000080", "ESTABLISHMENT_NOT_FOUND"),
+    ("request", "requests/", "FIELD_INVALID"),
+    ("request", "demands/7a0f6a2e-0000-4000-8000-000000000001", "MALFORMED_NAME"),
+    ("reference", "", "FIELD_INVALID"),
+    ("unit", "establishments/540000023/units/", "MALFORMED_NAME"),
+    ("unit", "establishments/540000023/units/a b", "MALFORMED_NAME"),
+    ("unit", "establishments/540000023/units/" + "a" * 33, "MALFORMED_NAME"),
+    ("unit", "establishments/540000023/units/smr/beds/1", "MALFORMED_NAME"),
+    ("unit", "establishments/540000023/units/nowhere", "UNIT_NOT_FOUND"),
+    ("mode", 0, "FIELD_INVALID"),
+    ("mode", 77, "FIELD_INVALID"),
+    ("urgency", 0, "FIELD_INVALID"),
+    ("asked_count", 0, "FIELD_INVALID"),
+    ("asked_count", -3, "FIELD_INVALID"),
+    ("ttl.seconds", -5, "TIME_OUT_OF_RANGE"),
+    ("ttl.seconds", 0, "FIELD_INVALID"),
+    ("valid_until.seconds", 253_402_300_800, "TIME_OUT_OF_RANGE"),
+    ("need.discipline", 0, "FIELD_INVALID"),
+    ("need.gender", 0, "FIELD_INVALID"),
+    ("need.gender", terms_pb2.GENDER_UNDETERMINED, "FIELD_INVALID"),
+    ("need.age_years", 131, "FIELD_INVALID"),
+    ("need.age_years", -1, "FIELD_INVALID"),
+    ("need.age_months", 24, "FIELD_INVALID"),
+    ("need.arrival_earliest.seconds", -62_135_596_801, "TIME_OUT_OF_RANGE"),
+    ("need.arrival_earliest.nanos", -1, "TIME_OUT_OF_RANGE"),
+    ("need.arrival_latest.seconds", 1, "TIME_OUT_OF_RANGE"),
+    ("need.stay_max.seconds", 401 * 86_400, "FIELD_INVALID"),
+    ("need.gir", 7, "FIELD_INVALID"),
+    ("need.origin", "54 rue des Lilas", "MALFORMED_NAME"),
+    ("need.distance_km_max", float("nan"), "FIELD_INVALID"),
+    ("need.minutes_max", -1.0, "FIELD_INVALID"),
+    ("need.distance_km_max", 20.0, "FIELD_INVALID"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), BAD, ids=lambda value: str(value)[:40])
+async def test_what_cannot_be_meant_is_refused_by_name(at: House, path: str, value: object, reason: str) -> None:
+    before = at.revision
+    answer = await at.command(_change(_set(path, value)))
+    assert answer.refusal.reason == reason, answer.refusal
+    assert at.counts.refusals[reason] == 1
+    if reason != "UNIT_NOT_FOUND":
+        assert at.revision == before
+        assert {"field", "finess"} & set(answer.refusal.metadata), answer.refusal
+
+
+def _unit(change: Callable[[census_pb2.DeclareUnitRequest], object]) -> census_pb2.DeclareUnitRequest:
+    request = declare_places("had", installed=5, occupied=0)
+    change(request)
+    return request
+
+
+BAD_UNITS: list[tuple[str, Callable[[census_pb2.DeclareUnitRequest], object], str]] = [
+    ("negative", lambda unit: setattr(unit.places[0], "occupied", -1), "COUNT_OUT_OF_RANGE"),
+    ("absurd", lambda unit: setattr(unit.places[0], "installed", 10_001), "COUNT_OUT_OF_RANGE"),
+    ("a gender twice", lambda unit: unit.places.append(unit.places[0]), "FIELD_INVALID"),
+    ("no counting", lambda unit: unit.ClearField("counting"), "FIELD_INVALID"),
+    (
+        "rooms of places",
+        lambda unit: unit.rooms.append(census_pb2.Room(id="1", rule=census_pb2.ROOM_RULE_MIXED)),
+        "FIELD_INVALID",
+    ),
+    ("a source twice", lambda unit: unit.sources.append(unit.sources[0]), "FIELD_INVALID"),
+    ("a source with a slash", lambda unit: setattr(unit.sources[0], "id", "a/b"), "MALFORMED_NAME"),
+    ("never stale", lambda unit: unit.sources[0].fresh_max.FromTimedelta(timedelta(days=3)), "FIELD_INVALID"),
+    ("a name of two lines", lambda unit: setattr(unit, "display_name", "SMR\n2"), "FIELD_INVALID"),
+    ("a name too long", lambda unit: setattr(unit, "display_name", "x" * 201), "FIELD_INVALID"),
+    ("an eighth day", lambda unit: unit.policy.answer_hours.add(day=8, start_minute=0, end_minute=1), "FIELD_INVALID"),
+    (
+        "hours backwards",
+        lambda unit: unit.policy.answer_hours.add(day=1, start_minute=9, end_minute=8),
+        "FIELD_INVALID",
+    ),
+    ("no such day", lambda unit: unit.policy.closed_days.append("2026-02-30"), "FIELD_INVALID"),
+    ("another unit's policy", lambda unit: setattr(unit.policy, "unit", unit_name("smr")), "FIELD_INVALID"),
+]
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), BAD_UNITS, ids=[what for what, _, _ in BAD_UNITS])
+async def test_what_no_unit_can_be_is_refused(
+    at: House, what: str, change: Callable[[census_pb2.DeclareUnitRequest], object], reason: str
+) -> None:
+    before = at.revision
+    with pytest.raises(Refusal) as refused:
+        await at.declare(_unit(change))
+    assert refused.value.reason.value == reason, what
+    assert at.revision == before
+
+
+# --- movements -------------------------------------------------------------------------------------------------------
+
+
+def admission(movement_id: str, unit: str = "smr", source: str = "sih") -> census_pb2.Movement:
+    """A woman arrives."""
+    movement = census_pb2.Movement(movement_id=movement_id, source_id=source, stay_key=f"stay-{movement_id}")
+    movement.admission.unit = unit_name(unit)
+    movement.admission.gender = terms_pb2.GENDER_FEMALE
+    return movement
+
+
+async def tell(at: House, *movements: census_pb2.Movement) -> list[census_pb2.ApplyMovementsResponse]:
+    """Movements on one stream, and their acknowledgements."""
+
+    async def send() -> AsyncIterator[census_pb2.ApplyMovementsRequest]:
+        for movement in movements:
+            yield census_pb2.ApplyMovementsRequest(movement=movement)
+
+    return [answer async for answer in at.census.ApplyMovements(send(), NO_CONTEXT)]
+
+
+@pytest.fixture
+async def fed() -> AsyncIterator[House]:
+    """A house whose unit an adapter feeds."""
+    async with house() as opened:
+        request = declare_places("smr", installed=300, occupied=0)
+        request.sources.insert(
+            0, census_pb2.SourceDeclaration(id="sih", kind=pb.SOURCE_KIND_BED_MANAGEMENT, adapter="hl7")
+        )
+        await opened.declare(request)
+        yield opened
+
+
+FATE = census_pb2.ApplyMovementsResponse
+
+
+async def test_movements_are_acknowledged_in_their_order_after_few_commits(fed: House) -> None:
+    fed.calls_as(HL7)
+    before = len(fed.counts.commits)
+    told = await tell(fed, *(admission(f"m{number}") for number in range(250)))
+    assert [one.movement_id for one in told] == [f"m{number}" for number in range(250)]
+    assert {one.fate for one in told} == {FATE.FATE_APPLIED}
+    assert len(fed.counts.commits) - before < 50
+    assert (await tell(fed, admission("m7")))[0].fate == FATE.FATE_ALREADY
+
+
+async def test_a_bad_movement_is_refused_by_name_and_the_next_is_heard(fed: House) -> None:
+    fed.calls_as(HL7)
+    unset = census_pb2.Movement(movement_id="m2", source_id="sih", stay_key="s")
+    elsewhere = admission("m3")
+    elsewhere.admission.unit = "establishments/540000080/units/smr"
+    told = await tell(fed, admission("m 1"), unset, elsewhere, admission("m4", unit="nowhere"), admission("m5"))
+    assert [(one.fate, one.reason) for one in told] == [
+        (FATE.FATE_REFUSED, "FIELD_INVALID"),
+        (FATE.FATE_REFUSED, "FIELD_INVALID"),
+        (FATE.FATE_REFUSED, "ESTABLISHMENT_NOT_FOUND"),
+        (FATE.FATE_PARKED, "UNIT_UNKNOWN"),
+        (FATE.FATE_APPLIED, ""),
+    ]
+    assert not told[0].HasField("cursor")
+    assert fed.counts.refusals["FIELD_INVALID"] == 2
+    fed.calls_as(MARIE)
+    parent = f"establishments/{HOUSE}"
+    parked = await fed.census.ListParkedMovements(census_pb2.ListParkedMovementsRequest(parent=parent), NO_CONTEXT)
+    (one,) = parked.movements
+    assert one.movement == admission("m4", unit="nowhere")
+    assert one.reason == census_pb2.PARK_REASON_UNIT_UNKNOWN
+    assert one.by.role == "adapter"
+
+
+async def test_an_adapter_speaks_for_its_declared_units_only(fed: House) -> None:
+    fed.calls_as(OTHER)
+    (told,) = await tell(fed, admission("m1"))
+    assert (told.fate, told.reason) == (FATE.FATE_REFUSED, "NOT_YOUR_UNIT")
+    with pytest.raises(Refusal):
+        await fed.census.ReportAlive(census_pb2.ReportAliveRequest(source_id="sih"), NO_CONTEXT)
+    fed.calls_as(HL7)
+    assert (await tell(fed, admission("m1")))[0].fate == FATE.FATE_APPLIED
+
+
+async def test_a_disk_that_refuses_ends_the_stream_so_that_movements_come_again(fed: House) -> None:
+    fed.calls_as(HL7)
+    fed.store.full = True
+    with pytest.raises(Refusal) as refused:
+        await tell(fed, admission("m1"), admission("m2"))
+    assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
+    fed.store.full = False
+    told = await tell(fed, admission("m1"), admission("m2"))
+    assert [one.fate for one in told] == [FATE.FATE_APPLIED] * 2
+
+
+async def test_beds_show_who_is_in_them(at: House) -> None:
+    request = declare_places("med", installed=0, occupied=0)
+    request.counting = pb.COUNTING_BEDS
+    del request.places[:]
+    room = census_pb2.Room(id="112", rule=census_pb2.ROOM_RULE_MIXED)
+    for bed in ("112-1", "112-2"):
+        room.beds.add(name=f"{unit_name('med')}/beds/{bed}", gender=terms_pb2.GENDER_ANY)
+    request.rooms.append(room)
+    await at.declare(request)
+    at.calls_as(MARIE)
+    arrival = admission("m1", unit="med", source="cadre")
+    arrival.admission.bed = f"{unit_name('med')}/beds/112-2"
+    assert (await tell(at, arrival))[0].fate == FATE.FATE_APPLIED
+    at.calls_as(HUB)
+    held = await at.command(create("med", TOMORROW))
+    at.calls_as(MARIE)
+    listed = await at.census.ListBeds(census_pb2.ListBedsRequest(parent=unit_name("med")), NO_CONTEXT)
+    first, second = listed.beds
+    assert (first.stay_key, first.claim) == ("", held.reservation.name)
+    assert (second.stay_key, second.claim) == ("stay-m1", "")
+    with pytest.raises(Refusal) as refused:
+        await at.census.ListBeds(census_pb2.ListBedsRequest(parent=unit_name("nowhere")), NO_CONTEXT)
+    assert refused.value.reason is Reason.UNIT_NOT_FOUND
+
+
+# --- who acts --------------------------------------------------------------------------------------------------------
+
+
+async def test_staff_act_under_their_own_name_and_a_desks_person_under_theirs(at: House) -> None:
+    asked = await at.command(create("smr", TOMORROW, terms_pb2.MODE_ASK))
+    assert asked.reservation.state == STATES.STATE_ASKED
+    actor = terms_pb2.Actor(subject="rpps:10001234567", display_name="Dr Claire Petit", role="operator")
+    at.calls_as(DESK, actor.SerializeToString())
+    seen = await at.reservations.MarkReservationSeen(
+        reservation_pb2.MarkReservationSeenRequest(command_id=new_id(), name=asked.reservation.name), NO_CONTEXT
+    )
+    assert seen.marks.seen_by.actor == "rpps:10001234567"
+    assert seen.marks.seen_by.display_name == "Dr Claire Petit"
+    at.calls_as(MARIE)
+    declined = await at.reservations.DeclineReservation(
+        reservation_pb2.DeclineReservationRequest(
+            command_id=new_id(), name=asked.reservation.name, reason=reservation_pb2.DECLINE_REASON_CANNOT_ISOLATE
+        ),
+        NO_CONTEXT,
+    )
+    assert declined.state == STATES.STATE_DECLINED
+    assert declined.ending.by.actor == str(MARIE)
+    assert declined.ending.by.on_behalf_of == f"establishments/{HOUSE}"
+    assert declined.requester.display_name == "Cellule de coordination"
+
+
+async def test_an_actor_that_cannot_be_read_is_refused(at: House) -> None:
+    for raw in (b"\xff\xff", b"", terms_pb2.Actor(subject="a\nb").SerializeToString()):
+        at.calls_as(DESK, raw)
+        with pytest.raises(Refusal) as refused:
+            await at.census.DeclareUnit(declare_places("had", installed=1, occupied=0), NO_CONTEXT)
+        assert refused.value.reason is Reason.FIELD_INVALID
+
+
+async def test_an_act_needs_its_reason(at: House) -> None:
+    asked = await at.command(create("smr", TOMORROW, terms_pb2.MODE_ASK))
+    at.calls_as(MARIE)
+    with pytest.raises(Refusal) as refused:
+        await at.reservations.DeclineReservation(
+            reservation_pb2.DeclineReservationRequest(command_id=new_id(), name=asked.reservation.name), NO_CONTEXT
+        )
+    assert refused.value.reason is Reason.REASON_REQUIRED
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def test_lists_come_in_pages_in_the_order_of_names(at: House) -> None:
+    await at.declare(declare_places("smr", installed=50, occupied=0))
+    await at.commands(*(create("smr", TOMORROW) for _ in range(25)))
+    request = reservation_pb2.ListReservationsRequest(parent=f"establishments/{HOUSE}", page_size=10)
+    names: list[str] = []
+    sizes = []
+    while True:
+        page = await at.reservations.ListReservations(request, NO_CONTEXT)
+        names += [one.name for one in page.reservations]
+        sizes.append(len(page.reservations))
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert sizes == [10, 10, 5]
+    assert names == sorted(set(names))
+    assert page.cursor == at.node.edge.cursor()
+
+
+async def test_a_page_token_is_bound_to_caller_and_filter_and_an_hour(at: House) -> None:
+    await at.declare(declare_places("smr", installed=50, occupied=0))
+    await at.commands(*(create("smr", TOMORROW) for _ in range(3)))
+    parent = f"establishments/{HOUSE}"
+
+    async def listed(token: str, unit: str = "") -> reservation_pb2.ListReservationsResponse:
+        return await at.reservations.ListReservations(
+            reservation_pb2.ListReservationsRequest(parent=parent, page_size=1, page_token=token, unit=unit), NO_CONTEXT
+        )
+
+    token = (await listed("")).next_page_token
+    assert (await listed(token)).reservations
+    for wrong, unit, caller in (
+        (token, unit_name("smr"), HUB),
+        (token, "", MARIE),
+        (token[:-2] + ("00" if token[-2:] != "00" else "01"), "", HUB),
+        ("zz", "", HUB),
+        ("ab", "", HUB),
+    ):
+        at.calls_as(caller)
+        with pytest.raises(Refusal) as refused:
+            await listed(wrong, unit)
+        assert refused.value.reason is Reason.PAGE_TOKEN_INVALID
+    at.calls_as(HUB)
+    at.clock.advance(timedelta(seconds=TOKEN_SECONDS_MAX + 1))
+    with pytest.raises(Refusal):
+        await listed(token)
+
+
+async def test_units_can_be_asked_by_discipline_and_staleness(at: House) -> None:
+    had = declare_places("had", installed=5, occupied=0)
+    had.discipline = terms_pb2.DISCIPLINE_HAD
+    had.sources[0].id = "had-cadre"
+    await at.declare(had)
+
+    async def names(**chosen: object) -> list[str]:
+        request = pb.ListUnitsRequest(parent="establishments/-")
+        for field, value in chosen.items():
+            setattr(request, field, value)
+        return [unit.name for unit in (await at.availability.ListUnits(request, NO_CONTEXT)).units]
+
+    assert await names() == [unit_name("had"), unit_name("smr")]
+    assert await names(discipline=terms_pb2.DISCIPLINE_HAD) == [unit_name("had")]
+    assert await names(stale_only=True) == []
+    at.clock.advance(timedelta(hours=20))
+    at.calls_as(MARIE)
+    await at.census.ConfirmUnit(
+        census_pb2.ConfirmUnitRequest(command_id=new_id(), units=[unit_name("had")]), NO_CONTEXT
+    )
+    at.clock.advance(timedelta(hours=5))
+    assert await names(stale_only=True) == [unit_name("smr")]
+
+
+async def test_a_policy_comes_back_as_it_was_given(at: House) -> None:
+    at.calls_as(MARIE)
+    given = census_pb2.UnitPolicy(
+        unit=unit_name("smr"),
+        answering=pb.PolicySummary.ANSWERING_PERSON,
+        automatic=census_pb2.AutomaticHold(per_day_max=2, genders=[terms_pb2.GENDER_FEMALE], keep_free=1),
+        renewals_max=3,
+        answer_hours=[census_pb2.WeekHours(day=1, start_minute=540, end_minute=1020)],
+        closed_on_public_holidays=True,
+        alsace_moselle=True,
+        closed_days=["2026-12-24"],
+        promise_on_announced=True,
+        turnover_minutes=90,
+        notes=census_pb2.NotePolicy(apply_no=True, apply_yes=True),
+        grant_waiting_list=True,
+    )
+    given.ttl.FromTimedelta(timedelta(hours=6))
+    given.ttl_max.FromTimedelta(timedelta(hours=12))
+    told = await at.census.SetUnitPolicy(census_pb2.SetUnitPolicyRequest(command_id=new_id(), policy=given), NO_CONTEXT)
+    assert told == given
+    assert await at.census.GetUnitPolicy(census_pb2.GetUnitPolicyRequest(unit=unit_name("smr")), NO_CONTEXT) == given
