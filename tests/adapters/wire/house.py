@@ -110,9 +110,13 @@ class House:
         """A certificate of this territory, of the usual life or between two dates."""
         return issue(self.authority, identity, clock.now(), not_before=first, not_after=last)
 
+    def bundle_folder(self, identity: Identity) -> Path:
+        """Where an identity's bundle lies."""
+        return self.folder / f"{identity.territory}" / identity.path.replace("/", "-")
+
     def bundle(self, identity: Identity, **dates: datetime) -> Path:
         """The folder of an identity, with a new certificate in it."""
-        folder = self.folder / f"{identity.territory}" / identity.path.replace("/", "-")
+        folder = self.bundle_folder(identity)
         self.certificate(identity, **dates).write(folder)
         return folder
 

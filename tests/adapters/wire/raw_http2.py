@@ -20,6 +20,9 @@ from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
+HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01"
+"""The beginning of a TLS ClientHello."""
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 SILENCE_SECONDS = 5.0

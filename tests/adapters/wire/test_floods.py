@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from tests.adapters.wire.raw_http2 import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    HALF_A_HELLO,
     HEADERS,
     RST_STREAM,
     SETTINGS,
@@ -294,4 +296,30 @@ async def test_a_client_that_does_not_read_holds_one_message_and_not_the_stop(ho
     assert serving.answers.watching == 0
     figure(
         f"a watch that nobody reads: {sent} MiB sent then waiting, {mebibytes:+.0f} MiB, the stop took {seconds:.2f} s"
+    )
+
+
+async def test_a_storm_of_handshakes_does_not_crash_the_server(house: House, figure: Figure) -> None:
+    """Whoever can reach the port can send this; a whole territory that reconnects at once sends it too.
+
+    A server whose configuration is made anew for each handshake dies of it within a few bursts (grpc 1.85: a count of
+    references that two threads change at once), which is why ours is made anew for each certificate only.
+    """
+    serving = await house.server()
+    bursts, at_once = 60, 100
+
+    def storm() -> None:
+        for _ in range(bursts):
+            sockets = [socket.create_connection(("127.0.0.1", serving.wire.port)) for _ in range(at_once)]
+            for one in sockets:
+                one.sendall(HALF_A_HELLO)
+            for one in sockets:
+                one.close()
+
+    client = house.channel(serving, MARIE)
+    good = await meanwhile(client, asyncio.ensure_future(asyncio.to_thread(storm)))
+    assert good.failed == 0
+    figure(
+        f"{bursts} bursts of {at_once} handshakes at once: the server lives, {len(good.seconds)} good calls meanwhile, "
+        f"0 failed, p99 {good.p99_ms:.0f} ms"
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
@@ -86,6 +87,10 @@ def chains_to(
             return False
         current = above
     return False
+
+
+def _server_configuration(bundle: Bundle) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(bundle.key_pem, bundle.chain_pem)], bundle.trust_pem)
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -190,12 +195,24 @@ class Credentials:
     def server_credentials(self) -> grpc.ServerCredentials:
         """TLS credentials that demand a client's certificate and serve the bundle current at each handshake.
 
-        The configuration is built anew for each handshake and never None: that makes every session ticket useless, so
-        that nobody resumes a session with a certificate that has expired since (PLATFORM, "TLS rotation", fact 3). It
-        is called on a thread of gRPC: it reads one attribute and does no input or output.
+        gRPC asks for a configuration at each handshake, on a thread of its own: the answer is None while nothing has
+        changed. A new one for each handshake would also make session tickets useless, but it kills the server: in grpc
+        1.85 two handshakes at once corrupt a count of references (aborts within a few bursts of 30 connections;
+        `test_floods` has the storm). So sessions can be resumed, and it is the gate that refuses what a resumed session
+        brings back: it looks at the certificate's dates and the deny-list on every RPC.
         """
+        served = self.current
+
+        def renewed() -> Any:  # the stub knows nothing of None, gRPC's own word for "unchanged"
+            nonlocal served
+            bundle = self.current
+            if bundle is served:
+                return None
+            served = bundle
+            return _server_configuration(bundle)
+
         return grpc.dynamic_ssl_server_credentials(
-            self._server_configuration(), self._server_configuration, require_client_authentication=True
+            _server_configuration(served), renewed, require_client_authentication=True
         )
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
@@ -203,10 +220,6 @@ class Credentials:
         ones."""
         bundle = self.current
         return grpc.ssl_channel_credentials(bundle.trust_pem, bundle.key_pem, bundle.chain_pem)
-
-    def _server_configuration(self) -> grpc.ServerCertificateConfiguration:
-        bundle = self.current
-        return grpc.ssl_server_certificate_configuration([(bundle.key_pem, bundle.chain_pem)], bundle.trust_pem)
 
     def _fingerprint(self) -> tuple[tuple[int, int, int], ...]:
         paths = [self._folder / name for name in (CERTIFICATE_FILE, KEY_FILE, TRUST_FILE)]

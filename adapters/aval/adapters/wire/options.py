@@ -89,7 +89,7 @@ def server_options(connections_max: int = CONNECTIONS_MAX) -> Options:
 
 
 def client_options(authority: str) -> Options:
-    """The options of a channel. `authority` is the DNS name in the server's certificate, whatever address is dialled."""
+    """The options of a channel. `authority`: the DNS name in the server's certificate, whatever address is dialled."""
     return (
         ("grpc.default_authority", authority),
         ("grpc.max_receive_message_length", RESPONSE_BYTES_MAX),
