@@ -1,6 +1,6 @@
 """Who plays in the demonstration, and the small acts of its episodes: each one is a call of the contract."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import TypeVar
 from uuid import uuid4
@@ -18,6 +18,7 @@ from aval.adapters.demo.processes import Territory
 from aval.adapters.demo.watching import Screen
 from aval.adapters.dial import Caller, Line, ask
 from aval.kernel.disciplines import Discipline
+from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import (
     availability_pb2,
     census_pb2,
@@ -149,10 +150,16 @@ class Cast:
         page = await ask(self.node(finess).reservations.ListReservations, message)
         return list(page.reservations)
 
-    async def accept(self, name: str) -> reservation_pb2.Reservation:
-        """The house says yes."""
+    async def accept(self, name: str) -> bool:
+        """The house says yes; False where its node answers that no bed is free."""
         message = reservation_pb2.AcceptReservationRequest(command_id=str(uuid4()), name=name)
-        return await ask(self.node(finess_of(name)).reservations.AcceptReservation, message)
+        try:
+            await ask(self.node(finess_of(name)).reservations.AcceptReservation, message)
+        except Refusal as refusal:
+            if refusal.reason is not Reason.NO_BED:
+                raise
+            return False
+        return True
 
     async def move(self, finess: str, movement: census_pb2.Movement) -> census_pb2.ApplyMovementsResponse:
         """One movement told by the house's information system."""
@@ -249,3 +256,14 @@ def heard(one: request_pb2.Ask) -> bool:
 def in_state(one: request_pb2.Ask, state: str) -> bool:
     """Whether its node last said that state."""
     return one.HasField("known") and one.known.state == reservation_pb2.Reservation.State.Value(f"STATE_{state}")
+
+
+def settled_after(told: request_pb2.Request) -> Callable[[request_pb2.Request], bool]:
+    """Whether a confirmation is answered, and nothing is live but the confirmed reservation."""
+
+    def settled(request: request_pb2.Request) -> bool:
+        if request.revision < told.revision or request.state == request_pb2.Request.STATE_CONFIRMING:
+            return False
+        return all(one.reservation == request.subject or in_state(one, "RELEASED") for one in request.asks)
+
+    return settled

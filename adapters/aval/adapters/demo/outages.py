@@ -25,6 +25,10 @@ SHORT = Thresholds(fresh_max=timedelta(seconds=3), stale_min=timedelta(seconds=6
 """Instead of 15 and 60 minutes, for one house, while it is looked at."""
 
 
+USUAL = Thresholds(fresh_max=timedelta(minutes=15), stale_min=timedelta(minutes=60))
+"""A system's own (DESIGN §4), said outright: the first day's words, said again, would change nothing."""
+
+
 class Outages:
     """See the module."""
 
@@ -169,7 +173,7 @@ class Outages:
     async def _back(self, finess: str, house: str, need: terms_pb2.Need) -> None:
         voice, cast, territory = self._voice, self._cast, self._cast.territory
         await territory.start([finess])
-        await install(cast.node(finess).channel, house_plan(territory.file, finess))
+        await install(cast.node(finess).channel, house_plan(territory.file, finess), USUAL)
         await cast.alive(finess)
         sure = {availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING}
         back = await soon(lambda: self._freshness(finess), lambda found: bool(found) and found <= sure, HEARD_SECONDS)

@@ -3,13 +3,25 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
 from aval.adapters.demo.building import REGULATOR, SECOND_REGULATOR
-from aval.adapters.demo.cast import DAY_BEGINS, ZONE, Cast, finess_of, heard, in_state, is_sure, need_of, target
+from aval.adapters.demo.cast import (
+    DAY_BEGINS,
+    ZONE,
+    Cast,
+    finess_of,
+    heard,
+    in_state,
+    is_sure,
+    need_of,
+    now,
+    settled_after,
+    target,
+)
 from aval.adapters.demo.telling import instant, soon
 from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
@@ -23,6 +35,9 @@ FILLED_MAX = 12
 
 FILLED_SECONDS = 3.0
 """How long the hub may take to hear of an arrival; where it changes no figure of that need, another is admitted."""
+
+PROMISES_TRIED_MAX = 10
+"""Houses asked for a bed that is not free yet before the story gives up."""
 
 SEARCHES = 100
 RESERVATIONS = 20
@@ -46,22 +61,55 @@ class Rivalry:
         self._voice = voice
         self._origin = origin
 
-    # --------------------------------------------------------------------------------- occupied today, free tomorrow
+    # --------------------------------------------------------------------------------- occupied now, announced free
 
-    async def announced(self, day: int) -> tuple[terms_pb2.Need, request_pb2.RankedUnit]:
-        """A unit without a free bed today, where an announced departure makes one for that day. Raises `ClaimFalse`."""
-        for discipline in WARDS:
-            need = need_of(discipline, day, self._origin)
-            for one in (await self._cast.search(need)).ranked:
-                if one.on_announced_departure and _has_beds(one) and is_sure(one.unit):
-                    return need, one
-        self._voice.line("   Aucune unité n’est ainsi ce soir : une se remplit, puis annonce une sortie.")
-        for need, one in await self._candidates(day):
+    async def announced_bed(self, day: int) -> None:
+        """A bed that is occupied now and announced free is promised for an arrival."""
+        voice, cast = self._voice, self._cast
+        voice.chapter("Un lit occupé aujourd’hui, annoncé libre, est promis pour l’arrivée")
+        held, bed = await self._promised(day)
+        house = cast.name_of(finess_of(bed.name))
+        voice.check(in_state(held.asks[0], "HELD"), f"{house} retient le lit {bed.name.rsplit('/', 1)[-1]}")
+        voice.check(bool(bed.stay_key), "quelqu’un y est en ce moment")
+        leaves, comes = instant(bed.departure_time), instant(held.asks[0].known.offer.arrival)
+        said = f"sortie annoncée {voice.speech.moment(leaves, now())}, arrivée {voice.speech.moment(comes, now())}"
+        voice.check(bed.HasField("departure_time") and leaves <= comes, said)
+        told = await cast.confirm(held, held.asks[0])
+        done = await cast.screen.until(held.name, settled_after(told), HEARD_SECONDS)
+        voice.check(_is_confirmed(done), "la réservation est confirmée")
+
+    async def _promised(self, day: int) -> tuple[request_pb2.Request, census_pb2.Bed]:
+        """A held request for a bed that somebody must leave first. The published steps are an upper bound: only the
+        node knows which bed suits, so that several houses may have to be asked. Raises `ClaimFalse`."""
+        async for need, one in self._announced(day):
+            where = f"{one.establishment_display_name} – {one.unit.display_name}"
+            self._voice.line(f"   {where} : complet en ce moment, une sortie annoncée d’ici là.")
+            request = await self._cast.create(need, [target(one.unit.name, hold=one.immediate)])
+            request = await self._cast.screen.until(request.name, lambda r: heard(r.asks[0]), HEARD_SECONDS)
+            if not one.immediate and await self._cast.accept(request.asks[0].reservation):
+                self._voice.line("   Ici on répond en personne : la cadre accepte.")
+                request = await self._cast.screen.until(
+                    request.name, lambda r: in_state(r.asks[0], "HELD"), HEARD_SECONDS
+                )
+            beds = await self._cast.beds(request.asks[0].known.offer.unit or one.unit.name)
+            claimed = [bed for bed in beds if bed.claim == request.asks[0].reservation and bed.stay_key]
+            if in_state(request.asks[0], "HELD") and claimed:
+                return request, claimed[0]
+            self._voice.line("   Son nœud a le dernier mot, chambre par chambre : pas ici. On demande ailleurs.")
+            await self._cast.cancel(request)
+        raise self._false("une maison promet un lit dont la sortie est annoncée")
+
+    async def _announced(self, day: int) -> AsyncIterator[tuple[terms_pb2.Need, request_pb2.RankedUnit]]:
+        """Units without a free bed now, where an announced departure makes one for that day."""
+        candidates = await self._candidates(day)
+        for need, one in [pair for pair in candidates if pair[1].on_announced_departure][:PROMISES_TRIED_MAX]:
+            yield need, one
+        self._voice.line("   Aucune unité n’est ainsi : une se remplit, puis annonce une sortie.")
+        for need, one in candidates:
             if await self._fill(need, one) and await self._announce(one.unit.name, need):
-                found = await soon(partial(self._again, need, one), _promises, HEARD_SECONDS)
-                if found is not None and _promises(found):
-                    return need, found
-        return self._impossible("une unité pleine annonce une sortie")
+                again = await soon(partial(self._again, need, one), _promises, HEARD_SECONDS)
+                if again is not None and _promises(again):
+                    yield need, again
 
     async def _announce(self, unit: str, need: terms_pb2.Need) -> bool:
         """A house announces that the woman in one of its beds leaves on the morning of the arrival."""
@@ -115,7 +163,7 @@ class Rivalry:
             left = one if one.places == 1 else await self._fill_but_one(need, one)
             if left is not None:
                 return need, left
-        return self._impossible("une unité à retenue immédiate n’a plus qu’une place")
+        raise self._false("une unité à retenue immédiate n’a plus qu’une place")
 
     # ------------------------------------------------------------------------------------------------------ measured
 
@@ -137,12 +185,12 @@ class Rivalry:
             request = await cast.create(chosen, [target(one.unit.name, hold=True)])
             held = await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "HELD"), HEARD_SECONDS)
             if not in_state(held.asks[0], "HELD"):
-                self._impossible("une retenue mesurée est accordée")
+                raise self._false("une retenue mesurée est accordée")
             await cast.confirm(held, held.asks[0])
             done = await cast.screen.until(request.name, _is_confirmed, HEARD_SECONDS)
             whole.append(time.perf_counter() - began)
             if not _is_confirmed(done):
-                self._impossible("une réservation mesurée aboutit")
+                raise self._false("une réservation mesurée aboutit")
             await cast.cancel(request)
             await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), HEARD_SECONDS)
         where = f"{one.establishment_display_name} – {one.unit.display_name}"
@@ -160,11 +208,11 @@ class Rivalry:
         """The unit with an immediate hold that has most places. Raises `ClaimFalse`."""
         found = [(need, one) for need, one in await self._candidates(day) if one.immediate]
         if not found:
-            return self._impossible("une unité retient d’elle-même")
+            raise self._false("une unité retient d’elle-même")
         return max(found, key=lambda pair: pair[1].places)
 
     async def _candidates(self, day: int) -> list[tuple[terms_pb2.Need, request_pb2.RankedUnit]]:
-        """Sure units with beds of houses that have a system, with fewest places first: what an evening can fill."""
+        """Sure units with beds of other houses that have a system, fewest places first: what an evening can fill."""
         found: list[tuple[terms_pb2.Need, request_pb2.RankedUnit]] = []
         for discipline in WARDS:
             need = need_of(discipline, day, self._origin)
@@ -173,7 +221,8 @@ class Rivalry:
         return sorted(found, key=lambda pair: pair[1].places)
 
     def _can_be_filled(self, one: request_pb2.RankedUnit) -> bool:
-        return _has_beds(one) and is_sure(one.unit) and self._cast.has_system(finess_of(one.unit.name))
+        finess = finess_of(one.unit.name)
+        return _has_beds(one) and is_sure(one.unit) and self._cast.has_system(finess) and finess != self._origin
 
     async def _again(self, need: terms_pb2.Need, one: request_pb2.RankedUnit) -> request_pb2.RankedUnit | None:
         """The same unit as the hub ranks it now; None if it is excluded."""
@@ -220,9 +269,10 @@ class Rivalry:
             where = f"{one.establishment_display_name} – {one.unit.display_name}"
             self._voice.line(f"   Pour cela, {patients} à {where}.")
 
-    def _impossible(self, claim: str) -> "tuple[terms_pb2.Need, request_pb2.RankedUnit]":
+    def _false(self, claim: str) -> ClaimFalse:
+        """Says that a claim without which the story cannot go on is false; to be raised."""
         self._voice.check(False, claim)
-        raise ClaimFalse(claim)
+        return ClaimFalse(claim)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -152,12 +152,12 @@ async def _start(territory: Territory, voice: Voice) -> None:
     voice.line(f"   Démarrés en {seconds} s, quatre à la fois.")
     nodes = [one for key, one in ready.items() if key != HUB]
     for what, seen in (
-        ("processus", {one.pid for one in nodes}),
-        ("ports", {one.port for one in nodes}),
-        ("certificats", {one.certificate_serial for one in nodes}),
-        ("bases de données", {one.database for one in nodes}),
+        ("processus distincts", {one.pid for one in nodes}),
+        ("ports distincts", {one.port for one in nodes}),
+        ("certificats distincts", {one.certificate_serial for one in nodes}),
+        ("bases de données distinctes", {one.database for one in nodes}),
     ):
-        voice.need(len(seen) == count, f"{len(seen)} {what} distincts pour {count} nœuds")
+        voice.need(len(seen) == count, f"{len(seen)} {what} pour {count} nœuds")
     began = time.monotonic()
     await territory.start([FEED])
     seconds = voice.speech.number(time.monotonic() - began, 1)

@@ -8,6 +8,7 @@ that answers in person), it says so.
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import product
 
 from aval.adapters.demo.building import MANAGEMENT
 from aval.adapters.demo.cast import (
@@ -19,6 +20,7 @@ from aval.adapters.demo.cast import (
     is_sure,
     need_of,
     now,
+    settled_after,
     target,
 )
 from aval.adapters.demo.outages import Outages
@@ -41,6 +43,9 @@ from aval.v1 import request_pb2, reservation_pb2, terms_pb2, territory_pb2
 
 HEARD_SECONDS = 15.0
 """How long an answer may take to reach the regulator's screen; it takes hundredths."""
+
+MINUTES_MAX = 30
+"""How far the patient's family would drive, at first."""
 
 DAYS_AHEAD_MAX = 6
 """SMR houses admit on working days: the first day from tomorrow on which three of them can is looked for."""
@@ -75,8 +80,8 @@ class Story:
         await self._capacity()
         need, found, day = await self._search()
         await self._three_houses(need, found)
-        await self._announced_bed(day)
         rivalry = Rivalry(self._cast, self._voice, self._origin)
+        await rivalry.announced_bed(day)
         await rivalry.last_bed(day)
         outages = Outages(self._cast, self._voice, self._origin)
         await outages.killed_before_its_answer(day)
@@ -144,9 +149,12 @@ class Story:
         name = self._cast.name_of(self._origin)
         if self._origin != "540001138":
             voice.line(f"   Nancy – Hôpital Central n’est pas de ce territoire : la patiente est à {name}.")
-        voice.line(f"   {name} : femme de 84 ans, médicalement prête depuis deux jours.")
+        voice.line(f"   {name} : femme de 84 ans, médicalement prête depuis deux jours, sous oxygène.")
+        voice.line(f"   Ses proches demandent moins de {MINUTES_MAX} minutes de route.")
         need, found, day, discipline = await self._day_with(3)
         speech = voice.speech
+        if not need.minutes_max:
+            voice.line("   Trop peu de maisons à cette distance : on cherche plus loin.")
         if discipline is not Discipline.SMR_GERIATRIC:
             voice.line(f"   Trop peu de lits gériatriques ici : on cherche en {speech.discipline(discipline)}.")
         date = speech.date(instant(need.arrival_earliest))
@@ -178,9 +186,11 @@ class Story:
 
     async def _day_with(self, houses: int) -> tuple[terms_pb2.Need, request_pb2.SearchBedsResponse, int, Discipline]:
         """The first day, from tomorrow, on which so many houses have a place. Raises `ClaimFalse`."""
-        for discipline in LOOKED_FOR:
+        for discipline, minutes in product(LOOKED_FOR, (MINUTES_MAX, 0)):
             for day in range(1, DAYS_AHEAD_MAX + 1):
                 need = need_of(discipline, day, self._origin)
+                need.required.append(terms_pb2.FEATURE_OXYGEN)
+                need.minutes_max = minutes
                 found = await self._cast.search(need)
                 if len({finess_of(one.unit.name) for one in found.ranked}) >= houses:
                     return need, found, day, discipline
@@ -210,8 +220,8 @@ class Story:
         )
         until = instant(kept.known.expire.expire_time)
         voice.line(f"   Retenu jusqu’à {voice.speech.moment(until, now())}. Personne d’autre ne peut le prendre.")
-        await cast.confirm(held, kept)
-        done = await cast.screen.until(request.name, _settled, HEARD_SECONDS)
+        told = await cast.confirm(held, kept)
+        done = await cast.screen.until(request.name, settled_after(told), HEARD_SECONDS)
         voice.check(
             done.state == request_pb2.Request.STATE_CONFIRMED, "la demande est confirmée, sur la parole du nœud"
         )
@@ -225,37 +235,6 @@ class Story:
                 released = own.state == reservation_pb2.Reservation.STATE_RELEASED
                 why = own.ending.release == reservation_pb2.RELEASE_REASON_PLACED_AT_ANOTHER_MEMBER
                 voice.check(released and why, f"{house} : libéré (pourvu ailleurs), dit son nœud")
-
-    # ------------------------------------------------------------------ 4. a bed that is occupied and announced free
-
-    async def _announced_bed(self, day: int) -> None:
-        voice, cast = self._voice, self._cast
-        voice.chapter("Un lit occupé aujourd’hui, annoncé libre, est promis pour l’arrivée")
-        rivalry = Rivalry(cast, voice, self._origin)
-        need, one = await rivalry.announced(day)
-        house = one.establishment_display_name
-        voice.line(f"   {house} – {one.unit.display_name} : complet ce soir, une sortie annoncée d’ici là.")
-        request = await cast.create(need, [target(one.unit.name, hold=one.immediate)])
-        await cast.screen.until(request.name, lambda r: all(heard(o) for o in r.asks), HEARD_SECONDS)
-        if not one.immediate:
-            voice.line(f"   La cadre de {house} accepte.")
-            await cast.accept(request.asks[0].reservation)
-        held = await cast.screen.until(request.name, lambda r: any(in_state(o, "HELD") for o in r.asks), HEARD_SECONDS)
-        voice.need(in_state(held.asks[0], "HELD"), f"{house} retient le lit pour l’arrivée")
-        offer = held.asks[0].known.offer
-        beds = await cast.beds(offer.unit or one.unit.name)
-        claimed = [bed for bed in beds if bed.claim == held.asks[0].reservation]
-        voice.need(len(claimed) == 1, "la promesse porte sur un seul lit")
-        bed = claimed[0]
-        arrival = instant(offer.arrival)
-        voice.check(bool(bed.stay_key), f"le lit {bed.name.rsplit('/', 1)[-1]} est occupé en ce moment")
-        departs = instant(bed.departure_time)
-        leaves = f"sortie annoncée {voice.speech.moment(departs, now())}"
-        comes = f"arrivée {voice.speech.moment(arrival, now())}"
-        voice.check(bed.HasField("departure_time") and departs <= arrival, f"{leaves}, {comes}")
-        await cast.confirm(held, held.asks[0])
-        done = await cast.screen.until(request.name, _settled, HEARD_SECONDS)
-        voice.check(done.state == request_pb2.Request.STATE_CONFIRMED, "la réservation est confirmée")
 
 
 def _capacity_row(voice: Voice, label: str, line: territory_pb2.CapacityLine) -> list[str]:
@@ -288,13 +267,3 @@ def _three(ranked: Iterable[request_pb2.RankedUnit]) -> list[request_pb2.RankedU
     if immediate is not None and immediate not in chosen:
         chosen[-1] = immediate
     return chosen
-
-
-def _settled(request: request_pb2.Request) -> bool:
-    """Confirmed, and nothing live but the confirmed one."""
-    if request.state == request_pb2.Request.STATE_OPEN:
-        return True
-    return request.state == request_pb2.Request.STATE_CONFIRMED and all(
-        one.reservation == request.subject or in_state(one, "RELEASED") or not one.HasField("known")
-        for one in request.asks
-    )
