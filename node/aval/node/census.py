@@ -137,7 +137,7 @@ def remove_left_beds(draft: Draft, unit_id: str) -> None:
     leaving = [bed for bed in book.beds.values() if bed.leaving]
     if not leaving:
         return
-    taken = {stay.bed for stay in book.stays.values()}
+    taken = {patient.bed for patient in (*book.stays.values(), *book.expected.values())}
     taken |= {reservation.claim.bed for reservation in book.claims.values() if reservation.claim}
     for bed in leaving:
         if bed.id not in taken:

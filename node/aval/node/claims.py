@@ -101,9 +101,10 @@ def takes(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool = False) -
             if stay.return_time is None:
                 continue
             start, bed = stay.return_time, None
+        slips = slips_at(stay, unit)
         planned = planned_end(stay, promise)
-        slipped = stay.slipped or planned is None or planned + pause <= now
-        end = NEVER if slipped or planned is None else planned + turnover
+        late = stay.slipped or (slips is not None and slips <= now)
+        end = NEVER if late or planned is None or planned <= start else planned + turnover
         yield Take(start, end, What.STAY, stay.key, bed, stay.place, stay.gender)
     for expected in book.expected.values():
         end = NEVER if expected.departure is None else expected.departure + turnover
@@ -258,13 +259,17 @@ class BedGround(Ground):
 
     def add(self, take: Take) -> None:
         """See `Ground`. What takes a bed a second time at the same instant counts loose beside it, if it is a patient."""
-        bed = take.bed
-        held = None if bed is None else self.on.get(bed)
-        if held is None:
-            if bed is None or bed not in self._known:
-                self.levels.add(take.start, take.end, -take.number)
+        bed = self._known.get(take.bed or "")
+        if bed is None:
+            self.levels.add(take.start, take.end, -take.number)
             return
         patient = take.what in (What.STAY, What.EXPECTED)
+        room = self._rooms.get(bed.room)
+        if room is not None and room.rule is RoomRule.ONE_GENDER and (patient or take.what is What.CLAIM):
+            self.sharing.setdefault(room.id, []).append(take)
+        held = self.on.get(bed.id)
+        if held is None:
+            return  # a bed that is not open is nobody's loss
         for start, end in gaps(take.start, take.end, held):
             self.levels.add(start, end, -1)
         if patient and held:
@@ -272,9 +277,6 @@ class BedGround(Ground):
                 if other.what in (What.STAY, What.EXPECTED) and take.overlaps(other.start, other.end):
                     self.levels.add(max(take.start, other.start), min(take.end, other.end), -1)
         held.append(take)
-        room = self._rooms.get(self.beds[take.bed or ""].room)
-        if room is not None and room.rule is RoomRule.ONE_GENDER and (patient or take.what is What.CLAIM):
-            self.sharing.setdefault(room.id, []).append(take)
 
     def is_free(self, bed: Bed, gender: Gender, start: datetime, end: datetime) -> bool:
         """Whether nothing takes the bed over `[start, end)` and its gender and room suit the patient."""
