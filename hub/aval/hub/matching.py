@@ -255,12 +255,11 @@ class _Look:
     def debts(self) -> tuple[Interval, ...]:
         """When a class has less than nothing free: the trace of an open conflict."""
         found: list[Interval] = []
-        for one in self.unit.classes:
-            ends = (*(step.time for step in one.steps[1:]), None)
-            starts = (_ALWAYS, *(step.time for step in one.steps[1:]))
-            found += [
-                Interval(start, end) for start, end, step in zip(starts, ends, one.steps, strict=False) if step.free < 0
-            ]
+        for steps in (one.steps for one in self.unit.classes):
+            for place, step in enumerate(steps):
+                if step.free < 0:
+                    end = steps[place + 1].time if place + 1 < len(steps) else None
+                    found.append(Interval(step.time if place else _ALWAYS, end))
         return tuple(found)
 
     @cached_property

@@ -345,7 +345,7 @@ def test_five_hundred_units_are_searched_within_a_tenth_of_a_second() -> None:
     need = any_need(stay_max=timedelta(days=20), minutes_max=60.0)
     taken = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         assert search(need, territory, NOW).ranked_count == 0
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     assert min(taken) < 0.1

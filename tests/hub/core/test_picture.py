@@ -282,7 +282,7 @@ def test_views_differ_by_audience_house_and_registry() -> None:
 def beds(available: int | None, name: str = "A", **changes: object) -> Unit:
     """A unit with so many available beds of ten; None: it does not say."""
     statuses = [Status.INSTALLED] if available is None else [Status.INSTALLED, Status.AVAILABLE]
-    return plain(
+    unit = plain(
         f"establishments/{HOUSE}/units/{name}",
         declared=tuple(Declared(status, (Horizon.NOW,)) for status in statuses),
         counts=tuple(
@@ -290,8 +290,8 @@ def beds(available: int | None, name: str = "A", **changes: object) -> Unit:
             for status, count in ((Status.INSTALLED, 10), (Status.AVAILABLE, available or 0))
             if count
         ),
-        **changes,
     )
+    return replace(unit, **changes)
 
 
 def test_absent_is_not_zero() -> None:
@@ -319,6 +319,12 @@ def test_a_unit_that_says_yes_or_no_counts_one_at_most_in_sums() -> None:
     picture = picture_of(HOUSE, [beds(5, "A", visibility=hidden), beds(4, "B"), beds(0, "C", visibility=hidden)])
     (line,) = capacity(seen(picture, Viewpoint(Audience.GHT), 1000.0)).lines
     assert (line.available_sure, line.installed) == (1 + 4, 1 + 10 + 1)
+
+
+def test_two_genders_of_a_unit_that_says_yes_or_no_are_still_one() -> None:
+    both = tuple(Count(Status.AVAILABLE, Horizon.NOW, gender, 4) for gender in (Gender.FEMALE, Gender.MALE))
+    unit = beds(0, counts=both)
+    assert [figure(one, Status.AVAILABLE) for one in (unit, shown(unit, Viewpoint(Audience.EVERYONE))) if one] == [8, 1]
 
 
 def test_an_order_of_places_cannot_tell_a_hidden_figure() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace as dataclass_replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aval.hub.matching import Candidate
 from aval.hub.model import (
@@ -27,11 +28,12 @@ from aval.hub.model import (
     Unit,
     VisibilityRule,
 )
-from aval.hub.picture import Picture, Seen, apply
+from aval.hub.picture import Picture, Seen, Viewpoint, apply, shown
 from aval.kernel.disciplines import Discipline
 from aval.kernel.need import Feature, Interval, Mode, Need
 from aval.kernel.statuses import (
     Answering,
+    Audience,
     ClosureKind,
     ClosureReason,
     ConflictCause,
@@ -151,8 +153,11 @@ def units(draw: st.DrawFn, *, name: str = "") -> Unit:
 
 @st.composite
 def candidates(draw: st.DrawFn) -> Candidate:
-    """A unit as someone sees it; here as its own house does, or as one who is told yes or no."""
+    """A unit as someone sees it: its own house, or another that is told all, or yes or no."""
     unit = draw(units())
+    audience = draw(st.none() | st.sampled_from(Audience))
+    if audience is not None:
+        unit = shown(replace(unit, visibility=None), Viewpoint(audience)) or unit
     return Candidate(
         seen=Seen(unit, draw(st.sampled_from((Freshness.FRESH, *Freshness, Freshness.FRESH, Freshness.STALE))), None),
         distance_km=draw(st.none() | st.integers(0, 60).map(float)),
