@@ -1,7 +1,7 @@
-"""Hand-written fakes for the hub's ports: a clock that jumps from wait to wait, a node, a link that loses things, meters.
+"""Hand-written fakes for the hub's ports: a clock that jumps from wait to wait, a node, a link that loses things.
 
-The fake node keeps to what the contract says of one: it decides a command once, by its id and number, and gives the same
-verdict again; its word bears a revision; its watch resumes from a cursor. That is all that the hub may rely on.
+The fake node keeps to what the contract says of one: it decides a command once, by its id and number, and gives the
+same verdict again; its word bears a revision; its watch resumes from a cursor. That is all that the hub may rely on.
 """
 
 from __future__ import annotations
@@ -237,6 +237,7 @@ class FakeNode:
     """Decides, and never answers."""
     deaf: bool = False
     """Takes commands, and decides nothing."""
+    visibility: model.VisibilityRule = field(default_factory=model.VisibilityRule)
     _rung: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -276,8 +277,6 @@ class FakeNode:
             ),
             visibility=self.visibility,
         )
-
-    visibility: model.VisibilityRule = model.VisibilityRule()
 
     def change(self, name: str, state: ReservationState) -> None:
         """Moves a reservation, as its staff or time would; the watch tells it."""
@@ -432,12 +431,15 @@ class FakeLink:
             until = self._clock.monotonic() + self.chance.uniform(0, self.faults.delay_seconds_max)
             await self._clock.sleep_until(until)
 
+    def _breaks(self) -> bool:
+        return self.faults.down or self.chance.random() < self.faults.cut
+
     async def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
         """See the port."""
         if self.faults.down:
             raise LOST
         async for event in self.node.watch(cursor):
-            if self.faults.down or self.chance.random() < self.faults.cut:
+            if self._breaks():
                 raise LOST
             yield event
 

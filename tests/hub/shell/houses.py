@@ -37,10 +37,17 @@ from aval.kernel.identity import (
 )
 from aval.kernel.reasons import Refusal
 from aval.v1 import availability_pb2 as availability
-from aval.v1 import availability_pb2_grpc, census_pb2_grpc, membership_pb2_grpc, request_pb2_grpc
+from aval.v1 import (
+    availability_pb2_grpc,
+    census_pb2_grpc,
+    membership_pb2_grpc,
+    request_pb2_grpc,
+    reservation_pb2_grpc,
+    terms_pb2,
+    territory_pb2_grpc,
+)
 from aval.v1 import census_pb2 as census
 from aval.v1 import request_pb2 as requests
-from aval.v1 import reservation_pb2_grpc, terms_pb2, territory_pb2_grpc
 from tests.waiting import until
 
 TERRITORY = Territory("ge-10.aval.internal")

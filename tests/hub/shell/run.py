@@ -1,4 +1,4 @@
-"""Starts a hub or a node as its own process: `python -m tests.hub.shell.run hub|node SETTINGS`, as the command line does."""
+"""Starts a hub or a node as its own process: `python -m tests.hub.shell.run hub|node SETTINGS`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The follower: resumes from the cursor kept, applies or drops, waits a few seconds, and not at all once the node calls."""
+"""The follower: resumes from the cursor kept, applies or drops, waits seconds, and not at all once the node calls."""
 
 from __future__ import annotations
 
