@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from aval.kernel.disciplines import Discipline
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Feature, Mode
-from aval.kernel.statuses import Answering, Gender, Horizon, Status, SupplementaryKind
+from aval.kernel.statuses import Answering, Gender, Horizon, Status
 from aval.node.book import UnitBook, View
 from aval.node.claims import (
     ALWAYS,
@@ -186,8 +186,8 @@ def _bed_counts(
     for bed in book.beds.values():
         if not bed.leaving and bed.supplementary is None:
             found[Status.INSTALLED, bed.gender] += 1
-        elif bed.supplementary is SupplementaryKind.MOBILISED:
-            found[Status.SUPPLEMENTARY, bed.gender] += 1
+        elif bed.supplementary is not None:
+            found[Status.SUPPLEMENTARY, bed.gender] += 1  # mobilised or not: R330 06 counts what can be made available
     closed: set[str] = set()
     taken: set[str] = set()
     loose = 0
