@@ -133,8 +133,9 @@ class House:
         limits: PeerLimits | None = None,
         connections_max: int = CONNECTIONS_MAX,
         stream_seconds_max: float = 540.0,
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] | None = None,
     ) -> Serving:
-        """A server of `identity`, listening."""
+        """A server of `identity`, listening, with the methods above or other `services`: name → method → handler."""
         telemetry = Telemetry(clock)
         serving = Serving(
             self,
@@ -152,8 +153,13 @@ class House:
             Answers(),
             identity.dns_name or "",
         )
-        serving.wire.server.add_generic_rpc_handlers(tuple(serving.answers.handlers()))
-        await serving.wire.start("aval.v1.AvailabilityService")
+        if services is None:
+            serving.wire.server.add_generic_rpc_handlers(tuple(serving.answers.handlers()))
+            await serving.wire.start("aval.v1.AvailabilityService")
+        else:
+            added = [grpc.method_handlers_generic_handler(service, of) for service, of in services.items()]
+            serving.wire.server.add_generic_rpc_handlers(tuple(added))
+            await serving.wire.start(*services)
         self.closing.append(lambda: serving.wire.stop(1.0))
         return serving
 

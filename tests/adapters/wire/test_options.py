@@ -455,7 +455,7 @@ class Relay:
 
 @pytest.mark.parametrize("watching", [True, False])
 async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, watching: bool) -> None:
-    """With a stream open, and without any call (`permit_without_calls`, `max_pings_without_data`)."""
+    """With a stream open, and after a time without any call (`permit_without_calls`, `max_pings_without_data`)."""
     async with bare_server(house) as port, Relay(port) as relay:
         table = theirs(keepalive_time_ms=500, http2_ping_timeout_ms=500)
         async with bare_channel(house, relay.port, table) as channel:
@@ -465,6 +465,8 @@ async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, wa
             watch = watches(b"x") if watching else None
             if watch is not None:
                 await watch.read()
+            quiet = clock.monotonic() + (0 if watching else 2.5)
+            await until(lambda: clock.monotonic() >= quiet, 5, "some pings have been answered")
             relay.swallowing = True
             if watch is not None:
                 with pytest.raises(grpc.aio.AioRpcError) as cut:
@@ -472,7 +474,7 @@ async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, wa
                 assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
             else:
                 ready = grpc.ChannelConnectivity.READY
-                await until(lambda: channel.get_state() is not ready, 5, "the silent server is found out")
+                await until(lambda: channel.get_state() is not ready, 3, "the silent server is found out")
 
 
 @pytest.mark.parametrize(
@@ -531,13 +533,13 @@ async def test_grpc_retries_nothing_by_itself(house: House) -> None:
         '"backoffMultiplier":1,"retryableStatusCodes":["UNAVAILABLE"]}}]}'
     )
     async with bare_server(house, read=fail) as port:
-        for table, expected in ((theirs(), 1), (theirs(enable_retries=1), 4)):
+        for table, again in ((theirs(), False), (theirs(enable_retries=1), True)):
             asked = 0
             async with bare_channel(house, port, (*table, ("grpc.service_config", policy))) as channel:
                 call: Any = channel.unary_unary(READ)
                 with pytest.raises(grpc.aio.AioRpcError):
                     await call(b"", timeout=5)
-            assert asked == expected
+            assert (asked > 1) == again
 
 
 async def test_a_proxy_of_the_environment_is_not_taken(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from tests.adapters.wire.house import HERE, HOUR, HUB, MARIE, NODE, READ, House,
 from tests.adapters.wire.raw_http2 import RawConnection, tls_context
 from tests.waiting import until
 
-HANDSHAKES = 1000
+HANDSHAKES = 300
 """Full handshakes, each with a call, while the certificate changes under them."""
 
 
