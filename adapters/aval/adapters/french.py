@@ -73,8 +73,17 @@ _STATES: dict[str, tuple[str, str]] = {
     "UNREACHABLE": ("hors liaison", "offline"),
     "CONNECTED": ("relié", "connected"),
     "UNHEARD": ("jamais entendu", "never heard"),
-    # of a place
+    # of a place, and of counts of places
     "AVAILABLE": ("disponible", "available"),
+    "INSTALLED": ("installés", "installed"),
+    "OCCUPIED": ("occupés", "occupied"),
+    "RESERVED": ("réservés", "reserved"),
+    "SUPPLEMENTARY": ("supplémentaires", "supplementary"),
+    "NOW": ("maintenant", "now"),
+    "ONE_HOUR": (f"dans 1{NO_BREAK}h", "in 1 h"),
+    "ONE_DAY": (f"dans 24{NO_BREAK}h", "in 24 h"),
+    "TWO_DAYS": (f"dans 48{NO_BREAK}h", "in 48 h"),
+    "SEVEN_DAYS": (f"dans 7{NO_BREAK}j", "in 7 d"),
     "LAST": ("dernières places", "last places"),
     "FULL": ("complet", "full"),
     "CLOSED": ("fermé", "closed"),

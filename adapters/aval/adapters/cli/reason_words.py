@@ -23,6 +23,7 @@ _FRENCH: dict[Reason, str] = {
     Reason.QUEUE_FULL: "la file est pleine : attendez, puis recommencez",
     Reason.SHUTTING_DOWN: "le serveur s’arrête : recommencez",
     Reason.NOT_SERVED: "ce verbe viendra dans une version suivante",
+    Reason.REQUEST_NOT_RECEIVED: "la requête n’est pas arrivée entière",
     Reason.FIELD_INVALID: "un champ manque ou est faux",
     Reason.MALFORMED_FINESS: "ce n’est pas un numéro FINESS",
     Reason.MALFORMED_NAME: "ce nom n’a pas la forme attendue",

@@ -471,6 +471,14 @@ def the_held(known: request_pb2.Request, establishment: str | None) -> request_p
     if len(held) == 1:
         return held[0]
     following = f"aval request show {known.reference}"
+    if known.state == request_pb2.Request.STATE_CONFIRMED:
+        raise Failure(
+            say("request.already", reference=known.reference),
+            say("reason.ALREADY_CONFIRMED"),
+            following,
+            reason=Reason.ALREADY_CONFIRMED,
+            code=Exit.CONFLICT,
+        )
     if not held:
         raise Failure(
             say("request.no.held", reference=known.reference),

@@ -103,7 +103,7 @@ def show_unit(terminal: Terminal, unit: str) -> None:
 
 @units.verb(
     "set",
-    examples=("aval units set U201 --free 2", "aval units set U103 --free 1 --reason « lit en travaux » --for 2h"),
+    examples=("aval units set U201 --free 2", "aval units set U103 --free 1 --reason 'lit en travaux' --for 2h"),
     reads=FIELDS,
     writes=True,
 )
@@ -319,8 +319,8 @@ def counts_said(unit: availability_pb2.Unit) -> list[tuple[str, str, str, int]]:
     """Each R330 figure in words."""
     return [
         (
-            enum_name(availability_pb2.CapacityStatus, one.status, "CAPACITY_STATUS_"),
-            enum_name(availability_pb2.Horizon, one.horizon, "HORIZON_"),
+            speech().state(enum_name(availability_pb2.CapacityStatus, one.status, "CAPACITY_STATUS_")),
+            speech().state(enum_name(availability_pb2.Horizon, one.horizon, "HORIZON_")),
             speech().state(enum_name(terms_pb2.Gender, one.gender, "GENDER_")),
             one.count,
         )

@@ -94,7 +94,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "refused": ("refusé : {text}", "refused: {text}"),
     # find, units
-    "find.head": ("{places} sûrs · {stale} à confirmer", "{places} sure · {stale} unconfirmed"),
+    "find.head": ("{places} sûres · {stale} à confirmer", "{places} sure · {stale} unconfirmed"),
     "find.sort": (
         "Tri : sûr d’abord, puis souhaits, puis trajet, puis équité.",
         "Order: sure first, then wishes, then distance, then fairness.",
@@ -179,6 +179,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "On confirme une retenue ; aucune maison n’en a accordé pour l’instant.",
         "A hold is confirmed; no house has granted one yet.",
     ),
+    "request.already": ("la demande {reference} a déjà son lit", "request {reference} already has its bed"),
     "request.several.held": ("plusieurs lits retenus pour {reference}", "several beds held for {reference}"),
     "request.several.held.why": ("Dites lequel : {names}.", "Say which: {names}."),
     "request.confirm.question": (

@@ -13,6 +13,7 @@ from aval.adapters.demo.cast import (
     DAY_BEGINS,
     ZONE,
     Cast,
+    available,
     finess_of,
     heard,
     in_state,
@@ -102,7 +103,8 @@ class Rivalry:
     async def _announced(self, day: int) -> AsyncIterator[tuple[terms_pb2.Need, request_pb2.RankedUnit]]:
         """Units without a free bed now, where an announced departure makes one for that day."""
         candidates = await self._candidates(day)
-        for need, one in [pair for pair in candidates if pair[1].on_announced_departure][:PROMISES_TRIED_MAX]:
+        full = [(n, one) for n, one in candidates if one.on_announced_departure and available(one.unit) == 0]
+        for need, one in full[:PROMISES_TRIED_MAX]:
             yield need, one
         self._voice.line("   Aucune unité n’est ainsi : une se remplit, puis annonce une sortie.")
         for need, one in candidates:

@@ -1,0 +1,52 @@
+"""What the command line says: the same keys in both languages, French typography, and no word that is not said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import aval.adapters.cli
+from aval.adapters.cli.words import ALL_WORDS, nearest
+from aval.adapters.french import typeset
+from aval.kernel.reasons import Reason
+
+SOURCES = sorted(Path(aval.adapters.cli.__path__[0]).glob("*.py"))
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def test_each_key_is_said_in_both_languages_of_the_same_things() -> None:
+    for key, (french, english) in ALL_WORDS.items():
+        assert french.strip(), key
+        assert english.strip(), key
+        assert fields(french) == fields(english), key
+
+
+def test_french_is_set_as_french() -> None:
+    for key, (french, _) in ALL_WORDS.items():
+        text = typeset(french)
+        assert not re.search(r" [;!?»]| :(?!\w)|« |'|\.\.\.", text), (key, text)
+        assert not re.search(r"\bSSR\b", text, re.IGNORECASE), key
+        assert not re.search(r"\d (h|min|s|j)\b", text), (key, "an amount parted from its unit")
+
+
+def test_every_key_that_the_code_says_exists() -> None:
+    said = set()
+    for source in SOURCES:
+        text = source.read_text(encoding="utf-8")
+        said |= set(re.findall(r"\bsay\(\s*\"([a-z][\w.-]*)\"", text))
+        said |= set(re.findall(r"help=\"(opt\.[\w-]+)\"", text))
+    assert said
+    assert not said - set(ALL_WORDS)
+
+
+def test_each_refusal_has_its_words() -> None:
+    assert {f"reason.{reason.value}" for reason in Reason} <= set(ALL_WORDS)
+
+
+def test_a_mistyped_word_is_answered_by_the_nearest() -> None:
+    assert "smr-geriatrie" in nearest("smr-geriatri", ["smr-geriatrie", "usld"])
+    assert nearest("xyz", ["smr-geriatrie", "usld"]) == ""
