@@ -35,6 +35,9 @@ from aval.v1 import (
 UNANSWERED_MAX = 64
 """Commands of one stream that may wait for their answer (CONTRACT 23)."""
 
+UNREAD_MAX = 2 * UNANSWERED_MAX
+"""Beyond it a stream is ended: its client sends, and reads no answer, not even that it must wait."""
+
 UNACKNOWLEDGED_MAX = 256
 """Movements of one stream that may wait for theirs: a feed that was cut sends its backlog in a few batches."""
 
@@ -140,6 +143,12 @@ class AvailabilityService(availability_pb2_grpc.AvailabilityServiceServicer):
                 yield message
 
 
+def _heed(work: "asyncio.Task[census_pb2.ApplyMovementsResponse]") -> None:
+    """Takes note of how a task ended whose stream is gone: what it refused, its sender hears when it says it again."""
+    if not work.cancelled():
+        work.exception()
+
+
 def _oldest_first(moment: datetime) -> str:
     """An instant as text that sorts as it does."""
     return f"{moment.timestamp():020.6f}"
@@ -162,38 +171,42 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
     async def Exchange(
         self, requests: AsyncIterable[link_pb2.ExchangeRequest], context: _Context
     ) -> AsyncIterator[link_pb2.ExchangeResponse]:
-        answers: asyncio.Queue[link_pb2.Answer | None] = asyncio.Queue()
-        reading = asyncio.create_task(self._read(requests, answers))
+        done: asyncio.Queue[asyncio.Task[link_pb2.Answer] | None] = asyncio.Queue()
+        reading = asyncio.create_task(self._read(requests, done))
         try:
-            while (answer := await answers.get()) is not None:
-                yield link_pb2.ExchangeResponse(answer=answer)
+            while (work := await done.get()) is not None:
+                yield link_pb2.ExchangeResponse(answer=work.result())
             await reading
         finally:
             reading.cancel()
 
     async def _read(
-        self, requests: AsyncIterable[link_pb2.ExchangeRequest], answers: asyncio.Queue[link_pb2.Answer | None]
+        self,
+        requests: AsyncIterable[link_pb2.ExchangeRequest],
+        done: asyncio.Queue[asyncio.Task[link_pb2.Answer] | None],
     ) -> None:
         """Takes commands up as they come, each on its own; ends the answers once the last is answered."""
-        working: set[asyncio.Task[None]] = set()
+        working: set[asyncio.Task[link_pb2.Answer]] = set()
+
+        def finished(work: asyncio.Task[link_pb2.Answer]) -> None:
+            working.discard(work)
+            done.put_nowait(work)
+
         try:
             async for request in requests:
-                if len(working) + answers.qsize() >= UNANSWERED_MAX:
-                    busy = Refusal(Reason.TOO_MANY_CALLS, {"unanswered_max": str(UNANSWERED_MAX)})
-                    answers.put_nowait(self._commands.refused(request.command, busy))
-                    continue
-                work = asyncio.create_task(self._take(request.command, answers))
+                unanswered = len(working) + done.qsize()
+                if unanswered >= UNREAD_MAX:
+                    raise Refusal(Reason.TOO_MANY_CALLS, {"unanswered_max": str(UNANSWERED_MAX)})
+                busy = unanswered >= UNANSWERED_MAX
+                work = asyncio.create_task(self._commands.answer(request.command, busy=busy))
                 working.add(work)
-                work.add_done_callback(working.discard)
+                work.add_done_callback(finished)
             if working:
                 await asyncio.wait(working)
         finally:
             for work in working:
                 work.cancel()
-            answers.put_nowait(None)
-
-    async def _take(self, command: link_pb2.Command, answers: asyncio.Queue[link_pb2.Answer | None]) -> None:
-        answers.put_nowait(await self._commands.answer(command))
+            done.put_nowait(None)
 
 
 class HubCommands:
@@ -202,13 +215,15 @@ class HubCommands:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    async def answer(self, command: link_pb2.Command) -> link_pb2.Answer:
-        """The answer to a command of the stream; a refusal is one."""
+    async def answer(self, command: link_pb2.Command, *, busy: bool) -> link_pb2.Answer:
+        """The answer to a command of the stream; a refusal is one. `busy`: too many wait already."""
         try:
+            if busy:
+                raise Refusal(Reason.TOO_MANY_CALLS, {"unanswered_max": str(UNANSWERED_MAX)})
             request = inward.verb_of(command)
             verdict = await self.decide(request)
         except Refusal as refusal:
-            return self.refused(command, refusal)
+            return self._refused(command, refusal)
         moment = self._edge.moment()
         answer = link_pb2.Answer(command_id=request.header.command_id, cursor=moment.cursor())
         present = moment.present(verdict.reservation)
@@ -219,7 +234,7 @@ class HubCommands:
             answer.refusal.CopyFrom(outward.refusal(verdict.refusal))
         return answer
 
-    def refused(self, command: link_pb2.Command, refusal: Refusal) -> link_pb2.Answer:
+    def _refused(self, command: link_pb2.Command, refusal: Refusal) -> link_pb2.Answer:
         """The answer to a command that was not decided. It claims nothing of this node's history."""
         self._edge.meter.refused(refusal.reason.value)
         with suppress(Refusal):
@@ -417,6 +432,7 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
             while not taken.empty():
                 if (left := taken.get_nowait()) is not None:
                     left.cancel()
+                    left.add_done_callback(_heed)
 
     async def _read(
         self,

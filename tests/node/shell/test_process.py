@@ -1,15 +1,23 @@
-"""A node as a process: started, asked over mutual TLS, killed, started again."""
+"""A node as a process: started by the command line, asked over mutual TLS, killed, started again, refused, stopped."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
-from aval.v1 import reservation_pb2
-from tests.node.shell.processes import HUB, MARIE, NodeProcess
-from tests.node.shell.words import confirm, create, declare_places, exchange
+from aval.adapters.wire import refusal_of
+from aval.kernel.reasons import Reason
+from aval.v1 import availability_pb2, reservation_pb2, terms_pb2
+from tests.node.shell.processes import HOUSE, HUB, MARIE, Caller, NodeProcess
+from tests.node.shell.words import confirm, create, declare_places, exchange, unit_name
+
+STATES = reservation_pb2.Reservation
+ALL_UNITS = availability_pb2.ListUnitsRequest(parent="establishments/-")
+ALL_RESERVATIONS = reservation_pb2.ListReservationsRequest(parent=f"establishments/{HOUSE}")
 
 
 @pytest.fixture
@@ -20,13 +28,124 @@ async def node(tmp_path: Path) -> AsyncIterator[NodeProcess]:
     await made.stop()
 
 
-async def test_a_reservation_goes_from_wire_to_row_and_back(node: NodeProcess) -> None:
+async def seen_by(caller: Caller) -> tuple[dict[str, object], dict[str, object], terms_pb2.Cursor]:
+    """Units and reservations, without what time alone changes; and where they stand."""
+    units = await caller.availability.ListUnits(ALL_UNITS, timeout=10)
+    for unit in units.units:
+        for field in ("as_of", "age", "freshness"):
+            unit.ClearField(field)
+        for source in unit.sources:
+            source.ClearField("age")
+        for place_class in unit.classes:
+            place_class.steps[0].ClearField("time")
+    reservations = await caller.reservations.ListReservations(ALL_RESERVATIONS, timeout=10)
+    for reservation in reservations.reservations:
+        for deadline in (reservation.answer_by, reservation.valid_until, reservation.expire):
+            deadline.ClearField("remaining")
+    return (
+        {unit.name: unit for unit in units.units},
+        {reservation.name: reservation for reservation in reservations.reservations},
+        reservations.cursor,
+    )
+
+
+async def test_a_killed_node_comes_back_the_same_and_gives_the_same_answers(node: NodeProcess) -> None:
     marie, hub = node.caller(MARIE), node.caller(HUB)
-    await marie.census.DeclareUnit(declare_places("smr-1", installed=10, occupied=9), timeout=10)
-    held = await exchange(hub, create("smr-1"))
-    assert held.refusal.reason == ""
-    confirmed = await exchange(hub, confirm(held.reservation, number=2))
-    assert confirmed.reservation.state == reservation_pb2.Reservation.STATE_CONFIRMED
+    await marie.census.DeclareUnit(declare_places("smr", installed=10, occupied=8), timeout=10)
+    asking = create("smr")
+    held = await exchange(hub, asking)
+    assert held.reservation.state == STATES.STATE_HELD
+    confirming = confirm(held.reservation, number=2)
+    confirmed = await exchange(hub, confirming)
+    assert confirmed.reservation.state == STATES.STATE_CONFIRMED
     assert confirmed.cursor.revision == held.cursor.revision + 1
+    other = await exchange(hub, create("smr"))
+    before = await seen_by(hub)
     await marie.close()
     await hub.close()
+
+    assert await node.kill() == -signal.SIGKILL
+    await node.start()
+
+    hub = node.caller(HUB)
+    units, reservations, cursor = await seen_by(hub)
+    assert units == before[0]
+    assert reservations == before[1]
+    assert cursor.incarnation == before[2].incarnation
+    assert cursor.revision == before[2].revision + 1, "the tick at start"
+    for request, first in ((asking, confirmed), (confirming, confirmed)):
+        again = await exchange(hub, request)
+        assert not again.HasField("refusal")
+        assert again.reservation.state == STATES.STATE_CONFIRMED
+        assert again.reservation.revision == first.reservation.revision
+    watch = hub.availability.WatchAvailability(
+        availability_pb2.WatchAvailabilityRequest(cursors=[before[2]], include_reservations=True)
+    )
+    first_message = await watch.read()
+    assert isinstance(first_message, availability_pb2.WatchAvailabilityResponse)
+    assert first_message.WhichOneof("event") == "change", "its tag is of this history: no snapshot"
+    watch.cancel()
+    assert other.reservation.name in reservations
+    await hub.close()
+
+
+async def test_a_second_process_on_the_same_database_is_refused_in_clear_words(node: NodeProcess) -> None:
+    second = await node.launch()
+    assert await second.wait() not in (0, -signal.SIGKILL)
+    assert node.process is not None
+    assert f"another process (pid {node.process.pid}) already serves the database" in node.log()
+    caller = node.caller(MARIE)
+    assert not (await caller.availability.ListUnits(ALL_UNITS, timeout=10)).units
+    await caller.close()
+
+
+async def test_told_to_stop_it_ends_its_streams_and_leaves_no_ready_file(node: NodeProcess) -> None:
+    hub = node.caller(HUB)
+    watch = hub.availability.WatchAvailability(availability_pb2.WatchAvailabilityRequest())
+    messages = aiter(watch)
+    first = await anext(messages)
+    assert first.snapshot.cause == availability_pb2.Snapshot.CAUSE_FIRST
+    assert await node.stop() == 0
+    assert all([message.HasField("progress") async for message in messages])
+    assert await watch.code() is grpc.StatusCode.OK
+    await hub.close()
+    assert sorted(path.name for path in node.folder.glob("*.json")) == []
+    assert '"event":"stopping"' in node.log()
+
+
+async def test_bytes_that_are_no_text_are_refused(node: NodeProcess) -> None:
+    marie = node.caller(MARIE)
+    update = marie.channel.unary_unary("/aval.v1.CensusService/UpdateEstablishment")
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await update(b"\x1a\x04\xff\xfe\xff\xfe", timeout=10)
+    assert refusal_of(failed.value).reason is Reason.FIELD_INVALID
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await marie.census.DeclareUnit(declare_places("smr", installed=-1, occupied=0), timeout=10)
+    assert refusal_of(failed.value).reason is Reason.COUNT_OUT_OF_RANGE
+    assert (await marie.availability.ListUnits(ALL_UNITS, timeout=10)).units == []
+    await marie.census.DeclareUnit(declare_places("smr", installed=1, occupied=0), timeout=10)
+    (unit,) = (await marie.availability.ListUnits(ALL_UNITS, timeout=10)).units
+    assert unit.name == unit_name("smr")
+    await marie.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('finess = "540000024"', "check digit"),
+        ('colour = "blue"', "colour"),
+        ('finess = "540000080"', "is the identity"),
+        ("metrics_port = 70000", "metrics_port"),
+        ('announce_address = "nowhere"', "host:port"),
+        ("progress_seconds = 0", "progress_seconds"),
+    ],
+)
+async def test_settings_that_cannot_be_used_are_told_in_a_sentence(tmp_path: Path, line: str, words: str) -> None:
+    made = NodeProcess(tmp_path)
+    name = line.partition(" ")[0]
+    kept = [old for old in made.settings.read_text().splitlines() if not old.startswith(f"{name} ")]
+    made.settings.write_text("\n".join([*kept, line]))
+    process = await made.launch()
+    assert await process.wait() != 0
+    assert words in made.log()
+    assert "Traceback" not in made.log()

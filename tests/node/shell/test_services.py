@@ -11,11 +11,12 @@ import pytest
 from aval.kernel.identity import Adapter
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.pages import TOKEN_SECONDS_MAX
-from aval.node.server import UNANSWERED_MAX
+from aval.node.server import UNANSWERED_MAX, UNREAD_MAX
 from aval.v1 import availability_pb2 as pb
 from aval.v1 import census_pb2, link_pb2, reservation_pb2, terms_pb2
 from tests.node.shell.fakes import DESK, HERE, HOUSE, HUB, MARIE, NO_CONTEXT, START, House, house
 from tests.node.shell.words import command, confirm, create, declare_places, header, new_id, release, unit_name
+from tests.waiting import until
 
 TOMORROW = START + timedelta(days=1)
 HL7 = Adapter(HERE, HOUSE, "hl7")
@@ -128,6 +129,24 @@ async def test_more_than_64_unanswered_commands_are_told_to_wait(at: House) -> N
     rest = [response.answer async for response in answers]
     assert len(rest) == UNANSWERED_MAX
     assert not any(answer.refusal.reason == "TOO_MANY_CALLS" for answer in rest)
+
+
+async def test_a_client_that_reads_no_answer_is_cut_off(at: House) -> None:
+    at.store.gate = asyncio.Event()
+
+    async def send() -> AsyncIterator[link_pb2.ExchangeRequest]:
+        for _ in range(10 * UNREAD_MAX):
+            yield link_pb2.ExchangeRequest(command=command(create("smr", TOMORROW)))
+            await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+    answers = at.link.Exchange(send(), NO_CONTEXT)
+    assert (await anext(answers)).answer.refusal.reason == "TOO_MANY_CALLS"
+    at.clock.advance(timedelta(seconds=1))
+    await until(lambda: at.counts.refusals["TOO_MANY_CALLS"] >= UNANSWERED_MAX, 5, "the answers to pile up")
+    with pytest.raises(Refusal) as refused:
+        assert [answer.answer.command_id async for answer in answers] == []
+    assert refused.value.reason is Reason.TOO_MANY_CALLS
+    at.store.gate.set()
 
 
 async def test_a_unary_refusal_bears_the_state_found(at: House) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ from aval.node.model import SELF, Change, Establishment, Kind
 from aval.node.ports import StorageRefused, StorageUnavailable, Store
 from aval.node.store import schema
 from aval.node.store.sqlite import SqliteStore
+from aval.v1 import reservation_pb2
+from tests.node.shell.fakes import NO_CONTEXT, house
 from tests.node.shell.stores import HOUSE, INCARNATION, batch, named, sqlite_store
+from tests.node.shell.words import create, declare_places
 
 HOLDER = """
 import asyncio, sys
@@ -263,3 +267,22 @@ async def test_a_full_database_is_said_in_its_other_spelling(tmp_path: Path) -> 
     stored = await store.load()
     assert stored.recent[-1].number == len(stored.facts[Kind.ESTABLISHMENT]) > 1
     await store.close()
+
+
+async def test_a_node_on_a_full_disk_says_so_serves_reads_and_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    async with house(await sqlite_store(path)) as at:
+        await at.declare(declare_places("smr", installed=300, occupied=0))
+        tomorrow = at.clock.now() + timedelta(days=1)
+        with full_disk(path):
+            answers = [(await at.commands(*(create("smr", tomorrow) for _ in range(40)))) for _ in range(3)][-1]
+            assert {answer.refusal.reason for answer in answers} == {"STORAGE_UNAVAILABLE"}
+            assert "disk" in answers[0].refusal.metadata["problem"]
+            assert at.counts.failed > 0
+            listing = reservation_pb2.ListReservationsRequest(parent=f"establishments/{HOUSE}")
+            told = await at.reservations.ListReservations(listing, NO_CONTEXT)
+            assert told.cursor.revision == at.revision
+        (healed,) = await at.commands(create("smr", tomorrow))
+        assert healed.reservation.state == reservation_pb2.Reservation.STATE_HELD
+        assert len((await at.store.inner.load()).facts[Kind.RESERVATION]) == at.counts.states["HELD"]
+        await at.store.close()

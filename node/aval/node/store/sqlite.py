@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -69,6 +70,7 @@ class SqliteStore:
         self._lock = lock
         self._pages_max = pages_max
         self._incarnation = 0
+        self._compacted = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._connection: Connection | None = None
 
@@ -122,12 +124,13 @@ class SqliteStore:
 
     async def compact(self, before: int) -> None:
         """See `Store.compact`."""
-        statement = REVISION.update().where(REVISION.c.number < before, REVISION.c.touched.is_not(None))
+        known = REVISION.c.number.between(self._compacted, before - 1)
 
         def forget(connection: Connection) -> None:
-            connection.execute(statement.values(touched=None))
+            connection.execute(REVISION.update().where(known, REVISION.c.touched.is_not(None)).values(touched=None))
 
         await self._in_thread(lambda: self._transaction(forget))
+        self._compacted = before
 
     async def close(self) -> None:
         """See `Store.close`. The WAL is moved into the file, if the disk lets it."""
@@ -184,17 +187,16 @@ class SqliteStore:
                 revisions |= {key: number for key, _, number in rows}
         recent = [
             Revision(number, digest, datetime.fromisoformat(as_of), touched_of(touched))
-            for number, digest, as_of, touched in connection.execute(
-                select(REVISION.c.number, REVISION.c.digest, REVISION.c.as_of, REVISION.c.touched)
-                .where(REVISION.c.touched.is_not(None))
-                .order_by(REVISION.c.number)
+            for number, digest, as_of, touched in takewhile(
+                lambda row: row.touched is not None,  # the rest is compacted: years of it, not to be read
+                connection.execute(select(REVISION).order_by(REVISION.c.number.desc())),
             )
         ]
         proofs = {
             source: datetime.fromisoformat(at)
             for source, at in connection.execute(select(SOURCE_PROOF.c.source, SOURCE_PROOF.c.at))
         }
-        return Stored(self._incarnation, facts, recent, revisions, proofs)
+        return Stored(self._incarnation, facts, recent[::-1], revisions, proofs)
 
     def _commit(self, batch: Batch) -> None:
         revision = batch.revision
