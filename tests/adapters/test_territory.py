@@ -61,11 +61,23 @@ def test_the_committed_file_has_no_problem_at_all() -> None:
 
 
 def test_it_holds_the_whole_ght_and_partners() -> None:
-    assert Counter(e.membership for e in FILE.establishments) == {Audience.GHT: 32, Audience.PARTNER: 12}
+    assert Counter(e.membership for e in FILE.establishments) == {Audience.GHT: 32, Audience.PARTNER: 14}
     assert FILE.territory == "ge-10.aval.internal"
     assert FILE.simulated
     assert "DREES – SAE 2023" in FILE.credit
     assert sum(e.legal_entity_from is EntityOrigin.HOSPITAL_ROW for e in FILE.establishments) == 12
+
+
+def test_the_partners_hold_most_of_the_downstream_beds() -> None:
+    downstream = {
+        audience: (
+            sum(e.installed.smr for e in FILE.establishments if e.membership is audience),
+            sum(e.installed.ehpad for e in FILE.establishments if e.membership is audience),
+        )
+        for audience in (Audience.GHT, Audience.PARTNER)
+    }
+    assert downstream[Audience.PARTNER][0] > downstream[Audience.GHT][0]
+    assert sum(downstream[Audience.PARTNER]) > sum(downstream[Audience.GHT])
 
 
 def test_its_figures_are_the_sources(shared_dir: Path) -> None:
