@@ -263,7 +263,7 @@ def wire_unit(value: Unit, freshness: Freshness, age: timedelta | None) -> pb.Un
         ],
         policy=pb.PolicySummary(
             answering=ANSWERING.to_wire[value.policy.answering],
-            modes=MODES.wire(value.policy.modes),
+            modes=[MODES.to_wire[mode] for mode in value.policy.modes],
             ttl=duration(value.policy.ttl),
             next_answer_time=timestamp(value.policy.next_answer_time),
             next_admission_time=timestamp(value.policy.next_admission_time),

@@ -1,7 +1,7 @@
 """The words that all messages share: enumerations, instants, names, cursors, needs, mandates."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, overload
@@ -64,9 +64,9 @@ class Words(Generic[E, V]):
         """Those of the values that this version knows."""
         return [self._from_wire[value] for value in values if value in self._from_wire]
 
-    def wire(self, members: Iterable[E]) -> list[V]:
-        """Several, in a stable order."""
-        return [self.to_wire[member] for member in sorted(members)]
+    def wire(self, members: Collection[E]) -> list[V]:
+        """Several, in the order of the list that they are of."""
+        return [value for member, value in self.to_wire.items() if member in members]
 
 
 DISCIPLINES = Words(terms_pb2.Discipline, "DISCIPLINE", Discipline)
