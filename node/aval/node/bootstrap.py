@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from os import getpid
 from pathlib import Path
 
@@ -38,17 +37,11 @@ from aval.node.ports import Meter, Store
 from aval.node.server import SERVICES, add_services
 from aval.node.settings import Settings, SettingsInvalid, read_settings
 from aval.node.store.sqlite import SqliteStore
+from aval.node.translate.membership import Announcements
 from aval.node.writer import Writer
-from aval.v1 import link_pb2, membership_pb2, membership_pb2_grpc
-
-CONTRACT_VERSION = "1"
-"""Of `aval.v1` as this node serves it."""
 
 INCARNATION_BYTES = 8
 """An incarnation is a 64-bit number (DESIGN §5)."""
-
-ANNOUNCE_SECONDS = 10.0
-"""Deadline of one Announce: a hub that takes longer is tried again."""
 
 DENY_LIST_AGE_MAX = None
 """Nobody renews the list by itself yet, so that its age says nothing."""
@@ -180,19 +173,11 @@ async def _announce(
     address = settings.announce_address or f"{settings.listen.rpartition(':')[0]}:{port}"
     channel = PeerChannel(credentials, rng, settings.hub_address or "", hub_dns_name(settings.territory))
     closing.push_async_callback(channel.close)
-    membership = membership_pb2_grpc.MembershipServiceStub(channel)
-    verbs = [field.name for field in link_pb2.Command.DESCRIPTOR.oneofs_by_name["verb"].fields]
+    announcements = Announcements(channel, node.edge.names, address)
 
     async def announce() -> None:
-        request = membership_pb2.AnnounceRequest(
-            address=address,
-            cursor=node.edge.cursor(),
-            version=version("aval-federation"),
-            contract_version=CONTRACT_VERSION,
-            verbs=verbs,
-        )
         try:
-            await membership.Announce(request, timeout=ANNOUNCE_SECONDS)
+            await announcements.send(node.writer.published.cursor)
         except grpc.aio.AioRpcError as error:
             raise refusal_of(error) from error
 

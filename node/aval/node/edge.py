@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from google.protobuf.message import Message
-
 from aval.kernel.clock import Clock
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, CallerKind, Identity, Staff
@@ -16,12 +14,11 @@ from aval.node.model import Mandate
 from aval.node.pages import Pages
 from aval.node.ports import Meter
 from aval.node.published import Published
-from aval.node.translate import inward, outward
+from aval.node.translate import inward
 from aval.node.translate.outward import Reader
 from aval.node.translate.shown import Moment
 from aval.node.translate.words import Names
 from aval.node.writer import Writer
-from aval.v1 import terms_pb2
 
 _ROLES = {
     CallerKind.HUB_REPLICA: "replica",
@@ -108,10 +105,6 @@ class Edge:
         """What is published now, as this caller may see it."""
         return Moment(self.published, self.names, self.reader(), self.now())
 
-    def cursor(self) -> terms_pb2.Cursor:
-        """Where what is published stands."""
-        return outward.cursor(self.published.cursor, self.names)
-
     async def submit(self, command: AnyCommand, seen: int | None = None) -> Verdict:
         """Has a command decided and stored. Raises its refusal."""
         verdict = await self.writer.submit(command, seen)
@@ -119,13 +112,10 @@ class Edge:
             raise verdict.refusal
         return verdict
 
-    async def seen(self, message: Message, given: terms_pb2.Cursor, field: str) -> int | None:
-        """The revision at which a person read; None if not said. A cursor of another history: FIGURES_MOVED."""
-        if not message.HasField(field):
-            return None
-        cursor = inward.cursor(given, field, self.names)
+    async def check_seen(self, cursor: Cursor) -> int:
+        """The revision at which a person read. Raises `Refusal(FIGURES_MOVED)` for a cursor of another history."""
         if await self.writer.standing(cursor) is Standing.FOREIGN:
-            raise Refusal(Reason.FIGURES_MOVED, {"field": field})
+            raise Refusal(Reason.FIGURES_MOVED, {"field": "seen"})
         return cursor.revision
 
     async def check_hub_cursor(self, cursor: Cursor) -> None:

@@ -136,7 +136,3 @@ class Meter(Protocol):
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
         """A source gave its last proof of life that long ago."""
         ...
-
-    def source_gone(self, establishment: str, source: str) -> None:
-        """A source is declared no more."""
-        ...

@@ -459,7 +459,7 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
         return self._fate(movement.source_id, movement.movement_id, verdict)
 
     def _fate(self, source: str, movement: str, verdict: Verdict) -> census_pb2.ApplyMovementsResponse:
-        return house.movement_fate(source, movement, verdict, self._edge.names, self._edge.cursor())
+        return house.movement_fate(source, movement, verdict, self._edge.names, self._edge.moment().cursor())
 
     async def ReportAlive(
         self, request: census_pb2.ReportAliveRequest, context: _Context
@@ -488,21 +488,26 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
         edge = self._edge
         verdict = await edge.submit(census.confirm_unit(request, edge.caller(), edge.names))
         units = [edge.names.unit(unit) for unit in verdict.units]
-        return census_pb2.ConfirmUnitResponse(units=units, cursor=edge.cursor())
+        return census_pb2.ConfirmUnitResponse(units=units, cursor=edge.moment().cursor())
 
     async def DeclareCounts(self, request: census_pb2.DeclareCountsRequest, context: _Context) -> availability_pb2.Unit:
         edge = self._edge
-        seen = await edge.seen(request, request.seen, "seen")
+        seen = await self._seen(request)
         stale = edge.published.stale_sources(edge.now())
         command = census.declare_counts(request, edge.caller(), edge.names, stale)
         await edge.submit(command, seen)
         return self._unit(command.unit)
 
+    async def _seen(self, request: census_pb2.DeclareCountsRequest | census_pb2.CorrectFiguresRequest) -> int | None:
+        if not request.HasField("seen"):
+            return None
+        return await self._edge.check_seen(inward.cursor(request.seen, "seen", self._edge.names))
+
     async def CorrectFigures(
         self, request: census_pb2.CorrectFiguresRequest, context: _Context
     ) -> availability_pb2.Unit:
         edge = self._edge
-        seen = await edge.seen(request, request.seen, "seen")
+        seen = await self._seen(request)
         command = census.correct_figures(request, edge.caller(), edge.names)
         await edge.submit(command, seen)
         return self._unit(command.unit)
@@ -519,7 +524,7 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
         self, request: census_pb2.SetVisibilityRequest, context: _Context
     ) -> census_pb2.SetVisibilityResponse:
         await self._edge.submit(census.set_visibility(request, self._edge.caller(), self._edge.names))
-        return census_pb2.SetVisibilityResponse(cursor=self._edge.cursor())
+        return census_pb2.SetVisibilityResponse(cursor=self._edge.moment().cursor())
 
     async def UpdateEstablishment(
         self, request: census_pb2.UpdateEstablishmentRequest, context: _Context
@@ -598,8 +603,8 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
         self, request: census_pb2.SettleConflictRequest, context: _Context
     ) -> census_pb2.SettleConflictResponse:
         await self._edge.submit(census.settle_conflict(request, self._edge.caller(), self._edge.names))
-        return census_pb2.SettleConflictResponse(cursor=self._edge.cursor())
+        return census_pb2.SettleConflictResponse(cursor=self._edge.moment().cursor())
 
     async def MoveClaim(self, request: census_pb2.MoveClaimRequest, context: _Context) -> census_pb2.MoveClaimResponse:
         await self._edge.submit(census.move_claim(request, self._edge.caller(), self._edge.names))
-        return census_pb2.MoveClaimResponse(cursor=self._edge.cursor())
+        return census_pb2.MoveClaimResponse(cursor=self._edge.moment().cursor())

@@ -6,32 +6,19 @@ ten times meanwhile is sent once. A follower that falls behind what the history 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 from aval.kernel.clock import Clock
 from aval.node.history import Standing
+from aval.node.translate import news
 from aval.node.translate.outward import Reader
 from aval.node.translate.shown import Moment
 from aval.node.translate.words import Names
 from aval.node.writer import Writer
-from aval.v1 import availability_pb2 as pb
-from aval.v1 import reservation_pb2
-
-PART_BYTES_MAX = 512 * 1024
-"""A snapshot or change is cut beyond this (CONTRACT 26): half of what a receiver accepts in one message."""
 
 ALL_AGES_SECONDS = 60.0
 """How often a heartbeat carries the age of each source, heard or not (CONTRACT 11)."""
-
-FIELD_BYTES_MAX = 6
-"""What a message takes beside its own bytes inside another: its tag and length."""
-
-_CAUSES = {
-    None: pb.Snapshot.CAUSE_FIRST,
-    Standing.COMPACTED: pb.Snapshot.CAUSE_HISTORY_COMPACTED,
-    Standing.FOREIGN: pb.Snapshot.CAUSE_CURSOR_UNKNOWN,
-}
 
 
 class Watch:
@@ -56,12 +43,12 @@ class Watch:
         self._told: dict[str, datetime] = {}
         """The last proof of life of each source that the follower knows of."""
 
-    async def messages(self, revision: int, standing: Standing | None) -> AsyncGenerator[pb.WatchAvailabilityResponse]:
+    async def messages(self, revision: int, standing: Standing | None) -> AsyncGenerator[news.News]:
         """What to send, for ever. `standing`: what the follower's cursor is (None: it gave none), at `revision`."""
         published = self._writer.published
         if standing is not Standing.KNOWN:
             revision = published.cursor.revision
-            for message in self._snapshot(_CAUSES[standing]):
+            for message in news.snapshot(self._moment(), standing, reservations=self._reservations):
                 yield message
         now = self._clock.monotonic()
         progress_at, everything_at = now, now
@@ -73,7 +60,7 @@ class Watch:
                     now = self._clock.monotonic()
                     if published.cursor.revision > revision:
                         since, revision = revision, published.cursor.revision
-                        for message in self._news(since):
+                        for message in self._since(since):
                             yield message
                     elif now >= progress_at:
                         progress_at = now + self._progress_seconds
@@ -92,81 +79,19 @@ class Watch:
         await self._clock.sleep_until(at)
         bell.set()
 
+    # What is sent is made at once, between two awaits: all of one message stands at one cursor.
+
     def _moment(self) -> Moment:
         return Moment(self._writer.published, self._names, self._reader, self._writer.now())
 
-    # What is sent is made at once, between two awaits: all of one message stands at one cursor.
-
-    def _snapshot(self, cause: pb.Snapshot.Cause.ValueType) -> list[pb.WatchAvailabilityResponse]:
-        moment = self._moment()
-        head = moment.establishment()
-        parts = _parts(moment.units(), moment.reservations_followed() if self._reservations else ())
-        return [
-            pb.WatchAvailabilityResponse(
-                snapshot=pb.Snapshot(
-                    establishment=head,
-                    units=units,
-                    reservations=reservations,
-                    cause=cause,
-                    part=number,
-                    last_part=number == len(parts),
-                )
-            )
-            for number, (units, reservations) in enumerate(parts, 1)
-        ]
-
-    def _news(self, since: int) -> list[pb.WatchAvailabilityResponse]:
+    def _since(self, revision: int) -> list[news.News]:
         history = self._writer.published.history
-        if since < history.floor:
-            return self._snapshot(pb.Snapshot.CAUSE_HISTORY_COMPACTED)
-        touched = history.touched_since(since)
-        moment = self._moment()
-        units, removed = moment.units_of(touched.units)
-        parts = _parts(units, moment.reservations_of(touched.reservations) if self._reservations else ())
-        return [
-            pb.WatchAvailabilityResponse(
-                change=pb.Change(
-                    cursor=moment.cursor(),
-                    units=part_units,
-                    removed_units=removed if number == 1 else (),
-                    reservations=reservations,
-                    establishment=moment.establishment() if touched.establishment and number == 1 else None,
-                    part=number,
-                    last_part=number == len(parts),
-                )
-            )
-            for number, (part_units, reservations) in enumerate(parts, 1)
-        ]
+        if revision < history.floor:
+            return news.snapshot(self._moment(), Standing.COMPACTED, reservations=self._reservations)
+        return news.change(self._moment(), history.touched_since(revision), reservations=self._reservations)
 
-    def _progress(self, *, everything: bool) -> pb.WatchAvailabilityResponse:
-        moment = self._moment()
+    def _progress(self, *, everything: bool) -> news.News:
         proofs = self._writer.published.proofs
         heard = {source: at for source, at in proofs.items() if everything or self._told.get(source) != at}
         self._told.update(heard)
-        return pb.WatchAvailabilityResponse(
-            progress=pb.Progress(cursor=moment.cursor(), ages=moment.ages(sorted(heard)))
-        )
-
-
-def _parts(
-    units: Sequence[pb.Unit], reservations: Sequence[reservation_pb2.Reservation]
-) -> list[tuple[list[pb.Unit], list[reservation_pb2.Reservation]]]:
-    """Units and reservations cut into parts below the limit; one part at least."""
-    parts: list[tuple[list[pb.Unit], list[reservation_pb2.Reservation]]] = [([], [])]
-    size = 0
-
-    def room_for(message: pb.Unit | reservation_pb2.Reservation) -> None:
-        nonlocal size
-        bytes_more = message.ByteSize() + FIELD_BYTES_MAX
-        if size and size + bytes_more > PART_BYTES_MAX:
-            parts.append(([], []))
-            size = 0
-        size += bytes_more
-
-    for unit in units:
-        room_for(unit)
-        parts[-1][0].append(unit)
-    for reservation in reservations:
-        room_for(reservation)
-        parts[-1][1].append(reservation)
-    return parts
+        return news.progress(self._moment(), sorted(heard))

@@ -25,7 +25,7 @@ from aval.node.server import AvailabilityService, CensusService, LinkService, Re
 from aval.node.settings import Settings
 from aval.node.store.memory import MemoryStore
 from aval.node.translate.inward import HubRequest
-from aval.v1 import availability_pb2, census_pb2, link_pb2
+from aval.v1 import availability_pb2, census_pb2, link_pb2, terms_pb2
 from tests.node.shell.words import command
 
 HERE = Territory("ge-10.aval.internal")
@@ -113,9 +113,6 @@ class Counts:
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
         """Not read."""
 
-    def source_gone(self, establishment: str, source: str) -> None:
-        """Not read."""
-
 
 class DiskStore:
     """A store whose disk a test fills, stops, or lets fail after it has written."""
@@ -186,6 +183,11 @@ class House:
     def revision(self) -> int:
         """The revision that is published."""
         return self.node.writer.published.cursor.revision
+
+    @property
+    def cursor(self) -> terms_pb2.Cursor:
+        """Where what is published stands."""
+        return self.node.edge.moment().cursor()
 
     @property
     def availability(self) -> AvailabilityService:

@@ -59,7 +59,7 @@ async def test_age_and_cursor_are_no_content(at: House) -> None:
     request = create("smr", TOMORROW)
     first = await at.command(request)
     request.header.age.FromTimedelta(timedelta(minutes=5))
-    request.header.cursor.CopyFrom(at.node.edge.cursor())
+    request.header.cursor.CopyFrom(at.cursor)
     again = await at.command(request)
     assert not again.HasField("refusal")
     assert again.reservation == first.reservation
@@ -67,7 +67,7 @@ async def test_age_and_cursor_are_no_content(at: House) -> None:
 
 async def test_a_command_with_a_cursor_of_another_history_is_not_decided(at: House) -> None:
     request = create("smr", TOMORROW)
-    request.header.cursor.CopyFrom(at.node.edge.cursor())
+    request.header.cursor.CopyFrom(at.cursor)
     request.header.cursor.revision += 1
     answer = await at.command(request)
     assert answer.refusal.reason == "NODE_RESTORED"
@@ -458,7 +458,7 @@ async def test_lists_come_in_pages_in_the_order_of_names(at: House) -> None:
         request.page_token = page.next_page_token
     assert sizes == [10, 10, 5]
     assert names == sorted(set(names))
-    assert page.cursor == at.node.edge.cursor()
+    assert page.cursor == at.cursor
 
 
 async def test_a_page_token_is_bound_to_caller_and_filter_and_an_hour(at: House) -> None:

@@ -13,7 +13,7 @@ from aval.kernel.identity import Adapter
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.history import TAG_BYTES
 from aval.node.store.memory import MemoryStore
-from aval.node.watch import PART_BYTES_MAX
+from aval.node.translate.news import PART_BYTES_MAX
 from aval.v1 import availability_pb2 as pb
 from aval.v1 import census_pb2, reservation_pb2, terms_pb2
 from tests.node.shell.fakes import (
@@ -127,7 +127,7 @@ async def test_a_follower_resumes_with_what_it_missed_only() -> None:
     async with house() as at:
         await at.declare(declare_places("smr", installed=5, occupied=0))
         await at.declare(declare_places("had", installed=5, occupied=0))
-        cursor = at.node.edge.cursor()
+        cursor = at.cursor
         held = [await at.command(create("smr", TOMORROW)) for _ in range(3)][-1]
         async with following(at, cursor, reservations=True) as follower:
             change = await follower.change()
@@ -142,7 +142,7 @@ async def test_a_resume_survives_a_restart_of_the_node() -> None:
     store, clock = MemoryStore(INCARNATION), FakeClock()
     async with house(store, clock) as at:
         await at.declare(declare_places("smr", installed=5, occupied=0))
-        cursor = at.node.edge.cursor()
+        cursor = at.cursor
     async with house(store, clock) as at, following(at, cursor) as follower:
         change = await follower.change()
         assert [unit.name for unit in change.units] == [unit_name("smr")], "the tick at start touches every unit"
@@ -173,7 +173,7 @@ def renewal(reservation: reservation_pb2.Reservation, number: int) -> reservatio
 async def test_a_cursor_older_than_the_history_gets_a_snapshot_that_says_so() -> None:
     async with house(retained=5) as at:
         await at.declare(declare_places("smr", installed=50, occupied=0))
-        cursor = at.node.edge.cursor()
+        cursor = at.cursor
         for _ in range(4):
             await at.command(create("smr", TOMORROW))
         async with following(at, cursor, reservations=True) as follower:
@@ -218,7 +218,7 @@ def foreign(cursor: terms_pb2.Cursor, how: str) -> terms_pb2.Cursor:
 @pytest.mark.parametrize("how", FOREIGN)
 async def test_the_hubs_cursor_of_another_history_is_refused_before_anything_is_sent(how: str) -> None:
     async with house() as at:
-        async with following(at, foreign(at.node.edge.cursor(), how), reservations=True) as follower:
+        async with following(at, foreign(at.cursor, how), reservations=True) as follower:
             with pytest.raises(Refusal) as refused:
                 await follower.next()
         assert refused.value.reason is Reason.NODE_RESTORED
@@ -229,14 +229,14 @@ async def test_the_hubs_cursor_of_another_history_is_refused_before_anything_is_
 async def test_anyone_elses_gets_a_snapshot(how: str, reservations: bool) -> None:
     async with house() as at:
         at.calls_as(MARIE if reservations else NODE)
-        async with following(at, foreign(at.node.edge.cursor(), how), reservations=reservations) as follower:
+        async with following(at, foreign(at.cursor, how), reservations=reservations) as follower:
             assert (await follower.snapshot()).cause == pb.Snapshot.CAUSE_CURSOR_UNKNOWN
 
 
 async def test_an_old_cursors_tag_is_checked_too() -> None:
     async with house(retained=3) as at:
         await at.declare(declare_places("smr", installed=50, occupied=0))
-        cursor = at.node.edge.cursor()
+        cursor = at.cursor
         for _ in range(8):
             await at.command(create("smr", TOMORROW))
         async with following(at, foreign(cursor, "with another tag"), reservations=True) as follower:

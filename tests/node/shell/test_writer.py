@@ -372,21 +372,21 @@ def counts(seen: terms_pb2.Cursor | None, occupied: int) -> census_pb2.DeclareCo
 async def test_counts_read_before_another_change_of_the_unit_are_asked_again() -> None:
     async with house() as at:
         await at.declare(declare_places("smr", installed=5, occupied=2))
-        seen = at.node.edge.cursor()
+        seen = at.cursor
         at.calls_as(MARIE)
         unit = await at.census.DeclareCounts(counts(seen, 3), NO_CONTEXT)
         assert unit.name == unit_name("smr")
         with pytest.raises(Refusal) as refused:
             await at.census.DeclareCounts(counts(seen, 4), NO_CONTEXT)
         assert refused.value.reason is Reason.FIGURES_MOVED
-        await at.census.DeclareCounts(counts(at.node.edge.cursor(), 4), NO_CONTEXT)
+        await at.census.DeclareCounts(counts(at.cursor, 4), NO_CONTEXT)
 
 
 async def test_two_counts_of_one_batch_cannot_both_have_been_read_in_time() -> None:
     async with house() as at:
         await at.declare(declare_places("smr", installed=5, occupied=2))
         at.calls_as(MARIE)
-        seen = at.node.edge.cursor()
+        seen = at.cursor
         answers = await asyncio.gather(
             *(at.census.DeclareCounts(counts(seen, number), NO_CONTEXT) for number in (3, 4)), return_exceptions=True
         )

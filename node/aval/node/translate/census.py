@@ -378,16 +378,16 @@ def answer_doubt(request: census_pb2.AnswerArrivalDoubtRequest, caller: c.Caller
 def settle_conflict(request: census_pb2.SettleConflictRequest, caller: c.Caller, names: Names) -> c.SettleConflict:
     """The settlement of a conflict."""
     unit, conflict = names.read_conflict(request.name, "name")
-    common = staff(request, caller)
+    shared = staff(request, caller)
     match request.WhichOneof("settlement"):
         case "bed":
             to_unit, bed = names.read_bed(request.bed, "bed")
-            return c.SettleConflict(**common, unit=unit, conflict=conflict, to_unit=to_unit, bed=bed)
+            return c.SettleConflict(**shared, unit=unit, conflict=conflict, to_unit=to_unit, bed=bed)
         case "withdraw":
             reason = WITHDRAW_REASONS.word(request.withdraw, "withdraw")
-            return c.SettleConflict(**common, unit=unit, conflict=conflict, withdraw=reason)
+            return c.SettleConflict(**shared, unit=unit, conflict=conflict, withdraw=reason)
         case "supplementary" if request.supplementary:
-            return c.SettleConflict(**common, unit=unit, conflict=conflict, supplementary=True)
+            return c.SettleConflict(**shared, unit=unit, conflict=conflict, supplementary=True)
         case _:
             raise field_invalid("settlement", "say a bed, a withdrawal, or a supplementary bed")
 

@@ -156,7 +156,7 @@ def hub_command(request: HubRequest, caller: c.Caller, names: Names) -> c.HubCom
         raise field_invalid("header.number", "must be 1 or more, growing")
     if isinstance(request, reservation_pb2.ReinstateReservationRequest):
         raise Refusal(Reason.NOT_SERVED)
-    common = _Hub(
+    shared = _Hub(
         caller=replace(caller, mandate=mandate(header.mandate)),
         command_id=uuid(header.command_id, "header.command_id"),
         content=content(request),
@@ -164,17 +164,17 @@ def hub_command(request: HubRequest, caller: c.Caller, names: Names) -> c.HubCom
         reservation=header.command_id,
     )
     if isinstance(request, reservation_pb2.CreateReservationRequest):
-        return _create(request, common, names)
-    common["reservation"] = names.read_reservation(request.name, "name")
-    return _on_reservation(request, common)
+        return _create(request, shared, names)
+    shared["reservation"] = names.read_reservation(request.name, "name")
+    return _on_reservation(request, shared)
 
 
-def _create(request: reservation_pb2.CreateReservationRequest, common: _Hub, names: Names) -> c.CreateReservation:
+def _create(request: reservation_pb2.CreateReservationRequest, shared: _Hub, names: Names) -> c.CreateReservation:
     names.check_establishment(request.parent, "parent")
     if not 1 <= request.asked_count <= ASKED_COUNT_MAX:
         raise field_invalid("asked_count", f"must be 1 to {ASKED_COUNT_MAX}, this establishment included")
     return c.CreateReservation(
-        **common,
+        **shared,
         request=request_id(request.request, "request"),
         reference=opaque(request.reference, "reference"),
         unit=names.read_unit(request.unit, "unit"),
@@ -188,23 +188,23 @@ def _create(request: reservation_pb2.CreateReservationRequest, common: _Hub, nam
     )
 
 
-def _on_reservation(request: _Later, common: _Hub) -> c.HubCommand:
+def _on_reservation(request: _Later, shared: _Hub) -> c.HubCommand:
     match request:
         case reservation_pb2.ConfirmReservationRequest():
             if not request.offer_tag:
                 raise field_invalid("offer_tag", "is missing: give back the tag of the offer that was agreed to")
-            return c.ConfirmReservation(**common, offer_tag=request.offer_tag)
+            return c.ConfirmReservation(**shared, offer_tag=request.offer_tag)
         case reservation_pb2.ReleaseReservationRequest():
-            return c.ReleaseReservation(**common, reason=RELEASE_REASONS.word(request.reason, "reason"))
+            return c.ReleaseReservation(**shared, reason=RELEASE_REASONS.word(request.reason, "reason"))
         case reservation_pb2.RenewReservationRequest():
-            return c.RenewReservation(**common, ttl=_ttl(request, "ttl"))
+            return c.RenewReservation(**shared, ttl=_ttl(request, "ttl"))
         case reservation_pb2.RescheduleReservationRequest():
-            return c.RescheduleReservation(**common, arrival=instant(request.arrival, "arrival"))
+            return c.RescheduleReservation(**shared, arrival=instant(request.arrival, "arrival"))
         case reservation_pb2.SupplyReservationDetailsRequest():
             if not request.details:
                 raise field_invalid("details", "is empty: nothing would be supplied")
             details = enumerate(request.details)
-            return c.SupplyDetails(**common, details=tuple(_detail(one, f"details[{at}]") for at, one in details))
+            return c.SupplyDetails(**shared, details=tuple(_detail(one, f"details[{at}]") for at, one in details))
         case reservation_pb2.NoteReservationAnswerRequest():
             note = request.note
             verdict = NOTE_VERDICTS.word(note.verdict, "note.verdict")
@@ -212,7 +212,7 @@ def _on_reservation(request: _Later, common: _Hub) -> c.HubCommand:
             if verdict is NoteVerdict.NO and decline is None:
                 raise Refusal(Reason.REASON_REQUIRED, {"field": "note.decline_reason"})
             return c.NoteAnswer(
-                **common,
+                **shared,
                 verdict=verdict,
                 answered_by=text(note.answered_by, "note.answered_by"),
                 decline=decline,
@@ -222,7 +222,7 @@ def _on_reservation(request: _Later, common: _Hub) -> c.HubCommand:
 
 def staff_reservation_command(request: StaffRequest, caller: c.Caller, names: Names) -> c.ReservationStaffCommand:
     """The command that a request of the house's staff on a reservation states. Raises `Refusal`."""
-    common = _OnReservation(
+    shared = _OnReservation(
         caller=caller,
         command_id=uuid(request.command_id, "command_id"),
         content=content(request),
@@ -231,38 +231,38 @@ def staff_reservation_command(request: StaffRequest, caller: c.Caller, names: Na
     r = reservation_pb2
     match request:
         case r.AcceptReservationRequest() | r.ReofferReservationRequest():
-            return _offering(request, common, names)
+            return _offering(request, shared, names)
         case r.WaitlistReservationRequest():
-            return c.WaitlistReservation(**common, reason=WAITLIST_REASONS.word(request.reason, "reason"))
+            return c.WaitlistReservation(**shared, reason=WAITLIST_REASONS.word(request.reason, "reason"))
         case r.DeclineReservationRequest():
-            return c.DeclineReservation(**common, reason=DECLINE_REASONS.word(request.reason, "reason"))
+            return c.DeclineReservation(**shared, reason=DECLINE_REASONS.word(request.reason, "reason"))
         case r.WithdrawReservationRequest():
-            return c.WithdrawReservation(**common, reason=WITHDRAW_REASONS.word(request.reason, "reason"))
+            return c.WithdrawReservation(**shared, reason=WITHDRAW_REASONS.word(request.reason, "reason"))
         case r.AskReservationDetailsRequest():
             questions = tuple(QUESTIONS.word(one, "questions") for one in request.questions)
             if not questions:
                 raise field_invalid("questions", "is empty: nothing would be asked")
-            return c.AskDetails(**common, questions=questions)
+            return c.AskDetails(**shared, questions=questions)
         case r.TickReservationStepRequest():
-            return c.TickStep(**common, step=STEPS.word(request.step, "step"), undo=request.undo)
+            return c.TickStep(**shared, step=STEPS.word(request.step, "step"), undo=request.undo)
         case r.MarkReservationSeenRequest():
-            return c.MarkSeen(**common)
+            return c.MarkSeen(**shared)
         case r.AdmitReservationRequest():
             return c.AdmitReservation(
-                **common,
+                **shared,
                 bed=names.read_bed(request.bed, "bed")[1] if request.bed else None,
                 stay=opaque(request.stay_key, "stay_key") if request.stay_key else "",
                 arrived=instant(request.arrive_time, "arrive_time") if request.HasField("arrive_time") else None,
             )
         case r.CancelReservationAdmissionRequest():
-            return c.CancelAdmission(**common)
+            return c.CancelAdmission(**shared)
         case r.SettleReservationNoteRequest():
-            return c.SettleNote(**common, note=uuid(request.note_id, "note_id"), apply=request.apply)
+            return c.SettleNote(**shared, note=uuid(request.note_id, "note_id"), apply=request.apply)
 
 
 def _offering(
     request: reservation_pb2.AcceptReservationRequest | reservation_pb2.ReofferReservationRequest,
-    common: _OnReservation,
+    shared: _OnReservation,
     names: Names,
 ) -> c.AcceptReservation | c.ReofferReservation:
     unit = names.read_unit(request.unit, "unit") if request.unit else None
@@ -272,7 +272,7 @@ def _offering(
         unit = of_unit
     accepting = isinstance(request, reservation_pb2.AcceptReservationRequest)
     return (c.AcceptReservation if accepting else c.ReofferReservation)(
-        **common,
+        **shared,
         unit=unit,
         bed=bed,
         arrival=instant(request.arrival, "arrival") if request.HasField("arrival") else None,
