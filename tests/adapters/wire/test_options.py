@@ -422,6 +422,7 @@ class Relay:
         self.swallowing = False
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._meetings: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Relay:
         self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
@@ -431,11 +432,18 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for meeting in self._meetings:
+            meeting.cancel()
+        await asyncio.gather(*self._meetings, return_exceptions=True)
         for writer in self._writers:
-            writer.close()
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.came.append(clock.monotonic())
+        meeting = asyncio.current_task()
+        assert meeting is not None
+        self._meetings.add(meeting)
         self._writers.append(writer)
         if self._to is None:
             if self._hangs_up:
