@@ -400,7 +400,8 @@ def test_grpc_options_stand_in_one_table() -> None:
 
 PURE = (
     "aval.kernel", "aval.node.availability", "aval.node.claims", "aval.node.ledger", "aval.node.model",
-    "aval.node.policy", "aval.hub.brokerage", "aval.hub.matching", "aval.hub.picture",
+    "aval.node.policy", "aval.hub.brokerage", "aval.hub.matching", "aval.hub.model", "aval.hub.picture",
+    "aval.hub.reactions",
 )  # fmt: skip
 """What decides: import-linter holds these to no input, no output, no clock and no message."""
 

@@ -382,6 +382,8 @@ class Ask(Struct, frozen=True, omit_defaults=True):
     mode: Mode
     mandate: Mandate
     asked_at: datetime
+    asked_count: int = 1
+    ttl: timedelta | None = None
     last_number: int = 0
     known: KnownReservation | None = None
     refused_reason: str = ""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from aval.hub import brokerage
+from aval.hub import brokerage, reactions
 from aval.hub.model import (
     Answer,
     AskTarget,
@@ -41,11 +41,11 @@ from aval.kernel.need import Mode, Urgency
 from aval.kernel.reasons import Refusal
 from tests.hub.core.worlds import HOUSES, MANDATE, NOW, any_need
 
-S, I = ReservationState, ReservationInput  # noqa: E741  # S and I of the kernel's table
+S, G = ReservationState, ReservationInput
 REQUEST = "requests/00000000-0000-4000-8000-000000000001"
 TAGS = (b"A", b"B")
 
-_INPUTS = {Confirm: I.CONFIRM, Release: I.RELEASE, Renew: I.RENEW, Reschedule: I.RESCHEDULE}
+_INPUTS = {Confirm: G.CONFIRM, Release: G.RELEASE, Renew: G.RENEW, Reschedule: G.RESCHEDULE}
 
 
 def name_of(number: int) -> str:
@@ -119,7 +119,7 @@ class House:
         if isinstance(row.body, Release) and one.state is S.RELEASED:
             return None
         if given is None or after is None:
-            return Refused(refusal_of(one.state, given or I.RENEW), False)
+            return Refused(refusal_of(one.state, given or G.RENEW), False)
         if isinstance(row.body, Confirm) and (one.offer is None or one.offer.tag != row.body.offer_tag):
             return Refused("OFFER_CHANGED", False)
         ending = Ending(release=row.body.reason) if isinstance(row.body, Release) else one.ending
@@ -133,11 +133,11 @@ class House:
         if one is None or after is None:
             return False
         offer, ending = one.offer, one.ending
-        if given in (I.ACCEPT, I.REOFFER):
+        if given in (G.ACCEPT, G.REOFFER):
             offer = _offer(one.unit, choice)
-        elif given is I.DECLINE:
+        elif given is G.DECLINE:
             ending = Ending(decline=DeclineReason.OTHER)
-        elif given is I.WITHDRAW:
+        elif given is G.WITHDRAW:
             ending = Ending(withdraw=WithdrawReason.OTHER)
         self._write(replace(one, state=after, offer=offer, ending=ending))
         return True
@@ -230,7 +230,7 @@ class Territory:
                 self.answer()
             for one in tuple(self.houses.known.values()):
                 self.file = brokerage.heard(self.file, one, self.now)
-            self.wait(brokerage.RELEASE_AGAIN_AFTER)
+            self.wait(reactions.RELEASE_AGAIN_AFTER)
             if not self.file.rows and before == (self.file, self.houses.known):
                 return
         raise AssertionError(f"not quiet after {rounds} rounds: {self.file}")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aval.hub import brokerage
+from aval.hub import brokerage, reactions
 from aval.hub.model import (
     Answer,
     AskTarget,
@@ -42,7 +42,7 @@ from aval.kernel.reasons import Reason, Refusal
 from tests.hub.core.lossy import REQUEST, TAGS, House, Territory, name_of, target
 from tests.hub.core.worlds import HOUSES, MANDATE, NOW, any_need, hour
 
-R, P, S, I = RequestState, RequestInput, ReservationState, ReservationInput  # noqa: E741  # letters of the kernel's tables
+R, P, S, G = RequestState, RequestInput, ReservationState, ReservationInput
 A, B, C = name_of(0), name_of(1), name_of(2)
 OTHER_UNIT = f"establishments/{HOUSES[2]}/units/V"
 
@@ -52,7 +52,7 @@ def held(*numbers: int) -> Territory:
     world = Territory(*(target(number) for number in numbers))
     world.run(len(numbers))
     for number in numbers:
-        assert world.houses.staff(name_of(number), I.ACCEPT)
+        assert world.houses.staff(name_of(number), G.ACCEPT)
         world.hear()
     return world
 
@@ -101,8 +101,8 @@ def test_a_creation_stores_intentions_and_rows_that_bear_all_they_need() -> None
 
 def test_a_decision_made_again_is_the_same_decision() -> None:
     world = held(0, 1)
-    act: Callable[[], RequestFile] = lambda: brokerage.confirm(world.file, A, TAGS[0], MANDATE, NOW)  # noqa: E731
-    assert act() == act()
+    once, again = (brokerage.confirm(world.file, A, TAGS[0], MANDATE, NOW) for _ in range(2))
+    assert once == again
     assert len({row.id for row in confirmed().file.rows}) == 1
 
 
@@ -140,7 +140,7 @@ def in_state(state: RequestState) -> Territory:
     if state is R.RELEASING:
         world.release()
     elif state is R.ADMITTED:
-        world.houses.staff(A, I.ADMIT)
+        world.houses.staff(A, G.ADMIT)
         world.hear()
     elif state is R.CANCELLED:
         world.cancel()
@@ -201,7 +201,7 @@ def test_each_input_in_each_state(state: RequestState, given: RequestInput) -> N
 
 
 def test_every_reaction_of_the_rules_is_in_the_kernels_table_and_the_other_way_round() -> None:
-    ruled = {(state, rule.then) for rule in brokerage.REACTIONS for state in rule.present}
+    ruled = {(state, rule.then) for rule in reactions.REACTIONS for state in rule.present}
     assert ruled == set(REACTION_TABLE)
 
 
@@ -277,7 +277,7 @@ def test_an_edit_needs_the_revision_that_was_read_and_nothing_live() -> None:
 
 def test_what_changes_nothing_spends_no_revision() -> None:
     world = confirmed()
-    assert brokerage.react(world.file, NOW) is world.file
+    assert reactions.settled(world.file, world.file, NOW) is world.file
     assert brokerage.tick(world.file, NOW) is world.file
     for known in world.houses.said:
         assert brokerage.heard(world.file, known, NOW) is world.file
@@ -289,8 +289,8 @@ def test_what_changes_nothing_spends_no_revision() -> None:
 def test_a_confirmation_unanswered_for_a_minute_is_shown_so_and_stays() -> None:
     world = held(0)
     world.confirm(A)
-    assert brokerage.next_tick(world.file, world.now) == NOW + brokerage.UNANSWERED_AFTER
-    world.wait(brokerage.UNANSWERED_AFTER)
+    assert brokerage.next_tick(world.file, world.now) == NOW + reactions.UNANSWERED_AFTER
+    world.wait(reactions.UNANSWERED_AFTER)
     assert (world.file.request.state, world.file.request.unanswered) == (R.CONFIRMING, True)
     world.run()
     assert (world.file.request.state, world.file.request.unanswered) == (R.CONFIRMED, False)
@@ -329,12 +329,12 @@ def test_a_creation_never_sent_in_seven_days_is_refused_by_name() -> None:
 
 def test_what_is_over_leaves_the_lists_and_comes_back_if_it_is_not() -> None:
     world = confirmed()
-    world.houses.staff(A, I.ADMIT)
+    world.houses.staff(A, G.ADMIT)
     world.hear()
     world.drain()
     world.wait(timedelta(hours=72))
     assert world.file.request.archived
-    world.houses.staff(A, I.CANCEL_ADMISSION)
+    world.houses.staff(A, G.CANCEL_ADMISSION)
     world.hear()
     assert (world.file.request.state, world.file.request.archived) == (R.CONFIRMED, False)
     world.cancel()
@@ -359,12 +359,12 @@ def test_a_spoken_reference_has_five_symbols_that_are_not_misheard(random: bytes
 def test_an_ask_refused_asks_the_next_one_if_told_so_beforehand() -> None:
     world = Territory(target(0, mode=Mode.HOLD), ask_next=(f"establishments/{HOUSES[0]}/units/X", OTHER_UNIT))
     world.run()
-    world.houses.staff(A, I.LAPSE)
+    world.houses.staff(A, G.LAPSE)
     world.hear()
     assert brokerage.unproposed(world.file) == (A,), "an expired hold asks nobody by itself"
     world = Territory(target(0), ask_next=(OTHER_UNIT,))
     world.run()
-    world.houses.staff(A, I.DECLINE)
+    world.houses.staff(A, G.DECLINE)
     world.hear()
     assert [ask.unit for ask in world.file.asks] == [target(0).unit, OTHER_UNIT]
     assert world.file.request.ask_next == ()
@@ -375,7 +375,7 @@ def test_an_ask_refused_asks_the_next_one_if_told_so_beforehand() -> None:
 def test_an_ask_refused_otherwise_proposes_the_next_best() -> None:
     world = Territory(target(0), target(1))
     world.run(2)
-    world.houses.staff(A, I.DECLINE)
+    world.houses.staff(A, G.DECLINE)
     world.hear()
     assert brokerage.unproposed(world.file) == (A,)
     units = (target(0).unit, target(1).unit, OTHER_UNIT)
@@ -401,7 +401,7 @@ def test_a_place_found_is_told_to_whom_asked_for_it() -> None:
 
 def test_a_promise_withdrawn_is_said_at_once() -> None:
     world = confirmed()
-    world.houses.staff(A, I.WITHDRAW)
+    world.houses.staff(A, G.WITHDRAW)
     world.hear()
     assert states(world) == (R.OPEN, "")
     event = world.file.request.last_event
@@ -421,10 +421,10 @@ def test_a_released_reservation_reopens_the_request_when_it_is_over() -> None:
 
 def test_an_admission_cancelled_gives_the_promise_back() -> None:
     world = confirmed()
-    world.houses.staff(A, I.ADMIT)
+    world.houses.staff(A, G.ADMIT)
     world.hear()
     assert states(world) == (R.ADMITTED, A)
-    world.houses.staff(A, I.CANCEL_ADMISSION)
+    world.houses.staff(A, G.CANCEL_ADMISSION)
     world.hear()
     assert states(world) == (R.CONFIRMED, A)
 
@@ -432,11 +432,11 @@ def test_an_admission_cancelled_gives_the_promise_back() -> None:
 def test_two_admissions_are_marked_until_one_is_cancelled() -> None:
     world = held(0, 1)
     for name in (A, B):
-        world.houses.staff(name, I.ADMIT)
+        world.houses.staff(name, G.ADMIT)
         world.hear()
     marked = [world.file.request.double_admission]
     assert states(world) == (R.ADMITTED, A)
-    world.houses.staff(A, I.CANCEL_ADMISSION)
+    world.houses.staff(A, G.CANCEL_ADMISSION)
     world.hear()
     assert states(world) == (R.ADMITTED, B)
     assert [*marked, world.file.request.double_admission] == [True, False]
@@ -450,10 +450,10 @@ def test_a_release_refused_for_good_is_tried_again_later_and_not_in_a_loop() -> 
     (row,) = world.file.rows
     world.file = brokerage.answered(world.file, Answer(row.id, None, Refused("METHOD_NOT_ALLOWED", False)), world.now)
     assert not world.file.rows
-    again = world.now + brokerage.RELEASE_AGAIN_AFTER
+    again = world.now + reactions.RELEASE_AGAIN_AFTER
     assert brokerage.next_tick(world.file, world.now) == again
     assert [row.verb for row in brokerage.tick(world.file, again).rows] == ["release"]
-    world.houses.staff(A, I.REOFFER, 1)
+    world.houses.staff(A, G.REOFFER, 1)
     world.hear()
     assert [row.verb for row in world.file.rows] == ["release"], "at once if its node has said something new"
 
@@ -491,7 +491,7 @@ def test_v2_a_late_answer_does_not_overwrite_what_was_heard() -> None:
     world = Territory(target(0))
     world.send()
     world.arrive()
-    world.houses.staff(A, I.ACCEPT)
+    world.houses.staff(A, G.ACCEPT)
     world.hear()
     world.answer()
     assert not world.file.rows
@@ -502,13 +502,13 @@ def test_v3_confirming_is_left_by_its_confirms_own_answer_only() -> None:
     world = held(0, 1)
     world.confirm(A)
     world.send()
-    world.houses.staff(A, I.REOFFER, 1)
+    world.houses.staff(A, G.REOFFER, 1)
     world.hear()
     assert states(world) == (R.CONFIRMING, A)
     other = world.confirm(B)
     assert other is not None
     assert other.reason is Reason.CONFIRM_IN_PROGRESS
-    world.houses.staff(A, I.REOFFER, 0)
+    world.houses.staff(A, G.REOFFER, 0)
     world.arrive()
     world.answer()
     assert states(world) == (R.CONFIRMED, A)
@@ -519,11 +519,11 @@ def test_v3_confirming_is_left_by_its_confirms_own_answer_only() -> None:
 def test_v4_a_command_repeated_decides_nothing_even_if_it_was_refused() -> None:
     world = held(0)
     world.confirm(A)
-    world.houses.staff(A, I.REOFFER, 1)
+    world.houses.staff(A, G.REOFFER, 1)
     world.run()
     assert states(world) == (R.OPEN, "")
     assert [event.kind for event in world.file.request.events] == [EventKind.OFFER_CHANGED]
-    world.houses.staff(A, I.REOFFER, 0)
+    world.houses.staff(A, G.REOFFER, 0)
     world.arrive()
     world.answer()
     world.hear()
@@ -537,11 +537,11 @@ def test_v4_a_command_repeated_decides_nothing_even_if_it_was_refused() -> None:
 def test_v5_an_admission_that_eats_a_release_leaks_no_bed(end: RequestInput) -> None:
     world = confirmed()
     world.drain()
-    world.houses.staff(A, I.ADMIT)
+    world.houses.staff(A, G.ADMIT)
     world.file = ACTS[end](world.file)
     world.send()
     world.arrive()
-    world.houses.staff(A, I.CANCEL_ADMISSION)
+    world.houses.staff(A, G.CANCEL_ADMISSION)
     world.hear()
     assert world.file.asks[0].state is S.CONFIRMED
     assert world.file.release_behind(A)
@@ -554,8 +554,8 @@ def test_v5_an_admission_that_eats_a_release_leaks_no_bed(end: RequestInput) -> 
 
 def test_v5_a_promise_that_nobody_asked_for_is_taken_up() -> None:
     world = held(0)
-    world.houses.staff(A, I.ADMIT)
-    world.houses.staff(A, I.CANCEL_ADMISSION)
+    world.houses.staff(A, G.ADMIT)
+    world.houses.staff(A, G.CANCEL_ADMISSION)
     world.hear()
     assert states(world) == (R.CONFIRMED, A)
 
@@ -563,7 +563,7 @@ def test_v5_a_promise_that_nobody_asked_for_is_taken_up() -> None:
 def test_v6_another_house_admits_while_one_is_being_confirmed() -> None:
     world = held(0, 1)
     world.confirm(A)
-    world.houses.staff(B, I.ADMIT)
+    world.houses.staff(B, G.ADMIT)
     world.hear()
     assert states(world) == (R.ADMITTED, B)
     assert [row.verb for row in world.file.pending(A)] == ["confirm", "release"]
@@ -606,6 +606,20 @@ def test_a_release_that_comes_first_leaves_a_tombstone() -> None:
     houses.decide(release, NOW)
     assert houses.decide(create, NOW).known is houses.known[A]
     assert houses.state(A) is S.RELEASED
+
+
+def test_a_reservation_that_a_snapshot_leaves_out_is_asked_after() -> None:
+    world = Territory(target(0, mode=Mode.HOLD), target(1))
+    first = world.file.rows[0]
+    world.run(2)
+    world.houses.staff(A, G.LAPSE)
+    file = brokerage.enquire(world.file, HOUSES[0], frozenset({B}), world.now + timedelta(days=3))
+    assert [replace(row, stored_at=first.stored_at) for row in file.rows] == [first]
+    assert brokerage.enquire(file, HOUSES[0], frozenset(), NOW) is file, "once is enough"
+    assert brokerage.enquire(world.file, HOUSES[1], frozenset({B}), NOW) is world.file
+    world.file = file
+    world.run()
+    assert (world.file.asks[0].state, world.file.rows) == (S.EXPIRED, ())
 
 
 def test_words_of_a_history_that_was_replaced_are_dropped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import replace as dataclass_replace
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ from aval.hub.model import FreeStep, PlaceClass, Unit
 from aval.hub.picture import Seen
 from aval.kernel.disciplines import Discipline
 from aval.kernel.need import Feature, Need
-from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
+from aval.kernel.statuses import Answering, Counting, Freshness, Gender, Shown, Status
 from tests.hub.core.worlds import HORIZON_HOURS, NOW, any_need, candidates, hour, needs, territories
 
 OPEN_END = HORIZON_HOURS + 48 + 72 + 1
@@ -160,10 +161,10 @@ def test_the_reason_of_an_exclusion_is_false_of_every_ranked_unit(need: Need, te
 
 @given(needs(), territories(), st.randoms(use_true_random=False))
 def test_the_order_is_total_and_does_not_depend_on_how_units_come(
-    need: Need, territory: list[Candidate], chance: object
+    need: Need, territory: list[Candidate], chance: random.Random
 ) -> None:
     mixed = list(territory)
-    chance.shuffle(mixed)  # type: ignore[attr-defined]  # Hypothesis types its Random as object
+    chance.shuffle(mixed)
     assert search(need, mixed, NOW) == search(need, territory, NOW)
 
 
@@ -284,7 +285,7 @@ def free_unit(
     name: str, freshness: Freshness = Freshness.FRESH, *, minutes: float = 10, **changes: object
 ) -> Candidate:
     """A unit with one place free from now on."""
-    unit = Unit(name=name, display_name="U", discipline=Discipline.SMR_GERIATRIC, counting="places", as_of=NOW)  # type: ignore[arg-type]  # any word will do
+    unit = Unit(name=name, display_name="U", discipline=Discipline.SMR_GERIATRIC, counting=Counting.PLACES, as_of=NOW)
     return Candidate(seen=Seen(_free_everywhere(unit, **changes), freshness), minutes=minutes, distance_km=minutes)
 
 

@@ -330,10 +330,11 @@ def test_two_genders_of_a_unit_that_says_yes_or_no_are_still_one() -> None:
 def test_an_order_of_places_cannot_tell_a_hidden_figure() -> None:
     """The search counts a unit that says yes or no as one place, and its steps as none or some."""
     many = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 7),))
-    picture = picture_of(HOUSE, [plain(classes=(many,), visibility=VisibilityRule(partner=Shown.YES_OR_NO))])
+    few = PlaceClass(Gender.FEMALE, frozenset(), (FreeStep(hour(0), 2),))
+    picture = picture_of(HOUSE, [plain(classes=(many, few), visibility=VisibilityRule(partner=Shown.YES_OR_NO))])
     need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(1), hour(2))
     places = [
         search(need, [Candidate(one) for one in seen(picture, viewpoint, 1000.0)], NOW).sure_places
         for viewpoint in (Viewpoint(Audience.GHT), Viewpoint(Audience.PARTNER), Viewpoint(Audience.PARTNER, HOUSE))
     ]
-    assert places == [7, 1, 7]
+    assert places == [9, 1, 9]

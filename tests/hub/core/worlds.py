@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace as dataclass_replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -197,7 +198,7 @@ def picture_of(house: str, own: list[Unit], monotonic: float = 1000.0) -> Pictur
     return apply(Picture(house), snapshot, monotonic).picture
 
 
-def any_need(**changes: object) -> Need:
+def any_need(**changes: Any) -> Need:
     """A woman, tomorrow, within the day."""
     need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(24), hour(34), origin="540000023")
-    return dataclass_replace(need, **changes)  # type: ignore[arg-type]  # a test names the fields that it means
+    return dataclass_replace(need, **changes)
