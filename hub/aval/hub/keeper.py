@@ -12,8 +12,7 @@ from functools import partial
 import structlog
 
 from aval.hub import brokerage
-from aval.hub.bell import Listener
-from aval.hub.files import Files
+from aval.hub.files import Decide, Files
 from aval.hub.model import RequestFile
 from aval.hub.picture import Seen, Viewpoint
 from aval.hub.ports import Meters, RequestFilter, Store
@@ -25,6 +24,12 @@ from aval.kernel.reasons import Refusal
 
 LOOK_SECONDS_MAX = 30.0
 """Times are looked at again at least this often: the wall clock that they are told by may have been set."""
+
+LOOK_SECONDS_MIN = 0.05
+"""What is due at once is done at most so often: a time that does not pass must not keep the hub busy."""
+
+COUNT_SECONDS = 5.0
+"""How often reservations are counted for the meters."""
 
 FREED_LOOK_SECONDS = 10.0
 """How often a place is looked for on behalf of those who asked to be told."""
@@ -55,7 +60,9 @@ class Keeper:
         self._clock = clock
         self._meters = meters
         self._present: dict[str, RequestFile] = {}
-        self._freed_look_at = self._forget_at = clock.monotonic()
+        self._due: dict[str, datetime] = {}
+        self._lost: set[str] = set()
+        self._freed_look_at = self._forget_at = self._count_at = clock.monotonic()
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
@@ -68,42 +75,58 @@ class Keeper:
                 except Refusal as error:
                     # The store refused: the next look, soon, does what this one could not.
                     self._log.warning("keeping-put-off", reason=error.reason.value)
-                await self._listen(listener)
+                changed = await listener.wait(self._clock, self._clock.monotonic() + self._wait_seconds())
+                for file in changed.values():
+                    self._take(file)
 
     async def _load(self) -> None:
         after = ""
         while files := await self._files.find(RequestFilter(after=after)):
-            self._present.update((file.request.name, file) for file in files)
+            for file in files:
+                self._take(file)
             after = files[-1].request.name
 
-    async def _listen(self, listener: Listener[RequestFile]) -> None:
-        """Until a request changes, or something is due."""
+    def _take(self, file: RequestFile) -> None:
+        """A file as it is now: when it is due, and whether an ask of it came to nothing."""
+        name = file.request.name
+        self._lost.discard(name)
+        self._due.pop(name, None)
+        self._present.pop(name, None)
+        if file.request.archived:
+            return
+        self._present[name] = file
+        time = brokerage.next_tick(file, self._clock.now())
+        if time is not None:
+            self._due[name] = time
+        if brokerage.unproposed(file):
+            self._lost.add(name)
+
+    def _wait_seconds(self) -> float:
+        """How long to wait for a change before something is due."""
         now = self._clock.now()
-        due = [time for file in self._present.values() if (time := brokerage.next_tick(file, now)) is not None]
-        wait = min(due, default=now + timedelta(seconds=LOOK_SECONDS_MAX)) - now
-        seconds = min(max(wait.total_seconds(), 0.05), LOOK_SECONDS_MAX)
-        if self._freed_wanted():
-            seconds = min(seconds, FREED_LOOK_SECONDS)
-        for name, file in (await listener.wait(self._clock, self._clock.monotonic() + seconds)).items():
-            if file.request.archived:
-                self._present.pop(name, None)
-            else:
-                self._present[name] = file
+        seconds = (min(self._due.values()) - now).total_seconds() if self._due else LOOK_SECONDS_MAX
+        longest = FREED_LOOK_SECONDS if self._freed_wanted() else LOOK_SECONDS_MAX
+        return min(max(seconds, LOOK_SECONDS_MIN), longest)
 
     async def _keep(self) -> None:
         now = self._clock.now()
-        for name, file in list(self._present.items()):
-            time = brokerage.next_tick(file, now)
-            if time is not None and time <= now:
-                await self._files.change(name, partial(brokerage.tick, now=now))
+        for name in [name for name, time in self._due.items() if time <= now]:
+            await self._change(name, partial(brokerage.tick, now=now))
+        for name in tuple(self._lost):
+            file = self._present[name]
             for reservation in brokerage.unproposed(file):
                 units = await self._alternatives(file)
-                await self._files.change(
+                await self._change(
                     name, partial(brokerage.propose, reservation=reservation, alternatives=units, now=now)
                 )
         await self._tell_freed(now)
         await self._forget(now)
         self._count()
+
+    async def _change(self, name: str, decide: Decide) -> None:
+        file = await self._files.change(name, decide)
+        if file is not None:
+            self._take(file)
 
     async def _fitting(self, file: RequestFile) -> list[Seen]:
         """What fits now, best first, as its people would find: with the eyes of the member in whose name it is."""
@@ -136,7 +159,7 @@ class Keeper:
             sure = next((one for one in await self._fitting(file) if one.freshness.is_sure), None)
             if sure is not None:
                 found = partial(brokerage.place_found, unit=sure.unit.name, now=now)
-                await self._files.change(file.request.name, found)
+                await self._change(file.request.name, found)
 
     async def _forget(self, now: datetime) -> None:
         if self._clock.monotonic() < self._forget_at:
@@ -150,5 +173,8 @@ class Keeper:
             pass
 
     def _count(self) -> None:
+        if self._clock.monotonic() < self._count_at:
+            return
+        self._count_at = self._clock.monotonic() + COUNT_SECONDS
         states = Counter(ask.state.value for file in self._present.values() for ask in file.asks if ask.state)
         self._meters.reservations(states)
