@@ -1,0 +1,43 @@
+"""What a quiet EHPAD's node takes: resident memory, and time from its start to its first answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.node.shell.processes import MARIE, NodeProcess
+from tests.node.shell.words import declare_places
+
+RESIDENT_MB_AIM = 80
+READY_SECONDS_AIM = 1.5
+"""What the design aims at. The figures are printed, and fail at twice the aim only: other work shares the machine."""
+
+STARTS = 3
+
+
+@pytest.mark.timeout(120)
+async def test_a_quiet_node_is_small_and_soon_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = NodeProcess(tmp_path)
+    await node.start()
+    marie = node.caller(MARIE)
+    for unit, places in (("permanent", 80), ("temporaire", 6)):
+        await marie.census.DeclareUnit(declare_places(unit, installed=places, occupied=places - 1), timeout=10)
+    await marie.close()
+    await node.stop()
+    lines = []
+    for _ in range(STARTS):
+        began = time.perf_counter()
+        ready = await node.start()
+        seconds = time.perf_counter() - began
+        memory = psutil.Process(ready.pid).memory_full_info()
+        resident, own = memory.rss / 2**20, memory.uss / 2**20
+        lines.append(f"ready in {seconds:.2f} s, {resident:.0f} MB resident, {own:.0f} MB of its own")
+        assert resident < 2 * RESIDENT_MB_AIM
+        assert seconds < 2 * READY_SECONDS_AIM
+        assert await node.stop() == 0
+    with capsys.disabled():
+        sys.stdout.write("\n".join(["", *lines, ""]))
