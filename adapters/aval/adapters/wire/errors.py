@@ -21,8 +21,9 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 METADATA_ENTRIES_MAX = 8
 """Entries of ErrorInfo's metadata: an error is for a program to branch on, not a report."""
 
-METADATA_VALUE_LENGTH_MAX = 200
-"""Characters of each value; with the bound above, and base64, a status stays under METADATA_BYTES_MAX."""
+METADATA_TEXT_BYTES_MAX = 200
+"""Bytes of each key and of each value; with the bounds beside it, in base64, a status stays under
+METADATA_BYTES_MAX."""
 
 SUBJECT_BYTES_MAX = 2000
 """A state found that is longer than this is left out: the caller can read it by its name."""
@@ -68,13 +69,17 @@ def status_of(refusal: Refusal) -> Status:
     info = ErrorInfo(
         reason=refusal.reason.value,
         domain=DOMAIN,
-        metadata={key: value[:METADATA_VALUE_LENGTH_MAX] for key, value in entries},
+        metadata={_cut(key): _cut(value) for key, value in entries},
     )
     status = Status(code=_NUMBERS[refusal.reason.row.code], message=refusal.reason.row.text)
     status.details.add().Pack(info)
     if isinstance(refusal.subject, Message) and refusal.subject.ByteSize() <= SUBJECT_BYTES_MAX:
         status.details.add().Pack(refusal.subject)
     return status
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:METADATA_TEXT_BYTES_MAX].decode(errors="ignore")
 
 
 def trailing_metadata(refusal: Refusal) -> tuple[tuple[str, bytes], ...]:
