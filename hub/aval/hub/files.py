@@ -4,7 +4,7 @@ Deciding is `brokerage`'s. Here is what surrounds it: the record of each caller'
 answer, DESIGN §8.5), the transaction, and after it the word to watchers and to the couriers of the houses concerned.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from aval.hub import brokerage
@@ -161,8 +161,13 @@ class Files:
         if file is not None:
             self.tell((file,))
 
-    def hear(self, transaction: Transaction, told: Iterable[KnownReservation]) -> list[RequestFile]:
-        """Within a transaction: what a node's watch says of reservations. Returns the files that changed."""
+    def hear(
+        self, transaction: Transaction, told: Sequence[KnownReservation], *, all_of: str | None = None
+    ) -> list[RequestFile]:
+        """Within a transaction: what a node's watch says of reservations. Returns the files that changed.
+
+        `all_of`: the words are a whole snapshot of that house, and what it leaves out is asked after.
+        """
         now = self._clock.now()
         before: dict[str, RequestFile] = {}
         after: dict[str, RequestFile] = {}
@@ -176,6 +181,11 @@ class Files:
                     continue
                 before[name] = after[name] = file
             after[name] = brokerage.heard(after[name], known, now)
+        if all_of is not None:
+            names = frozenset(known.name for known in told)
+            for name, file in _all_files(transaction):
+                before.setdefault(name, file)
+                after[name] = brokerage.enquire(after.get(name, file), all_of, names, now)
         changed = [file for name, file in after.items() if file is not before[name]]
         for file in changed:
             transaction.save(file, before[file.request.name])
@@ -199,6 +209,14 @@ class Files:
         if done.file is not None:
             self.tell((done.file,))
         return done.answer
+
+
+def _all_files(transaction: Transaction) -> Iterator[tuple[str, RequestFile]]:
+    """Every request that is not archived, by its name."""
+    last = ""
+    while files := transaction.requests(RequestFilter(after=last)):
+        yield from ((file.request.name, file) for file in files)
+        last = files[-1].request.name
 
 
 def _first_answer(transaction: Transaction, act: Act) -> Done | None:

@@ -119,7 +119,9 @@ class Pictures:
                 sorted(name for name in applied.units if name not in after.units),
                 whole=applied.whole,
             )
-        return self._files.hear(transaction, applied.reservations)
+        return self._files.hear(
+            transaction, applied.reservations, all_of=after.establishment if applied.whole else None
+        )
 
     def _measure(self, picture: Picture) -> None:
         """Tells the meters how old each winning source is."""

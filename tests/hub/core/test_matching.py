@@ -7,7 +7,7 @@ import time
 from dataclasses import replace as dataclass_replace
 from datetime import datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -135,6 +135,7 @@ def test_a_unit_is_judged_as_brute_force_judges_it(need: Need, candidate: Candid
         assert verdict.reason is first
 
 
+@settings(max_examples=50)
 @given(needs(), territories())
 def test_each_unit_of_the_discipline_is_ranked_or_excluded_once_and_no_other(
     need: Need, territory: list[Candidate]
@@ -152,6 +153,7 @@ def test_each_unit_of_the_discipline_is_ranked_or_excluded_once_and_no_other(
     assert sum(found.exclusion_counts.values()) == len(found.excluded)
 
 
+@settings(max_examples=50)
 @given(needs(), territories())
 def test_the_reason_of_an_exclusion_is_false_of_every_ranked_unit(need: Need, territory: list[Candidate]) -> None:
     found = search(need, territory, NOW)
@@ -159,6 +161,7 @@ def test_the_reason_of_an_exclusion_is_false_of_every_ranked_unit(need: Need, te
         assert isinstance(expected(need, ranked.candidate), int)
 
 
+@settings(max_examples=50)
 @given(needs(), territories(), st.randoms(use_true_random=False))
 def test_the_order_is_total_and_does_not_depend_on_how_units_come(
     need: Need, territory: list[Candidate], chance: random.Random
@@ -168,6 +171,7 @@ def test_the_order_is_total_and_does_not_depend_on_how_units_come(
     assert search(need, mixed, NOW) == search(need, territory, NOW)
 
 
+@settings(max_examples=50)
 @given(needs(), territories())
 def test_sure_places_are_counted_from_sure_units_only_and_exactly(need: Need, territory: list[Candidate]) -> None:
     found = search(need, territory, NOW)
@@ -248,6 +252,7 @@ def worsened(need: Need, one: Candidate, other: Candidate, criterion: Criterion)
             return replace(one, seen=Seen(replace(unit, name=other.seen.unit.name + "Z"), one.seen.freshness))
 
 
+@settings(max_examples=50)
 @given(needs(), territories())
 def test_the_last_reason_of_a_rank_is_what_places_it_before_the_next(need: Need, territory: list[Candidate]) -> None:
     need = dataclass_replace(need, distance_km_max=None, minutes_max=None)
@@ -272,6 +277,7 @@ def test_stale_units_come_after_sure_ones_even_when_nearer() -> None:
 # --- looser needs ----------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(needs(), territories())
 def test_each_relaxation_finds_what_its_need_finds(need: Need, territory: list[Candidate]) -> None:
     found = search(need, territory, NOW)

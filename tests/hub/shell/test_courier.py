@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from aval.hub import brokerage
 from aval.hub.files import Act
-from aval.hub.model import AskTarget, Mandate, Refused, RequestFile
+from aval.hub.model import AskTarget, Description, Mandate, Refused, RequestFile, SnapshotPart
 from aval.kernel.disciplines import Discipline
 from aval.kernel.lifecycle import AskState, ReleaseReason, RequestState, ReservationState
 from aval.kernel.need import Mode, Need, Urgency
@@ -298,4 +298,23 @@ async def test_a_word_of_the_watch_moves_a_request_whose_answer_is_lost() -> Non
         return (await read(hub, name)).asks[0].state is ReservationState.HELD
 
     await hub.clock.run_until(held, 60, "the watch tells the hold")
+    await hub.stop()
+
+
+async def test_a_reservation_that_a_whole_snapshot_leaves_out_is_asked_after() -> None:
+    """It ended more than a day ago, unheard: nobody will ever tell by himself."""
+    hub = await fake_hub()
+    hub.start()
+    name = await create(hub, LUNEVILLE)
+    reservation = (await until_answered(hub, name)).asks[0].reservation
+    node = hub.nodes[LUNEVILLE]
+    node.revision += 1
+    node.held[reservation] = replace(node.held[reservation], state=ReservationState.EXPIRED, revision=node.revision)
+    snapshot = SnapshotPart(node.cursor, Description("Maison"), (node.unit(),))
+    await hub.running.hub.pictures.hear(LUNEVILLE, snapshot)
+
+    async def told() -> bool:
+        return (await read(hub, name)).asks[0].state is ReservationState.EXPIRED
+
+    await hub.clock.run_until(told, 60, "the node has said how it stands")
     await hub.stop()
