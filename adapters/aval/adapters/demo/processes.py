@@ -200,7 +200,8 @@ class Territory:
         while any(self.is_alive(key) for key in keys):
             self._reap()
             await asyncio.sleep(LOOK_SECONDS)
-        self._reap()
+        for child in self._children.values():
+            child.wait()
         shutil.rmtree(self.folder)
 
     def ready_path(self, server: Server) -> Path:

@@ -1,0 +1,35 @@
+"""The town of the scenarios: started once for each worker, stopped and removed at the end, whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from aval.adapters.demo.processes import Territory
+from tests.scenarios.town import Play, raise_town, start_town
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Territory]:
+    """A running hub with four nodes."""
+    folder: Path = tmp_path_factory.mktemp("town") / "territory"
+    built = raise_town(folder)
+    try:
+        asyncio.run(start_town(built))
+        yield built
+    finally:
+        asyncio.run(built.down())
+    assert not folder.exists()
+
+
+@pytest_asyncio.fixture
+async def play(town: Territory) -> AsyncIterator[Play]:
+    """The people of the town, their screens open."""
+    people = Play(town)
+    await people.open()
+    yield people
+    await people.close()

@@ -1,0 +1,143 @@
+"""Scenarios 6 to 10: processes die and stop at the worst moments, and the truth stays one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from aval.adapters.cli.exits import Exit
+from aval.adapters.demo.building import HUB
+from aval.adapters.demo.cast import finess_of, heard, in_state, settled_after
+from aval.adapters.demo.outages import stored
+from aval.adapters.demo.processes import Territory
+from aval.adapters.demo.withholding import Relay
+from aval.v1 import availability_pb2, request_pb2
+from tests.scenarios.town import PARTNER, SMR, WITHIN_SECONDS, Play
+from tests.waiting import until
+
+KILLED = -signal.SIGKILL
+
+
+async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answer(play: Play, town: Territory) -> None:
+    """The network keeps the answer; the row is on the disk; kill -9; the node comes back and says it."""
+    unit = await play.declare(SMR, beds=2)
+    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    relay = Relay(town.node(SMR).address)
+    await relay.start()
+    try:
+        assert await town.stop(SMR) == 0
+        town.rewrite_node(SMR, relay.address)
+        await town.start([SMR])
+        await until(lambda: _linked(play, SMR), WITHIN_SECONDS, "the hub follows the node through the relay")
+        relay.withhold()
+        request = await play.asked([unit], hold=unit)
+        name = request.asks[0].reservation
+        database = town.folder / "nodes" / SMR / "node.db"
+        await until(lambda: stored(database, name) is not None, WITHIN_SECONDS, "the reservation is committed")
+        known = play.screen.now(request.name)
+        assert known is not None
+        assert not heard(known.asks[0])
+        assert relay.withheld_bytes > 0
+        assert await town.kill(SMR) == KILLED
+    finally:
+        await relay.close()
+    written = stored(database, name)
+    assert written is not None
+    town.rewrite_node(SMR, None)
+    await town.start([SMR])
+    known = await play.answered(request)
+    assert in_state(known.asks[0], "HELD")
+    assert [one.name for one in await play.reservations_of(SMR, request.name)] == [name]
+    assert stored(database, name) == written
+    assert [bed.claim for bed in await play.beds(unit)].count(name) == 1
+
+
+async def test_7_a_hub_killed_in_the_middle_of_a_request_goes_on_with_it(play: Play, town: Territory) -> None:
+    """The ask waits in the outbox of a hub that dies; the one that comes back sends it, and the bed is confirmed."""
+    unit = await play.declare(PARTNER, beds=1)
+    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    os.kill(town.node(PARTNER).pid, signal.SIGSTOP)
+    try:
+        request = await play.asked([unit], hold=unit)
+        assert await town.kill(HUB) == KILLED
+        await town.start([HUB])
+    finally:
+        os.kill(town.node(PARTNER).pid, signal.SIGCONT)
+    known = await play.answered(request)
+    assert in_state(known.asks[0], "HELD")
+    told = await play.confirm(known, known.asks[0])
+    done = await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    assert done.state == request_pb2.Request.STATE_CONFIRMED
+    assert len(await play.reservations_of(PARTNER, request.name)) == 1
+
+
+async def test_8_a_confirmation_survives_the_death_of_both_sides(play: Play, town: Territory) -> None:
+    """What a node answered CONFIRMED is CONFIRMED after hub and node were killed together."""
+    unit = await play.declare(SMR, beds=1)
+    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    known = await play.held(unit)
+    told = await play.confirm(known, known.asks[0])
+    await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    assert await town.kill(SMR) == KILLED
+    assert await town.kill(HUB) == KILLED
+    await town.start([HUB])
+    await town.start([SMR])
+    again = await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    assert again.state == request_pb2.Request.STATE_CONFIRMED
+    assert [bed.claim for bed in await play.beds(unit)] == [known.asks[0].reservation]
+
+
+async def test_9_a_stopped_node_s_beds_become_stale_then_unreachable(play: Play, town: Territory) -> None:
+    """Nobody counts on a bed whose house has fallen silent; when it is back, its beds count again."""
+    unit = await play.declare(PARTNER, beds=1, fresh=timedelta(seconds=1), stale=timedelta(seconds=2))
+
+    async def freshness() -> availability_pb2.Freshness.ValueType:
+        units = {one.name: one for one in await play.units(PARTNER)}
+        return units[unit].freshness if unit in units else availability_pb2.FRESHNESS_UNSPECIFIED
+
+    async def is_(wanted: availability_pb2.Freshness.ValueType) -> bool:
+        return await freshness() == wanted
+
+    async def sure() -> bool:
+        await play.alive(PARTNER)
+        return await freshness() in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
+
+    await until(sure, WITHIN_SECONDS, "the unit counts")
+    assert await town.stop(PARTNER) == 0
+    await until(lambda: is_(availability_pb2.FRESHNESS_STALE), WITHIN_SECONDS, "its figures are stale")
+    found = await play.search(play.need())
+    shown = [one for one in found.ranked if finess_of(one.unit.name) == PARTNER]
+    assert all(one.unit.freshness == availability_pb2.FRESHNESS_STALE for one in shown if one.unit.name == unit)
+    ranks = [one.unit.freshness == availability_pb2.FRESHNESS_STALE for one in found.ranked]
+    assert ranks == sorted(ranks), "stale units come after the others"
+    await until(lambda: _away(play, PARTNER), WITHIN_SECONDS, "the house is unreachable")
+    found = await play.search(play.need())
+    reasons = {one.unit: one.reason for one in found.excluded}
+    assert reasons[unit] == request_pb2.EXCLUSION_REASON_UNREACHABLE
+    assert f"establishments/{PARTNER}" in found.unreachable
+    await town.start([PARTNER])
+    await until(sure, WITHIN_SECONDS, "the unit counts again")
+
+
+def test_10_a_second_process_on_one_database_is_refused_in_clear_words(town: Territory) -> None:
+    """Two writers would promise the same bed twice."""
+    settings = Path(town.node(SMR).config)
+    twin = settings.with_name("twin.toml")
+    twin.write_text(settings.read_text(encoding="utf-8").replace(town.node(SMR).address, "127.0.0.1:0"))
+    words = [sys.executable, "-m", "aval.adapters.cli", "node", "serve", "--config", str(twin)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False)
+    assert done.returncode == Exit.FAILED
+    assert "node.db" in done.stderr
+    assert town.is_alive(SMR)
+
+
+async def _linked(play: Play, finess: str) -> bool:
+    return finess not in await play.unreachable()
+
+
+async def _away(play: Play, finess: str) -> bool:
+    return finess in await play.unreachable()
