@@ -26,18 +26,28 @@ class Published:
         """`retained`: revisions whose touched names the history remembers."""
         self._retained = retained
         self._bells: set[asyncio.Event] = set()
+        self.history = History(stored.incarnation, ())
+        self.figures: dict[str, UnitFigures] = {}
         self.adopt(stored)
 
     def adopt(self, stored: Stored) -> None:
-        """Takes the store's word for everything, as at start."""
+        """Takes the store's word for everything, at start and after a commit that failed.
+
+        What was published stands, save of units touched since: a revision's figures are never told in two ways.
+        """
+        since = self.history.revision
         self.ledger = Ledger(stored.facts, stored.incarnation)
         self.history = History(stored.incarnation, stored.recent, self._retained)
         self.reservation_revisions = dict(stored.reservation_revisions)
         self.states = Counter(fact.state.value for fact in self.reservations.values())
         self.proofs = dict(stored.proofs)
+        touched = self.history.touched_since(since).units
+        stands = {unit: told for unit, told in self.figures.items() if unit not in touched}
         as_of = self.history.as_of
-        self.figures: dict[str, UnitFigures] = (
-            {} if as_of is None else {unit: figures(self.ledger, unit, as_of) for unit in self.units}
+        self.figures = (
+            {}
+            if as_of is None
+            else {unit: stands.get(unit) or figures(self.ledger, unit, as_of) for unit in self.units}
         )
         self._tell()
 
