@@ -8,8 +8,9 @@ never asks them anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ def _state_name(reservation: Any) -> str:
     return reservation_pb2.Reservation.State.Name(reservation.state).removeprefix("STATE_")
 
 
-def _figures(unit: Any) -> Mapping[str, object]:
+def _figures(unit: Any) -> bytes:
     """What the hub must show of a unit as its node said it: everything but ages, and what only the own hub sees."""
     shown = type(unit)()
     shown.CopyFrom(unit)
@@ -62,14 +63,14 @@ def _figures(unit: Any) -> Mapping[str, object]:
         shown.ClearField(name)
     for unordered in (shown.policy.modes, shown.features, *(one.features for one in shown.classes)):
         unordered.sort()
-    return {"figures": shown.SerializeToString(deterministic=True)}
+    return bytes(shown.SerializeToString(deterministic=True))
 
 
 @dataclass
 class _Told:
     """What one node has told of its units on watches: at each revision all figures, as a fold of what was sent."""
 
-    at: dict[int, dict[str, Mapping[str, object]]] = field(default_factory=dict)
+    at: dict[int, dict[str, bytes]] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,8 +79,8 @@ class _Stream:
 
     incarnation: int = 0
     revision: int = 0
-    units: dict[str, Mapping[str, object]] | None = None
-    parts: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    units: dict[str, bytes] | None = None
+    parts: dict[str, bytes] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
 
 
@@ -110,7 +111,7 @@ class Checker:
 
     def hub_committed(self, saved: Sequence[tuple[Any, Any]]) -> None:
         """The hub has committed these files, each as it was (None for a new one) and is."""
-        self.checks["hub commits"] += 1
+        self.checks["hub commits"] += bool(saved)
         for _, file in saved:
             after = msgspec.to_builtins(file, builtin_types=(bytes,))
             name = after["request"]["name"]
@@ -214,6 +215,9 @@ class Checker:
                 yield f"{reservation.name} is {state}; committed: {kept and kept['state']}"
         if isinstance(message, availability.WatchAvailabilityResponse):
             yield from self._watched(house, call, message)
+        if isinstance(message, availability.ListUnitsResponse):
+            for cursor in message.cursors:
+                yield from self._same_as_told(cursor, message.units)
 
     def _watched(self, house: House, call: Call, message: Any) -> Iterator[str]:
         """Folds what a watch brings; two watches must tell the same of one revision."""
@@ -265,27 +269,28 @@ class Checker:
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 units = [u for u in message.units if u.name.startswith(f"{cursor.establishment}/")]
-                yield from self._figures_shown(cursor, units, whole=not message.next_page_token)
+                yield from self._figures_shown(cursor, units)
 
-    def _figures_shown(self, cursor: Any, units: Sequence[Any], *, whole: bool) -> Iterator[str]:
+    def _figures_shown(self, cursor: Any, units: Sequence[Any]) -> Iterator[str]:
         """What the hub shows of a node is what that node said at that cursor, and the cursor never goes back."""
         finess = cursor.establishment.rsplit("/", 1)[1]
         last = self._shown.get((finess, cursor.incarnation), 0)
         if cursor.revision < last:
             yield f"{finess} at revision {cursor.revision}, after {last} was shown"
         self._shown[finess, cursor.incarnation] = max(last, cursor.revision)
-        told = self._told.get((finess, cursor.incarnation))
+        yield from self._same_as_told(cursor, [unit for unit in units if unit.shown == availability.SHOWN_EXACT])
+
+    def _same_as_told(self, cursor: Any, units: Iterable[Any]) -> Iterator[str]:
+        told = self._told.get((cursor.establishment.rsplit("/", 1)[1], cursor.incarnation))
         truth = told.at.get(cursor.revision) if told else None
         if truth is None:
             self.checks["figures not comparable"] += 1
             return
-        exact = {u.name: _figures(u) for u in units if u.shown == availability.SHOWN_EXACT}
-        self.checks["figures compared"] += len(exact)
-        for name, figures in exact.items():
-            if truth.get(name) != figures:
-                yield f"figures of {name} at revision {cursor.revision} are not what its node said"
-        if whole and {u.name for u in units} - set(truth):
-            yield f"units that {finess} does not have: {sorted({u.name for u in units} - set(truth))}"
+        for unit in units:
+            self.checks["figures compared"] += 1
+            if truth.get(unit.name) != _figures(unit):
+                how = _differing({unit.name: truth.get(unit.name, b"")}, {unit.name: _figures(unit)})
+                yield f"figures at revision {cursor.revision} are not what the node said on its watch: {how}"
 
     def sent(self, call: Call, body: bytes) -> None:
         """A client has sent a message: a command must be a row of the outbox, and the first one of its reservation."""
@@ -363,5 +368,16 @@ def _reservations(message: Any) -> Iterator[Any]:
             yield from getattr(message, kind).reservations
 
 
-def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> str:
-    return ", ".join(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
+def _differing(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> str:
+    """Which units differ, and in what."""
+    told = []
+    for name in sorted({*one, *other}):
+        texts = [str(availability.Unit.FromString(side.get(name, b""))).splitlines() for side in (one, other)]
+        if texts[0] != texts[1]:
+            lines = [
+                line
+                for line in unified_diff(texts[0], texts[1], n=1, lineterm="")
+                if not line.startswith(("---", "+++"))
+            ]
+            told.append(f"{name}: {' / '.join(lines[:24])}")
+    return "; ".join(told)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from aval.node import bootstrap as node_root
 from aval.node.announcer import Announcer
 from aval.node.server import add_services
 from aval.node.settings import Settings as NodeSettings
-from aval.v1 import membership_pb2, membership_pb2_grpc
+from aval.node.translate.membership import Announcements
 from tests.simulation.disks import HubStore, NodeStore
 from tests.simulation.people import CELL, HOUSES, HUB, T, address_of
 from tests.simulation.wire import Channel, Network, Peers, Server
@@ -48,6 +47,9 @@ PROGRESS_SECONDS = 90.0
 
 LINK_LOST_SECONDS = 300.0
 
+REVISIONS_RETAINED = 25
+"""Few, so that a follower often comes back too late and gets a snapshot."""
+
 LOOK_SECONDS = 20.0
 """How often the gate looks at open streams: their nine minutes end somewhere within."""
 
@@ -55,7 +57,7 @@ SWAPPED = {
     "node": {"clock", "rng", "store", "meter", "current_peer"},
     "hub": {"clock", "rng", "store", "connect", "caller", "meters"},
 }
-"""Ports that the composition roots take; meter and meters are the shipped telemetry, over the simulated clock."""
+"""Ports that the composition roots take (meter and meters are the shipped telemetry, over the simulated clock)."""
 
 
 class _Parts:
@@ -108,6 +110,7 @@ class NodeParts(_Parts):
             store=store,
             meter=self.telemetry,
             current_peer=current_caller,
+            retained=REVISIONS_RETAINED,
         )
 
     def now(self) -> datetime:
@@ -129,17 +132,11 @@ class NodeParts(_Parts):
 
     def _announcer(self) -> Announcer:
         channel = Channel(self.network, self.process, self._identity, HUB)
-        membership = membership_pb2_grpc.MembershipServiceStub(channel)
+        announcements = Announcements(channel, self.node.edge.names, self.server.address)
 
         async def announce() -> None:
-            request = membership_pb2.AnnounceRequest(
-                address=self.server.address,
-                cursor=self.node.edge.cursor(),
-                version=version("aval-federation"),
-                contract_version=node_root.CONTRACT_VERSION,
-            )
             try:
-                await membership.Announce(request, timeout=node_root.ANNOUNCE_SECONDS)
+                await announcements.send(self.node.writer.published.cursor)
             except grpc.aio.AioRpcError as error:
                 raise refusal_of(error) from error
 
@@ -195,7 +192,7 @@ class HubParts(_Parts):
         )
         add_servicers(running.hub, self.server)
         self.server.listen()
-        tasks = [asyncio.create_task(work, name=name) for name, work in running.coroutines.items()]
+        tasks = [asyncio.create_task(loop(), name=name) for name, loop in running.loops.items()]
         tasks.append(asyncio.create_task(self.look()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

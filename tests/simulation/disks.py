@@ -145,20 +145,27 @@ class _Again(Exception):
     """A transaction that is to be run again: what it wrote is dropped."""
 
 
+class _Dies(Exception):
+    """A transaction whose process is killed before it is stored."""
+
+
 class _Watched:
-    """A transaction, and the requests that it saves, as they were before it."""
+    """A transaction: whether it writes, and the requests that it saves, as they were before it."""
 
     def __init__(self, inner: Transaction) -> None:
         self._inner = inner
         self.before: dict[str, Any] = {}
+        self.writes = False
 
     def save(self, file: Any, before: Any) -> None:
+        self.writes = True
         name = file.request.name
         if name not in self.before:
             self.before[name] = self._inner.request(name)
         self._inner.save(file, before)
 
     def __getattr__(self, name: str) -> Any:
+        self.writes = self.writes or name.startswith(("save_", "keep_", "forget_"))
         return getattr(self._inner, name)
 
 
@@ -177,30 +184,36 @@ class HubStore:
         await device.spin()
         if faults.down:
             raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
-        if device.draws(faults.crash_before, "hub killed before a commit"):
-            await device.die()
-        if device.draws(faults.fail, "hub commit failed"):
-            raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
         if device.gone:
             await device.die()
         if device.draws(faults.rerun, "hub transaction run again"):
             await self._rerun(work)
         saved: list[tuple[Any, Any]] = []
+        wrote = False
 
         def watched(transaction: Transaction) -> T:
-            saved.clear()
+            nonlocal wrote
             seen: Any = _Watched(transaction)
             result = work(seen)
+            wrote = seen.writes
+            if wrote and device.draws(faults.crash_before, "hub killed before a commit"):
+                raise _Dies
+            if wrote and device.draws(faults.fail, "hub commit failed"):
+                raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
             saved.extend((file, transaction.request(name)) for name, file in seen.before.items())
             return result
 
-        result = await self._disk.run(watched)
-        if saved:
-            self._committed(saved)
-            if device.draws(faults.crash_after, "hub killed between commit and answer"):
-                await device.die()
-            if device.draws(faults.unknown, "hub commit of unknown fate"):
-                raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
+        try:
+            result = await self._disk.run(watched)
+        except _Dies:
+            await device.die()
+            raise
+        self._committed(saved)
+        if wrote and device.draws(faults.crash_after, "hub killed between commit and answer"):
+            await device.die()
+        if wrote and device.draws(faults.unknown, "hub commit of unknown fate"):
+            raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
+        if wrote:
             await device.spin()
         return result
 

@@ -135,9 +135,11 @@ class People:
 
     # Choosing
 
-    def a_file(self, chance: random.Random, *states: str) -> Fact | None:
-        """A request, one not over by preference."""
+    def a_file(self, chance: random.Random, *states: str, known: str = "") -> Fact | None:
+        """A request, one not over by preference; `known`: one with a reservation known in that state."""
         files = list(self.checker.files.values())
+        if known:
+            files = [f for f in files if any((a.get("known") or {}).get("state") == known for a in f["asks"])] or files
         if states:
             files = [f for f in files if f["request"].get("state", "OPEN") in states] or files
         elif chance.random() < 0.9:
@@ -208,8 +210,8 @@ def a_policy(chance: random.Random) -> cs.UnitPolicy:
     """A policy, any."""
     policy = cs.UnitPolicy(
         answering=chance.choice((
-            av.PolicySummary.ANSWERING_AUTOMATIC, av.PolicySummary.ANSWERING_AUTOMATIC,
-            av.PolicySummary.ANSWERING_PERSON, av.PolicySummary.ANSWERING_PERSON, av.PolicySummary.ANSWERING_CLOSED,
+            *[av.PolicySummary.ANSWERING_AUTOMATIC] * 5, *[av.PolicySummary.ANSWERING_PERSON] * 2,
+            av.PolicySummary.ANSWERING_CLOSED,
         )),
         automatic=cs.AutomaticHold(per_day_max=chance.choice((0, 0, 3)), keep_free=chance.choice((0, 0, 0, 1))),
         renewals_max=chance.choice((0, 1, 3)),
@@ -276,11 +278,11 @@ async def create(people: People, chance: random.Random) -> None:
     )
 
 
-def _of_request(method: str, make: Callable[[People, random.Random, Fact], Any], *states: str) -> Act:
+def _of_request(method: str, make: Callable[[People, random.Random, Fact], Any], *states: str, known: str = "") -> Act:
     """An act on a request: `make` builds it, or gives None if there is nothing to say."""
 
     def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
-        file = people.a_file(chance, *states)
+        file = people.a_file(chance, *states, known=known)
         message = None if file is None else make(people, chance, file)
         if file is None or message is None:
             return None
@@ -312,6 +314,26 @@ def _confirm(people: People, chance: random.Random, file: Fact) -> Any:
     return rq.ConfirmRequestRequest(
         reservation=ask["reservation"], offer_tag=tag if chance.random() < 0.9 else chance.choice(seen)
     )
+
+
+async def confirm_and_think_again(people: People, chance: random.Random) -> None:
+    """A confirmation, and at once something else, while it is on its way."""
+    file = people.a_file(chance, "OPEN", known="HELD")
+    message = None if file is None else _confirm(people, chance, file)
+    if file is None or message is None:
+        return
+    message.command_id, message.name = people.uuid(chance), file["request"]["name"]
+    await people.call(people.at_hub(), "ConfirmRequest", message, chance, file["request"]["reference"])
+    method, kind, fields = chance.choice((
+        ("TakeBackConfirm", rq.TakeBackConfirmRequest, {}),
+        ("TakeBackConfirm", rq.TakeBackConfirmRequest, {}),
+        ("CancelRequest", rq.CancelRequestRequest, {"reason": chance.choice(RELEASES)}),
+        ("PlaceOutside", rq.PlaceOutsideRequest, {"reason": rq.OUTSIDE_REASON_HOME}),
+        ("ReleaseConfirmed", rq.ReleaseConfirmedRequest, {"reason": chance.choice(RELEASES)}),
+    ))  # fmt: skip
+    make: Any = kind
+    after = make(command_id=people.uuid(chance), name=message.name, **fields)
+    await people.call(people.at_hub(), method, after, chance, file["request"]["reference"])
 
 
 def _note(people: People, chance: random.Random, file: Fact) -> Any:
@@ -418,11 +440,13 @@ def _settle_note(_: People, chance: random.Random, _finess: str, fact: Fact) -> 
     return rs.SettleReservationNoteRequest(note_id=chance.choice(notes), apply=chance.random() < 0.6)
 
 
-def _of_house(method: str, make: Callable[[People, random.Random, str, str], Any]) -> Act:
-    """An act of staff on their census."""
+def _of_house(method: str, make: Callable[[People, random.Random, str, str], Any], about: str = "") -> Act:
+    """An act of staff on their census; `about`: in a house that has facts of that kind."""
 
     def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
         finess, unit = people.a_unit(chance)
+        if about:
+            finess = chance.choice([h for h in HOUSES if people.checker.house(h).of(about)] or [finess])
         message = make(people, chance, finess, unit)
         if message is None:
             return None
@@ -446,7 +470,9 @@ def _counts(_: People, chance: random.Random, finess: str, unit: str) -> Any:
     if (finess, unit) in BEDS and chance.random() < 0.95:
         return None
     places = [
-        cs.PlaceCapacity(gender=tm.GENDER_ANY, open=chance.choice((1, 2, 2, 2)), occupied=chance.choice((0, 0, 1, 2)))
+        cs.PlaceCapacity(
+            gender=tm.GENDER_ANY, open=chance.choice((1, 2, 2, 2)), occupied=chance.choice((0, 0, 0, 1, 2))
+        )
     ]
     return cs.DeclareCountsRequest(unit=unit_name(finess, unit), places=places)
 
@@ -561,7 +587,7 @@ def _admission(movement: cs.Movement, told: _Told) -> None:
     movement.stay_key = f"s{told.number}"
     movement.admission.unit, movement.admission.bed = told.where, told.bed()
     movement.admission.gender = chance.choice(GENDERS)
-    if chance.random() < 0.5:
+    if chance.random() < 0.7:
         movement.admission.departure_time.CopyFrom(told.at())
     found = told.people.a_reservation(chance, "CONFIRMED", "HELD")
     if found and found[0] == told.finess and chance.random() < 0.3:
@@ -629,7 +655,7 @@ def _cleaned(movement: cs.Movement, told: _Told) -> None:
 
 
 CHANGES: tuple[tuple[float, Callable[[cs.Movement, _Told], None]], ...] = (
-    (28, _admission), (27, _discharge), (10, _departure), (5, _transfer), (5, _leave), (4, _leave_return),
+    (18, _admission), (34, _discharge), (12, _departure), (5, _transfer), (5, _leave), (4, _leave_return),
     (5, _cancellation), (4, _expected), (4, _closed), (5, _opened), (3, _cleaned),
 )  # fmt: skip
 """Movements, with how often of all."""
@@ -693,6 +719,13 @@ async def read_units(people: People, chance: random.Random) -> None:
     await people.call(stub, "ListUnits", av.ListUnitsRequest(parent=f"establishments/{finess}"), chance, finess)
 
 
+async def read_own_units(people: People, chance: random.Random) -> None:
+    """Staff looks at its own figures, at its node."""
+    finess = chance.choice(HOUSES)
+    stub = people.stub(availability_pb2_grpc.AvailabilityServiceStub, people.staff(finess), address_of(finess))
+    await people.call(stub, "ListUnits", av.ListUnitsRequest(parent=f"establishments/{finess}"), chance, finess)
+
+
 async def read_requests(people: People, chance: random.Random) -> None:
     """The cell reads its list."""
     await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
@@ -714,16 +747,17 @@ async def read_house(people: People, chance: random.Random) -> None:
 # --- who does what, how often ----------------------------------------------------------------------------------------
 
 ACTS: tuple[tuple[float, Act], ...] = (
-    (10, create),
+    (14, create),
     (3, _of_request("AskEstablishments", _more_asks, "OPEN")),
-    (10, _of_request("ConfirmRequest", _confirm, "OPEN")),
+    (8, _of_request("ConfirmRequest", _confirm, "OPEN", known="HELD")),
+    (5, confirm_and_think_again),
     (2, _of_request("TakeBackConfirm", lambda *_: rq.TakeBackConfirmRequest(), "CONFIRMING")),
     (2, _of_request("CancelRequest", lambda _, c, __: rq.CancelRequestRequest(reason=c.choice(RELEASES)))),
     (1, _of_request("PlaceOutside", lambda *_: rq.PlaceOutsideRequest(reason=rq.OUTSIDE_REASON_HOME))),
     (2, _of_request("ReleaseConfirmed",
                     lambda _, c, __: rq.ReleaseConfirmedRequest(reason=c.choice(RELEASES)), "CONFIRMED")),
     (2, _of_request("ReleaseAsk", _release_ask, "OPEN")),
-    (2, _of_request("RenewHold", _renew, "OPEN")),
+    (3, _of_request("RenewHold", _renew, "OPEN", known="HELD")),
     (2, _of_request("RescheduleRequest", _reschedule, "CONFIRMED")),
     (1, _of_request("SupplyDetails", _details, "OPEN")),
     (3, _of_request("NoteAnswer", _note, "OPEN")),
@@ -754,13 +788,14 @@ ACTS: tuple[tuple[float, Act], ...] = (
     (0.5, _of_house("CorrectFigures", _correct)),
     (0.5, _of_house("SetVisibility", _visibility)),
     (0.5, _of_house("UpdateBed", _update_bed)),
-    (3, _of_house("SettleConflict", _settle_conflict)),
-    (3, _of_house("AnswerArrivalDoubt", _answer_doubt)),
-    (2, _of_house("SettleMovement", _settle_movement)),
+    (6, _of_house("SettleConflict", _settle_conflict, "conflict")),
+    (4, _of_house("AnswerArrivalDoubt", _answer_doubt, "doubt")),
+    (2, _of_house("SettleMovement", _settle_movement, "parked")),
     (1, move_claim),
     (12, movements),
     (1, alive),
     (4, read_units),
+    (3, read_own_units),
     (1, read_requests),
     (1, search),
     (1, read_house),

@@ -13,6 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,9 +27,6 @@ from tests.simulation.world import EPOCH, Process, World
 
 KEEPALIVE_SECONDS = (20.0, 45.0)
 """How long a side takes to notice that the other is gone when nothing tells it."""
-
-CONNECTIVITY_SECONDS = 15.0
-"""How soon a channel notices that its server came or went."""
 
 EXCHANGE = "/aval.v1.LinkService/Exchange"
 
@@ -72,6 +70,8 @@ class Network:
         self.faults = faults
         self.counts: Counter[str] = Counter()
         self.servers: dict[str, Server] = {}
+        self.waiting: list[asyncio.Future[None]] = []
+        """Channels that wait for a server to come or go."""
         self.calls: list[Call] = []
         self.carried: list[Carried] = []
         self.heard: Callable[[Server, Call, bytes], None] = lambda _server, _call, _body: None
@@ -182,11 +182,23 @@ class Network:
         for address, server in tuple(self.servers.items()):
             if server.process is process:
                 del self.servers[address]
+        self.changed()
+
+    def changed(self) -> None:
+        """A server came or went: channels look again, each in its own time."""
+        waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            self.world.after(self._chance.uniform(0.01, 5.0), partial(_wake, one))
 
     def forget(self, call: Call) -> None:
         """The call is over at both sides."""
         if call in self.calls:
             self.calls.remove(call)
+
+
+def _wake(one: asyncio.Future[None]) -> None:
+    if not one.done() and getattr(one.get_loop(), "alive", True):
+        one.set_result(None)
 
 
 class Call:
@@ -475,6 +487,7 @@ class Server:
     def listen(self) -> None:
         """From now on it can be dialled."""
         self.network.servers[self.address] = self
+        self.network.changed()
 
     async def serve(self, call: Call) -> None:
         """Serves one call, as gRPC would: through the gate to the handler, and its end as a status."""
@@ -660,12 +673,14 @@ class Channel(grpc.aio.Channel):
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Returns when the state differs."""
         while self.get_state() is last_observed_state:
-            await self._process.clock.sleep_until(self._process.monotonic() + CONNECTIVITY_SECONDS)
+            changed = self._process.loop.create_future()
+            self._network.waiting.append(changed)
+            await changed
 
     async def channel_ready(self) -> None:
         """Returns when it is connected."""
-        while self.address not in self._network.servers:
-            await self._process.clock.sleep_until(self._process.monotonic() + CONNECTIVITY_SECONDS)
+        while (state := self.get_state()) is not grpc.ChannelConnectivity.READY:
+            await self.wait_for_state_change(state)
 
     async def __aenter__(self) -> Channel:
         return self

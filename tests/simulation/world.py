@@ -68,6 +68,11 @@ class Loop(asyncio.AbstractEventLoop):
         self.tasks: set[asyncio.Task[Any]] = set()
         self.generators: set[AsyncGenerator[Any, Any]] = set()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process lives."""
+        return self._process.alive
+
     # What asyncio asks of a loop
 
     def time(self) -> float:
