@@ -79,7 +79,7 @@ class Verb(click.Command):
         reads: Sequence[str] = (),
         writes: bool = False,
     ) -> None:
-        super().__init__(name, callback=callback, params=[*params, *_common_options(bool(reads), writes)])
+        super().__init__(name, callback=callback, params=[*params, *_options_of_all(bool(reads), writes)])
         self.key = key
         self.examples = tuple(examples)
         self.reads = tuple(reads)
@@ -204,7 +204,7 @@ def verb(
     return decorate
 
 
-def _common_options(reads: bool, writes: bool) -> list[click.Parameter]:
+def _options_of_all(reads: bool, writes: bool) -> list[click.Parameter]:
     options: list[click.Parameter] = []
     if reads:
         options.append(

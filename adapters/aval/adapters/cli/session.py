@@ -1,11 +1,14 @@
 """A command's lines to the hub and to its own node, and what becomes of a call that fails."""
 
 import asyncio
+import logging
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import grpc
 import structlog
 from cryptography import x509
 
@@ -20,6 +23,9 @@ from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Reason, Refusal
 
 Result = TypeVar("Result")
+
+CALL_SECONDS_MAX = 60.0
+"""The contract's own bound of a unary call; a command that waits longer waits on a watch."""
 
 
 class Session:
@@ -64,9 +70,9 @@ class Session:
         """The line to the hub, else to the node: both serve availability, with the same messages."""
         return self.hub() if self.has_hub or not self.context.node else self.node()
 
-    async def ask(self, method: "Callable[..., Awaitable[Answered]]", request: Asked) -> Answered:
+    async def ask(self, method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Answered]", request: Asked) -> Answered:
         """One call, within the command's own time."""
-        return await ask(method, request, min(self.terminal.timeout.total_seconds(), 60.0))  # type: ignore[arg-type]
+        return await ask(method, request, min(self.terminal.timeout.total_seconds(), CALL_SECONDS_MAX))
 
 
 def connected(terminal: Terminal, work: Callable[[Session], Awaitable[Result]]) -> Result:
@@ -91,9 +97,6 @@ def connected(terminal: Terminal, work: Callable[[Session], Awaitable[Result]]) 
 
 def quiet_logs(terminal: Terminal) -> None:
     """A command's output is for a person: what the libraries log is shown with `--verbose` only."""
-    import logging
-    import sys
-
     level = logging.INFO if terminal.verbose else logging.CRITICAL
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
