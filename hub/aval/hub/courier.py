@@ -170,9 +170,10 @@ class Courier:
 
     async def _read(self, stream: Exchange) -> None:
         while (answer := await stream.receive()) is not None:
-            flight = next((one for one in self._flights.values() if one.row.id == answer.answer.command_id), None)
-            if flight is None:
-                continue
+            said = answer.answer
+            flight = next((one for one in self._flights.values() if one.row.id == said.command_id), None)
+            if flight is None or (said.known is not None and said.known.name != flight.row.reservation):
+                continue  # of no command on its way, or of another reservation than it is about
             self._backoff.succeeded()
             # Answers of different reservations are stored side by side: the store commits them together.
             answering = asyncio.ensure_future(self._answered(flight.row, answer))

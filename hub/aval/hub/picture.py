@@ -13,7 +13,7 @@ filtered out can leak by none of them, because none of them ever holds it.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
@@ -36,6 +36,7 @@ from aval.hub.model import (
     Source,
     Unit,
     VisibilityRule,
+    establishment_of,
 )
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.kernel.statuses import (
@@ -101,17 +102,18 @@ def apply(picture: Picture, event: SnapshotPart | ChangePart | Progress, monoton
     """What the picture becomes by one message of its node's watch, received at that instant.
 
     Messages of a history that another has replaced are dropped, and so is what is not newer than the cursor; parts wait
-    for the last one. Whatever is of the present history says that the node is alive.
+    for the last one. Whatever is of the present history says that the node is alive. A node speaks of its own house
+    only: units and reservations of another are passed over.
     """
     cursor = event.cursor
-    if cursor.incarnation in picture.past_incarnations:
+    if cursor.establishment != picture.establishment or cursor.incarnation in picture.past_incarnations:
         return Applied(picture)
     if isinstance(event, Progress):
         if picture.cursor is None or cursor.incarnation != picture.cursor.incarnation:
             return Applied(picture)
         heard = replace(picture, heard_at=monotonic, proofs=_proofs(picture, event, monotonic))
         return Applied(heard)
-    parts = _parts(picture.parts, event)
+    parts = _parts(picture.parts, _own(event, picture.establishment))
     picture = replace(picture, parts=parts, heard_at=monotonic)
     if not parts or not event.last_part:
         return Applied(picture)
@@ -119,6 +121,13 @@ def apply(picture: Picture, event: SnapshotPart | ChangePart | Progress, monoton
     if isinstance(event, SnapshotPart):
         return _with_snapshot(picture, [part for part in parts if isinstance(part, SnapshotPart)], monotonic)
     return _with_change(picture, [part for part in parts if isinstance(part, ChangePart)], monotonic)
+
+
+def _own(part: SnapshotPart | ChangePart, establishment: str) -> SnapshotPart | ChangePart:
+    """What the part says of that establishment."""
+    units = tuple(one for one in part.units if one.establishment == establishment)
+    told = tuple(one for one in part.reservations if establishment_of(one.name) == establishment)
+    return replace(part, units=units, reservations=told)
 
 
 def _parts(
@@ -304,6 +313,22 @@ def _closure_told(closure: Closure) -> Closure:
 
 def _sources_told(sources: tuple[Source, ...]) -> tuple[Source, ...]:
     return tuple(replace(one, by="") if one.by else one for one in sources)
+
+
+def tells_more(before: Unit | None, after: Unit) -> bool:
+    """Whether a unit, as shown, says more than that it was told again: the instant and the ages are no news.
+
+    A follower that is shown less than the figures would otherwise be told that they moved, and when.
+    """
+    return before is None or _without_times(before) != _without_times(after)
+
+
+def _without_times(unit: Unit) -> Unit:
+    sources = tuple(replace(one, age=None, observe_time=None) for one in unit.sources)
+    return replace(unit, as_of=_NO_TIME, sources=sources)
+
+
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 class Seen(Struct, frozen=True):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aval.hub.model import Cursor, Description, SnapshotCause, SourceAge
-from aval.hub.picture import Picture, Seen, Viewpoint, seen, shown
+from aval.hub.picture import Picture, Seen, Viewpoint, seen, shown, tells_more
 from aval.hub.pictures import Pictures
 from aval.kernel.clock import Clock
 
@@ -142,7 +142,7 @@ class TerritoryWatch:
             if now is None:
                 if was is not None:
                     removed.append(name)
-            elif now != was:
+            elif tells_more(was, now):
                 changed.add(name)
         description = after.description if after.description != before.description else None
         if not changed and not removed and description is None:

@@ -19,6 +19,7 @@ from aval.hub.model import (
     Description,
     FreeStep,
     Grantable,
+    KnownReservation,
     PlaceClass,
     Progress,
     SnapshotPart,
@@ -38,10 +39,12 @@ from aval.hub.picture import (
     seen,
     shown,
     silence,
+    tells_more,
     unit_age,
     view_of,
 )
 from aval.kernel.disciplines import Discipline
+from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Need
 from aval.kernel.statuses import Audience, Counting, Freshness, Gender, Horizon, Shown, Status
 from tests.hub.core.worlds import (
@@ -112,6 +115,18 @@ def test_a_history_that_another_has_replaced_is_not_believed_again() -> None:
 def test_a_change_of_a_history_that_is_not_ours_is_dropped() -> None:
     now = apply(Picture(HOUSE), snapshot(1, plain()), 0.0).picture
     assert apply(now, ChangePart(cursor(2, 7), (plain(display_name="X"),)), 1.0).picture.units == now.units
+
+
+def test_a_node_speaks_of_its_own_house_only() -> None:
+    stranger = plain(f"establishments/{HOUSES[1]}/units/A")
+    told = [
+        KnownReservation(f"establishments/{house}/reservations/1", ReservationState.CONFIRMED, 1, 1, "", "", NOW, NOW)
+        for house in HOUSES[:2]
+    ]
+    heard = apply(Picture(HOUSE), replace(snapshot(1, plain(), stranger), reservations=tuple(told)), 0.0)
+    assert heard.picture.units.keys() == {HOUSE_UNIT}
+    assert heard.reservations == (told[0],)
+    assert apply(Picture(HOUSES[1]), snapshot(1, plain()), 0.0).picture == Picture(HOUSES[1])
 
 
 def test_parts_are_applied_when_whole() -> None:
@@ -264,6 +279,18 @@ def test_what_is_hidden_changes_nothing_that_is_told(
         found = search(need, [Candidate(told, distance_km=1.0, minutes=2.0) for told in listed], NOW)
         told.append((listed, capacity(listed), found))
     assert told[0] == told[1]
+
+
+@given(twins())
+def test_a_watch_is_not_told_that_hidden_figures_moved(pair: tuple[Unit, Unit, Viewpoint]) -> None:
+    unit, twin, viewpoint = pair
+    later = replace(twin, as_of=hour(1), sources=tuple(replace(one, age=timedelta(0)) for one in twin.sources))
+    before, after = shown(unit, viewpoint), shown(later, viewpoint)
+    assert (before is None) == (after is None)
+    assert after is None or not tells_more(before, after)
+    moved = replace(unit, display_name="Another name")
+    told = shown(moved, viewpoint)
+    assert told is None or tells_more(before, told)
 
 
 def test_views_differ_by_audience_house_and_registry() -> None:

@@ -154,7 +154,7 @@ def wire_request(file: RequestFile, territory: str, now: datetime) -> pb.Request
 def _wire_ask(file: RequestFile, ask: model.Ask, territory: str, now: datetime) -> pb.Ask:
     known = None
     if ask.known is not None:
-        known = wire_reservation(ask.known, file.request, ask.mode, territory, len(file.asks), now)
+        known = wire_reservation(ask.known, file.request, ask.mode, territory, ask.asked_count, now)
     return pb.Ask(
         reservation=ask.reservation,
         unit=ask.unit,
