@@ -83,8 +83,7 @@ class Rivalry:
         """A held request for a bed that somebody must leave first. The published steps are an upper bound: only the
         node knows which bed suits, so that several houses may have to be asked. Raises `ClaimFalse`."""
         async for need, one in self._announced(day):
-            where = f"{one.establishment_display_name} – {one.unit.display_name}"
-            self._voice.line(f"   {where} : complet en ce moment, une sortie annoncée d’ici là.")
+            self._voice.line(f"   {_where(one)} : complet en ce moment, une sortie annoncée d’ici là.")
             request = await self._cast.create(need, [target(one.unit.name, hold=one.immediate)])
             request = await self._cast.screen.until(request.name, lambda r: heard(r.asks[0]), HEARD_SECONDS)
             if not one.immediate and await self._cast.accept(request.asks[0].reservation):
@@ -128,44 +127,53 @@ class Rivalry:
     # -------------------------------------------------------------------------------------------------- one bed, two
 
     async def last_bed(self, day: int) -> None:
-        """Two regulators ask for the last bed at once; the node decides, and one wins."""
+        """Two regulators ask for the last bed at once; the node decides, and one wins. Raises `ClaimFalse`."""
         voice, cast = self._voice, self._cast
         voice.chapter("Le dernier lit, demandé par deux régulateurs en même temps")
-        need, one = await self._one_bed_left(day)
-        house = one.establishment_display_name
-        voice.line(f"   {house} – {one.unit.display_name} : une seule place reste pour ce besoin.")
-        rival = cast.name_of(cast.territory.record.second)
-        voice.line(f"   {cast.name_of(self._origin)} et {rival} la demandent au même instant.")
-        first, second = await asyncio.gather(
-            cast.create(need, [target(one.unit.name, hold=True)], REGULATOR),
-            cast.create(need, [target(one.unit.name, hold=True)], SECOND_REGULATOR),
-        )
-        known = await asyncio.gather(
-            cast.screen.until(first.name, lambda r: all(heard(o) for o in r.asks), HEARD_SECONDS),
-            cast.rival_screen.until(second.name, lambda r: all(heard(o) for o in r.asks), HEARD_SECONDS),
-        )
-        winners = [request for request in known if in_state(request.asks[0], "HELD")]
-        voice.need(len(winners) == 1, "un seul des deux obtient la retenue")
-        loser = next(request for request in known if request is not winners[0])
-        state = voice.speech.state(_state_of(loser.asks[0]))
-        voice.line(f"   {winners[0].reference} a le lit ; {loser.reference} reste « {state} », une personne répondra.")
-        claims = [bed for bed in await cast.beds(one.unit.name) if bed.claim == winners[0].asks[0].reservation]
-        voice.check(len(claims) == 1, "au nœud, un lit et un seul porte la promesse")
-        again = await soon(partial(self._again, need, one), lambda unit: unit is None, HEARD_SECONDS)
-        voice.check(again is None, "la recherche ne propose plus cette unité")
-        await cast.cancel(first, REGULATOR)
-        await cast.cancel(second, SECOND_REGULATOR)
-        freed = await soon(partial(self._again, need, one), lambda unit: unit is not None, HEARD_SECONDS)
-        voice.check(freed is not None, "les deux demandes annulées, la place est de nouveau offerte")
-
-    async def _one_bed_left(self, day: int) -> tuple[terms_pb2.Need, request_pb2.RankedUnit]:
-        for need, one in await self._candidates(day):
-            if not one.immediate:
-                continue
-            left = one if one.places == 1 else await self._fill_but_one(need, one)
-            if left is not None:
-                return need, left
+        async for need, one in self._one_bed_left(day):
+            voice.line(f"   {_where(one)} : une seule place reste pour ce besoin.")
+            rival = cast.name_of(cast.territory.record.second)
+            voice.line(f"   {cast.name_of(self._origin)} et {rival} la demandent au même instant.")
+            known = await self._both_ask(need, one)
+            winners = [request for request in known if in_state(request.asks[0], "HELD")]
+            if not winners:
+                voice.line("   Son nœud a le dernier mot, chambre par chambre : aucun des deux. Plus loin, alors.")
+            else:
+                voice.need(len(winners) == 1, "un seul des deux obtient la retenue")
+                loser = next(request for request in known if request is not winners[0])
+                state = voice.speech.state(_state_of(loser.asks[0]))
+                voice.line(f"   {winners[0].reference} a le lit ; {loser.reference} reste « {state} ».")
+                claims = [bed for bed in await cast.beds(one.unit.name) if bed.claim == winners[0].asks[0].reservation]
+                voice.check(len(claims) == 1, "au nœud, un lit et un seul porte la promesse")
+                again = await soon(partial(self._again, need, one), lambda unit: unit is None, HEARD_SECONDS)
+                voice.check(again is None, "la recherche ne propose plus cette unité")
+            await cast.cancel(known[0], REGULATOR)
+            await cast.cancel(known[1], SECOND_REGULATOR)
+            if winners:
+                freed = await soon(partial(self._again, need, one), lambda unit: unit is not None, HEARD_SECONDS)
+                voice.check(freed is not None, "les deux demandes annulées, la place est de nouveau offerte")
+                return
         raise self._false("une unité à retenue immédiate n’a plus qu’une place")
+
+    async def _both_ask(
+        self, need: terms_pb2.Need, one: request_pb2.RankedUnit
+    ) -> tuple[request_pb2.Request, request_pb2.Request]:
+        """Both regulators' requests for a hold of one unit, sent together, once its node has answered both."""
+        first, second = await asyncio.gather(
+            self._cast.create(need, [target(one.unit.name, hold=True)], REGULATOR),
+            self._cast.create(need, [target(one.unit.name, hold=True)], SECOND_REGULATOR),
+        )
+        return await asyncio.gather(
+            self._cast.screen.until(first.name, lambda r: heard(r.asks[0]), HEARD_SECONDS),
+            self._cast.rival_screen.until(second.name, lambda r: heard(r.asks[0]), HEARD_SECONDS),
+        )
+
+    async def _one_bed_left(self, day: int) -> AsyncIterator[tuple[terms_pb2.Need, request_pb2.RankedUnit]]:
+        for need, one in await self._candidates(day):
+            if one.immediate:
+                left = one if one.places == 1 else await self._fill_but_one(need, one)
+                if left is not None:
+                    yield need, left
 
     # ------------------------------------------------------------------------------------------------------ measured
 
@@ -195,8 +203,7 @@ class Rivalry:
                 raise self._false("une réservation mesurée aboutit")
             await cast.cancel(request)
             await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), HEARD_SECONDS)
-        where = f"{one.establishment_display_name} – {one.unit.display_name}"
-        self._say_percentiles(f"de la demande au lit réservé (× {RESERVATIONS}, {where})", whole)
+        self._say_percentiles(f"de la demande au lit réservé (× {RESERVATIONS}, {_where(one)})", whole)
         voice.check(statistics.median(whole) < 1.0, "une réservation entière prend moins d’une seconde")
 
     def _say_percentiles(self, what: str, seconds: list[float]) -> None:
@@ -268,8 +275,7 @@ class Rivalry:
     def _say_admitted(self, count: int, one: request_pb2.RankedUnit) -> None:
         if count:
             patients = "un patient arrive" if count == 1 else f"{count} patients arrivent"
-            where = f"{one.establishment_display_name} – {one.unit.display_name}"
-            self._voice.line(f"   Pour cela, {patients} à {where}.")
+            self._voice.line(f"   Pour cela, {patients} à {_where(one)}.")
 
     def _false(self, claim: str) -> ClaimFalse:
         """Says that a claim without which the story cannot go on is false; to be raised."""
@@ -281,6 +287,10 @@ def percentile(values: list[float], share: float) -> float:
     """The smallest value that at least that share of them does not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(max(-(-round(share * 1000) * len(ordered) // 1000) - 1, 0), len(ordered) - 1)]
+
+
+def _where(one: request_pb2.RankedUnit) -> str:
+    return f"{one.establishment_display_name} – {one.unit.display_name}"
 
 
 def _has_beds(one: request_pb2.RankedUnit) -> bool:

@@ -207,7 +207,7 @@ class Story:
         holder = next((one for one in chosen if one.immediate), chosen[0])
         targets = [target(one.unit.name, hold=one is holder and one.immediate) for one in chosen]
         request = await cast.create(need, targets)
-        voice.line(f"   Demande {request.reference} : {', '.join(one.establishment_display_name for one in chosen)}.")
+        voice.line(f"   Demande {request.reference} : {' ; '.join(one.establishment_display_name for one in chosen)}.")
         answered = await cast.screen.until(request.name, lambda r: all(heard(one) for one in r.asks), HEARD_SECONDS)
         voice.need(all(heard(one) for one in answered.asks), "les trois nœuds ont répondu")
         if not holder.immediate:
