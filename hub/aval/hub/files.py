@@ -4,7 +4,7 @@ Deciding is `brokerage`'s. Here is what surrounds it: the record of each caller'
 answer, DESIGN §8.5), the transaction, and after it the word to watchers and to the couriers of the houses concerned.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from aval.hub import brokerage
@@ -183,9 +183,11 @@ class Files:
             after[name] = brokerage.heard(after[name], known, now)
         if all_of is not None:
             names = frozenset(known.name for known in told)
-            for name, file in _all_files(transaction):
-                before.setdefault(name, file)
-                after[name] = brokerage.enquire(after.get(name, file), all_of, names, now)
+            for name in transaction.requests_asking(all_of):
+                file = after.get(name) or transaction.request(name)
+                if file is not None:
+                    before.setdefault(name, file)
+                    after[name] = brokerage.enquire(file, all_of, names, now)
         changed = [file for name, file in after.items() if file is not before[name]]
         for file in changed:
             transaction.save(file, before[file.request.name])
@@ -209,14 +211,6 @@ class Files:
         if done.file is not None:
             self.tell((done.file,))
         return done.answer
-
-
-def _all_files(transaction: Transaction) -> Iterator[tuple[str, RequestFile]]:
-    """Every request that is not archived, by its name."""
-    last = ""
-    while files := transaction.requests(RequestFilter(after=last)):
-        yield from ((file.request.name, file) for file in files)
-        last = files[-1].request.name
 
 
 def _first_answer(transaction: Transaction, act: Act) -> Done | None:
