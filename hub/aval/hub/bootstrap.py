@@ -145,6 +145,7 @@ def serve(settings_path: Path) -> None:
 async def _serve(settings: Settings, ready_path: Path) -> None:
     clock, rng = SystemClock(), SystemRng()
     telemetry = start_telemetry(clock, "hub")
+    _forget(ready_path)
     file = load(settings.territory_file)
     credentials = Credentials(settings.identity, clock, telemetry)
     territory = credentials.identity.territory

@@ -175,6 +175,7 @@ class Courier:
             if flight is None or (said.known is not None and said.known.name != flight.row.reservation):
                 continue  # of no command on its way, or of another reservation than it is about
             self._backoff.succeeded()
+            self._route.succeeded()
             # Answers of different reservations are stored side by side: the store commits them together.
             answering = asyncio.ensure_future(self._answered(flight.row, answer))
             self._answering.add(answering)

@@ -40,6 +40,7 @@ class Follower:
                     messages += 1
                     if messages == MESSAGES_BEFORE_RESUME_AT_ONCE:
                         self._backoff.succeeded()
+                        self._route.succeeded()
                 if messages >= MESSAGES_BEFORE_RESUME_AT_ONCE:
                     continue
             except (LinkLost, Refusal) as error:

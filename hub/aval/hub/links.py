@@ -5,8 +5,8 @@ stream that is left is cancelled: grpc.aio neither collects nor ends an abandone
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 import grpc
@@ -17,13 +17,22 @@ from aval.hub.translate import figures, reservations
 from aval.hub.translate.reservations import Here
 from aval.hub.translate.terms import wire_cursor
 from aval.kernel.clock import Clock
-from aval.kernel.reasons import Refusal
+from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import availability_pb2, availability_pb2_grpc, link_pb2, link_pb2_grpc
 
 RefusalOf: TypeAlias = Callable[[grpc.aio.AioRpcError], Refusal]
 """Reads what a failed call brought back."""
 
 _ExchangeCall: TypeAlias = "grpc.aio.StreamStreamCall[link_pb2.ExchangeRequest, link_pb2.ExchangeResponse]"
+
+
+@contextmanager
+def _misread() -> Iterator[None]:
+    """What a node says and cannot be read (an instant outside of all calendars) ends its stream, and nothing else."""
+    try:
+        yield
+    except (ValueError, OverflowError, Refusal) as error:
+        raise LinkLost(Refusal(Reason.FIELD_INVALID, {"problem": type(error).__name__})) from error
 
 
 class GrpcExchange:
@@ -50,9 +59,10 @@ class GrpcExchange:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise LinkLost(self._refusal_of(error)) from error
-        if isinstance(message, link_pb2.ExchangeResponse):
+        if not isinstance(message, link_pb2.ExchangeResponse):
+            return None
+        with _misread():
             return reservations.node_answer(message.answer, self._here())
-        return None
 
 
 class GrpcNodeLink:
@@ -80,7 +90,8 @@ class GrpcNodeLink:
         )
         try:
             async for message in call:
-                event = figures.node_event(message, self._here())
+                with _misread():
+                    event = figures.node_event(message, self._here())
                 if event is not None:
                     yield event
         except grpc.aio.AioRpcError as error:

@@ -29,11 +29,17 @@ class Route:
         self._link: NodeLink | None = None
         self._announced = asyncio.Event()
         self._backoffs: list[Backoff] = []
+        self._broken = False
         self._failed_at: deque[float] = deque(maxlen=ERRORS_KEPT)
 
     def failed(self) -> None:
         """Counts an error of the link."""
         self._failed_at.append(self._clock.monotonic())
+        self._broken = True
+
+    def succeeded(self) -> None:
+        """The link carries."""
+        self._broken = False
 
     @property
     def errors_last_hour(self) -> int:
@@ -47,7 +53,9 @@ class Route:
         return backoff
 
     def announced(self) -> None:
-        """The node has called: every wait for it ends."""
+        """The node has called: every wait for it ends, that of a connection that failed too, by dialling anew."""
+        if self._broken:
+            self._address = ""
         self._announced.set()
         for backoff in self._backoffs:
             backoff.clear()

@@ -117,6 +117,25 @@ async def test_announce_ends_every_wait_at_once() -> None:
     await hub.stop()
 
 
+async def test_a_node_that_calls_after_a_failure_is_dialled_anew_and_one_that_is_heard_is_not() -> None:
+    """A channel that failed has a back-off of its own, of up to half a minute: a new one has none."""
+    hub = await fake_hub()
+    hub.start()
+    await hub.clock.advance(1)
+    dialled = hub.dialled.count((LUNEVILLE, "luneville:1"))
+    await announce(hub, LUNEVILLE, "luneville:1")
+    await hub.clock.advance(60)
+    assert hub.dialled.count((LUNEVILLE, "luneville:1")) == dialled
+    hub.faults[LUNEVILLE].down = True
+    hub.nodes[LUNEVILLE].publish()
+    await hub.clock.advance(60)
+    hub.faults[LUNEVILLE].down = False
+    await announce(hub, LUNEVILLE, "luneville:1")
+    await hub.clock.settle()
+    assert hub.dialled.count((LUNEVILLE, "luneville:1")) == dialled + 1
+    await hub.stop()
+
+
 async def test_a_new_address_is_dialled_from_then_on_and_kept() -> None:
     hub = await fake_hub(faults=Faults(down=True))
     hub.start()
