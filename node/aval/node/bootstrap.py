@@ -6,7 +6,7 @@ so that a simulation runs the very same node with another clock, store and trans
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
@@ -14,10 +14,11 @@ from pathlib import Path
 import grpc
 import msgspec
 import structlog
+import uvloop
 
 from aval.adapters.clock import SystemClock, SystemRng
 from aval.adapters.pki import write_atomically
-from aval.adapters.telemetry import Telemetry, start_telemetry
+from aval.adapters.telemetry import MetricsExporter, Telemetry, start_telemetry
 from aval.adapters.wire import (
     Credentials,
     FileDenyList,
@@ -95,12 +96,7 @@ def serve(settings_path: Path) -> None:
     settings or certificate unusable, another process on the database, a newer database, the port taken.
     """
     settings = read_settings(settings_path)
-    with suppress(ImportError):
-        import uvloop
-
-        uvloop.run(_serve(settings, settings_path))
-        return
-    asyncio.run(_serve(settings, settings_path))
+    uvloop.run(_serve(settings, settings_path))
 
 
 async def _serve(settings: Settings, settings_path: Path) -> None:
@@ -125,7 +121,7 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
         await node.writer.start()
         writing = asyncio.create_task(node.writer.run())
         closing.push_async_callback(_drain, node.writer, writing)
-        exporter = telemetry.serve(settings.metrics_port)
+        exporter = _export(telemetry, settings.metrics_port)
         closing.callback(exporter.close)
         port = await _listen(settings, credentials, clock, rng, telemetry, node, closing)
         if settings.hub_address is not None:
@@ -141,6 +137,13 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
         if writing.done():
             writing.result()
         log.info("stopping", revision=node.writer.published.cursor.revision)
+
+
+def _export(telemetry: Telemetry, port: int) -> MetricsExporter:
+    try:
+        return telemetry.serve(port)
+    except OSError as error:
+        raise OSError(f"metrics_port {port} cannot be had ({error.strerror}): give another, or 0 for any") from error
 
 
 async def _listen(

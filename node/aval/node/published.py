@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import cast
 
+from aval.kernel.lifecycle import ReservationState
 from aval.node.availability import UnitFigures, figures
 from aval.node.history import REVISIONS_RETAINED, Cursor, History
 from aval.node.ledger import Ledger
@@ -26,30 +27,31 @@ class Published:
         """`retained`: revisions whose touched names the history remembers."""
         self._retained = retained
         self._bells: set[asyncio.Event] = set()
-        self.history = History(stored.incarnation, ())
         self.figures: dict[str, UnitFigures] = {}
-        self.adopt(stored)
+        """Of each unit, as of the revision that last touched it. At start the first tick makes them all."""
+        self._take(stored)
 
     def adopt(self, stored: Stored) -> None:
-        """Takes the store's word for everything, at start and after a commit that failed.
+        """Takes the store's word for everything, after a commit of which it is not known whether it was stored.
 
         What was published stands, save of units touched since: a revision's figures are never told in two ways.
         """
         since = self.history.revision
-        self.ledger = Ledger(stored.facts, stored.incarnation)
-        self.history = History(stored.incarnation, stored.recent, self._retained)
-        self.reservation_revisions = dict(stored.reservation_revisions)
-        self.states = Counter(fact.state.value for fact in self.reservations.values())
-        self.proofs = dict(stored.proofs)
+        self._take(stored)
         touched = self.history.touched_since(since).units
         stands = {unit: told for unit, told in self.figures.items() if unit not in touched}
         as_of = self.history.as_of
-        self.figures = (
-            {}
-            if as_of is None
-            else {unit: stands.get(unit) or figures(self.ledger, unit, as_of) for unit in self.units}
-        )
+        if as_of is not None:
+            self.figures = {unit: stands.get(unit) or figures(self.ledger, unit, as_of) for unit in self.units}
         self._tell()
+
+    def _take(self, stored: Stored) -> None:
+        self.ledger = Ledger(stored.facts, stored.incarnation)
+        self.history = History(stored.incarnation, stored.recent, self._retained)
+        self.reservation_revisions = dict(stored.reservation_revisions)
+        self.states = Counter({state.value: 0 for state in ReservationState})
+        self.states.update(fact.state.value for fact in self.reservations.values())
+        self.proofs = dict(stored.proofs)
 
     @property
     def units(self) -> Mapping[str, Unit]:

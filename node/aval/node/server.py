@@ -93,7 +93,7 @@ class AvailabilityService(availability_pb2_grpc.AvailabilityServiceServicer):
         if request.parent != "establishments/-":
             self._edge.names.check_establishment(request.parent, "parent")
         if request.view_as:
-            raise Refusal(Reason.NOT_SERVED, {"field": "view_as", "problem": "a hub shows what others see"})
+            raise field_invalid("view_as", "a node shows exact figures; ask the hub what others see")
         moment = self._edge.moment()
         wanted = DISCIPLINES.word_or_none(request.discipline, "discipline")
         units = [
@@ -570,8 +570,9 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
     ) -> census_pb2.ApplyMovementsResponse:
         edge = self._edge
         verdict = await edge.submit(census.settle_movement(request, edge.caller(), edge.names))
-        corrected = request.corrected
-        return self._fate(corrected.source_id, corrected.movement_id, verdict)
+        told = verdict.parked.movement if verdict.parked is not None else None
+        source = told.source if told is not None else request.corrected.source_id
+        return self._fate(source, told.id if told is not None else request.corrected.movement_id, verdict)
 
     async def AnswerArrivalDoubt(
         self, request: census_pb2.AnswerArrivalDoubtRequest, context: _Context

@@ -12,6 +12,7 @@ address = "127.0.0.1:5000"
 
 import tomllib
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -85,6 +86,8 @@ def read_settings(path: Path) -> Settings:
     ):
         if address is not None and not _is_address(address):
             raise SettingsInvalid(f"{path}: {field} must be host:port, not {address!r}")
+    if written.hub is not None and written.announce_address is None and _is_every_address(written.listen):
+        raise SettingsInvalid(f"{path}: announce_address must say what the hub dials, since listen is every address")
     folder = path.parent
     return Settings(
         territory,
@@ -98,6 +101,14 @@ def read_settings(path: Path) -> Settings:
         written.progress_seconds,
         written.hub.address if written.hub else None,
     )
+
+
+def _is_every_address(address: str) -> bool:
+    """Whether listening there says nothing of where one can be dialled."""
+    try:
+        return ip_address(address.rpartition(":")[0].strip("[]")).is_unspecified
+    except ValueError:
+        return False  # a name
 
 
 def _is_address(text: str) -> bool:

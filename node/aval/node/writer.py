@@ -248,7 +248,8 @@ class Writer:
                 continue
             present = figures(self._ledger, unit, now)
             if present.same_as(shown):
-                self.published.figures[unit] = present
+                # What was published stands, as of its revision; only the next look is later.
+                self.published.figures[unit] = replace(shown, next_change=present.next_change)
             else:
                 moved.add(unit)
         return frozenset(moved)

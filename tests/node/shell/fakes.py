@@ -108,7 +108,7 @@ class Counts:
         self.refusals[reason] += 1
 
     def reservations(self, count_by_state: Mapping[str, int]) -> None:
-        self.states = dict(count_by_state)
+        self.states = {state: number for state, number in count_by_state.items() if number}
 
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
         """Not read."""

@@ -138,6 +138,8 @@ async def test_bytes_that_are_no_text_are_refused(node: NodeProcess) -> None:
         ("metrics_port = 70000", "metrics_port"),
         ('announce_address = "nowhere"', "host:port"),
         ("progress_seconds = 0", "progress_seconds"),
+        ('listen = "0.0.0.0:0"\n[hub]\naddress = "127.0.0.1:1"', "announce_address must say"),
+        ("metrics_port = 1", "metrics_port 1 cannot be had"),
     ],
 )
 async def test_settings_that_cannot_be_used_are_told_in_a_sentence(tmp_path: Path, line: str, words: str) -> None:

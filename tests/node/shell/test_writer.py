@@ -12,7 +12,7 @@ import pytest
 from aval.kernel.need import Need
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.commands import AnyCommand, CreateReservation
-from aval.node.history import Standing
+from aval.node.history import COMPACT_EVERY, Standing
 from aval.node.store.memory import MemoryStore
 from aval.node.translate import inward
 from aval.node.writer import PROOF_SECONDS, QUEUE_COMMANDS_MAX
@@ -321,6 +321,22 @@ async def test_a_repeated_command_gets_its_first_answer_after_a_restart() -> Non
         other.CopyFrom(request)
         other.asked_count = 2
         assert (await at.command(other)).refusal.reason == "ID_REUSED"
+
+
+async def test_a_long_history_is_compacted_and_its_digests_stay() -> None:
+    store = MemoryStore(INCARNATION)
+    async with house(store, retained=10) as at:
+        at.calls_as(MARIE)
+        early = at.node.writer.published.cursor
+        for number in range(2 * COMPACT_EVERY):
+            name = census_pb2.UpdateEstablishmentRequest(
+                command_id=new_id(), name="establishments/540000023", display_name=f"Maison {number}"
+            )
+            await at.census.UpdateEstablishment(name, NO_CONTEXT)
+        assert len((await store.load()).recent) < COMPACT_EVERY + 10
+        assert await at.node.writer.standing(early) is Standing.COMPACTED
+    async with house(store, retained=10) as at:
+        assert await at.node.writer.standing(early) is Standing.COMPACTED
 
 
 # --- proofs of life --------------------------------------------------------------------------------------------------
