@@ -1,7 +1,7 @@
 """The words that all messages share: enumerations, instants, names, cursors, needs, mandates."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, overload
@@ -38,15 +38,15 @@ FEATURES_MAX = 32
 
 
 class _WireEnum(Protocol[V_co]):
-    def Value(self, name: str) -> V_co:  # noqa: N802  # protobuf's own name
-        ...
+    def items(self) -> Sequence[tuple[str, V_co]]: ...
 
 
 class Words(Generic[E, V]):
     """An enumeration of the kernel and its twin on the wire, matched by name."""
 
     def __init__(self, wire: _WireEnum[V], prefix: str, kind: type[E]) -> None:
-        self.to_wire: dict[E, V] = {member: wire.Value(f"{prefix}_{member.name}") for member in kind}
+        values = dict(wire.items())
+        self.to_wire: dict[E, V] = {member: values[f"{prefix}_{member.name}"] for member in kind}
         self._from_wire: dict[Any, E] = {value: member for member, value in self.to_wire.items()}
 
     def read(self, value: V) -> E | None:
