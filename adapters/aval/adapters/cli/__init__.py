@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         _refuse_secrets(arguments)
-        root.main(args=list(arguments), prog_name="aval", standalone_mode=False)
+        outcome = root.main(args=list(arguments), prog_name="aval", standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.exceptions.NoArgsIsHelpError as asked:
@@ -58,7 +58,8 @@ def run(arguments: Sequence[str]) -> int:
         return Exit.DONE
     except OSError as error:
         return _tell(Failure(str(error)))
-    return Exit.DONE
+    # What `Context.exit` was given comes back as the outcome; a command that ends by itself returns nothing.
+    return outcome if isinstance(outcome, int) else Exit.DONE
 
 
 def _tell(failure: "Failure") -> int:

@@ -114,6 +114,8 @@ class Territory:
     def launch(self, key: str) -> subprocess.Popen[bytes]:
         """Starts one process and does not wait for it."""
         server = self.record.servers[key]
+        if (former := self._children.get(key)) is not None:
+            former.poll()  # somebody else may have killed it: its status is taken before it is forgotten
         self.ready_path(server).unlink(missing_ok=True)
         with self.log_path(server).open("ab") as log:
             child = subprocess.Popen(
