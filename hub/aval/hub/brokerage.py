@@ -60,6 +60,9 @@ from aval.kernel.reasons import Reason, Refusal, field_invalid
 ASK_NEXT_MAX = 10
 """Units to ask next by itself; a longer list is a search, which people should look at again."""
 
+PENDING_MAX = 16
+"""Commands of one reservation on their way; only to a node that is silent do people say more than that."""
+
 REQUEST_LIFE_MAX = timedelta(days=30)
 """An open request that nobody ended is over by then (DESIGN §7)."""
 
@@ -148,6 +151,11 @@ def _check_nothing_pending(file: RequestFile, ask: Ask, *bodies: type[Body]) -> 
         raise _refuse(file, Reason.RELEASE_PENDING, reservation=ask.reservation)
 
 
+def _check_room(file: RequestFile, ask: Ask) -> None:
+    if len(file.pending(ask.reservation)) >= PENDING_MAX:
+        raise _refuse(file, Reason.QUEUE_FULL, reservation=ask.reservation, limit=str(PENDING_MAX))
+
+
 def _check_need(need: Need, now: datetime) -> None:
     problem = need.problem()
     if problem is not None:
@@ -188,6 +196,8 @@ def _check_targets(file: RequestFile, targets: tuple[AskTarget, ...]) -> None:
     wanted = reactions.wanted(file)
     if len(wanted) + len(targets) > reactions.ASKS_MAX:
         raise _refuse(file, Reason.TOO_MANY_ASKS, asked=str(len(wanted)), limit=str(reactions.ASKS_MAX))
+    if len(file.asks) + len(targets) > reactions.ASKS_EVER_MAX:
+        raise _refuse(file, Reason.TOO_MANY_ASKS, asked=str(len(file.asks)), limit=str(reactions.ASKS_EVER_MAX))
     modes = [*(one.mode for one in wanted), *(target.mode for target in targets)]
     if targets and modes.count(Mode.HOLD) > reactions.HOLDS_MAX:
         raise _refuse(file, Reason.TOO_MANY_HOLDS, limit=str(reactions.HOLDS_MAX))
@@ -316,6 +326,7 @@ def reschedule(file: RequestFile, arrival: datetime, mandate: Mandate, now: date
     one = _ask_of(file, file.request.subject)
     _check_nothing_pending(file, one, Release)
     _check_reservation(file, one, ReservationInput.RESCHEDULE)
+    _check_room(file, one)
     return settled(file, with_row(file, one, Reschedule(arrival), mandate, now), now)
 
 
@@ -346,6 +357,7 @@ def renew(file: RequestFile, reservation: str, ttl: timedelta | None, mandate: M
     one = _ask_of(file, reservation)
     _check_nothing_pending(file, one, Confirm, Release)
     _check_reservation(file, one, ReservationInput.RENEW)
+    _check_room(file, one)
     return settled(file, with_row(file, one, Renew(ttl), mandate, now), now)
 
 
@@ -359,6 +371,7 @@ def supply_details(
         raise field_invalid("details", "answer a question")
     _check_live(file, one)
     _check_not_let_go(file, one)
+    _check_room(file, one)
     return settled(file, with_row(file, one, SupplyDetails(details), mandate, now), now)
 
 
@@ -368,6 +381,7 @@ def note_answer(file: RequestFile, reservation: str, note: Note, mandate: Mandat
     one = _ask_of(file, reservation)
     _check_live(file, one)
     _check_not_let_go(file, one)
+    _check_room(file, one)
     return settled(file, with_row(file, one, NoteAnswer(replace(note, written_by=mandate)), mandate, now), now)
 
 

@@ -44,6 +44,9 @@ from aval.kernel.need import VALID_AFTER_ARRIVAL, Mode
 ASKS_MAX = 3
 """Houses asked at once for one patient: more would wait for answers that mostly come to nothing (DESIGN §7)."""
 
+ASKS_EVER_MAX = 60
+"""Asks that a request keeps, those that came to nothing too: twenty rounds of three; its watchers get them all."""
+
 HOLDS_MAX = 1
 """Of these, asks that may hold a bed at once: a bed held in vain is a bed that nobody has."""
 
@@ -299,7 +302,7 @@ def _asked_next(file: RequestFile, now: datetime) -> RequestFile:
     for refused in file.asks:
         if file.request.state is not _S.OPEN or refused.followed or not is_refused(refused):
             continue
-        if len(wanted(file)) >= ASKS_MAX or file.request.need.arrival_latest < now:
+        if len(wanted(file)) >= ASKS_MAX or len(file.asks) >= ASKS_EVER_MAX or file.request.need.arrival_latest < now:
             break
         unit, file = _take_next(file)
         if unit is None:

@@ -275,6 +275,26 @@ def test_an_edit_needs_the_revision_that_was_read_and_nothing_live() -> None:
     assert refused(lambda: brokerage.take_over(file, MANDATE, NOW, revision=revision)) is Reason.REQUEST_CHANGED
 
 
+def test_what_waits_for_a_silent_node_is_bounded_and_a_release_always_goes() -> None:
+    file = held(0).file
+    for _ in range(brokerage.PENDING_MAX):
+        file = ACTS[P.NOTE_ANSWER](file)
+    assert refused(lambda: ACTS[P.NOTE_ANSWER](file)) is Reason.QUEUE_FULL
+    assert refused(lambda: ACTS[P.RENEW](file)) is Reason.QUEUE_FULL
+    assert ACTS[P.CANCEL](file).release_behind(A)
+
+
+def test_a_request_is_not_asked_for_ever() -> None:
+    world = Territory()
+    for again in range(reactions.ASKS_EVER_MAX):
+        world.file = brokerage.ask(world.file, (target(0, again=again),), MANDATE, NOW)
+        world.run()
+        world.houses.staff(world.file.asks[-1].reservation, G.DECLINE)
+        world.hear()
+    assert len(world.file.asks) == reactions.ASKS_EVER_MAX
+    assert refused(lambda: brokerage.ask(world.file, (target(0, again=99),), MANDATE, NOW)) is Reason.TOO_MANY_ASKS
+
+
 def test_what_changes_nothing_spends_no_revision() -> None:
     world = confirmed()
     assert reactions.settled(world.file, world.file, NOW) is world.file

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -266,6 +266,7 @@ def _retold(draw: st.DrawFn, steps: tuple[FreeStep, ...]) -> tuple[FreeStep, ...
     return tuple(told)
 
 
+@settings(max_examples=60)
 @given(twins(), units(name=f"establishments/{HOUSES[2]}/units/Z"), needs())
 def test_what_is_hidden_changes_nothing_that_is_told(
     pair: tuple[Unit, Unit, Viewpoint], neighbour: Unit, need: Need

@@ -167,7 +167,7 @@ def candidates(draw: st.DrawFn) -> Candidate:
     )
 
 
-def territories(size_max: int = 6) -> st.SearchStrategy[list[Candidate]]:
+def territories(size_max: int = 4) -> st.SearchStrategy[list[Candidate]]:
     """Candidates with names of their own."""
     return st.lists(candidates(), max_size=size_max, unique_by=lambda one: one.seen.unit.name)
 
