@@ -220,6 +220,15 @@ async def test_demand_is_counted_by_house_since_an_instant(store: Store) -> None
     assert await store.run(lambda t: t.asks_since(NOW + timedelta(seconds=1))) == {}
 
 
+async def test_the_requests_that_ask_a_house_are_found(store: Store) -> None:
+    one, two, other = new_file(), new_file(houses=(LUNEVILLE, TOUL)), new_file(houses=(TOUL,))
+    old = new_file()
+    for file in (one, two, other, replace(old, request=replace(old.request, archived=True))):
+        await store.run(saving(file))
+    asking = sorted(file.request.name for file in (one, two))
+    assert await store.run(lambda t: t.requests_asking(LUNEVILLE)) == asking
+
+
 async def test_commands_are_kept_by_caller_and_forgotten_in_time(store: Store) -> None:
     done = CommandRecord("a", "1", b"content", NOW, b"answer")
     refused = CommandRecord("b", "1", b"other", NOW + timedelta(days=1), b"", Reason.NO_BED, {"unit": "SMR1"})

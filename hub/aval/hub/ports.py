@@ -159,6 +159,10 @@ class RequestBook(Protocol):
         """The name of the request that a reservation belongs to."""
         ...
 
+    def requests_asking(self, establishment: str) -> list[str]:
+        """Names of the requests, not archived, that have asked that establishment (FINESS)."""
+        ...
+
     def requests(self, wanted: RequestFilter) -> list[RequestFile]:
         """Those that fit, in the order of names."""
         ...

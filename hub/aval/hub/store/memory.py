@@ -47,6 +47,11 @@ class MemoryTransaction:
         ask = self._tables.asks.get(reservation)
         return ask[0] if ask else None
 
+    def requests_asking(self, establishment: str) -> list[str]:
+        """See the port."""
+        asking = {name for name, house, _ in self._tables.asks.values() if house == establishment}
+        return sorted(name for name in asking if not self._tables.requests[name].request.archived)
+
     def requests(self, wanted: RequestFilter) -> list[RequestFile]:
         """See the port."""
         found = []

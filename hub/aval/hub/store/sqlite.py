@@ -13,11 +13,12 @@ import asyncio
 import fcntl
 import os
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from alembic import command
@@ -170,9 +171,10 @@ class SqliteStore:
             before = self._transaction.writes
             try:
                 settled.append(_Settled(work, value=work.run(self._transaction)))
-            except sa.exc.DBAPIError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever a work raises goes to whoever asked for it
+            except Exception as error:
+                if isinstance(error, sa.exc.DBAPIError):
+                    raise  # the store's own failure is that of the whole batch
+                # Whatever else a work raises goes to whoever asked for it.
                 failure = _Settled(work, error=error)
                 if self._transaction.writes != before:
                     return failure
@@ -181,8 +183,13 @@ class SqliteStore:
 
     def _roll_back(self) -> None:
         self._transaction.take_written()
-        if self._connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]  # sqlite3's own
+        if _is_open(self._connection):
             self._connection.exec_driver_sql("ROLLBACK")
+
+
+def _is_open(connection: sa.Connection) -> bool:
+    """Whether a transaction is open, as the driver knows it: a full disk may have ended it already."""
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection).in_transaction
 
 
 def _lock(path: Path) -> int:
@@ -221,5 +228,5 @@ def migrate(connection: sa.Connection, path: Path) -> None:
         )
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     command.upgrade(config, "head")
-    if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]  # sqlite3's own
+    if _is_open(connection):
         connection.exec_driver_sql("COMMIT")

@@ -30,6 +30,10 @@ class Statement:
 REQUEST = "SELECT body FROM request WHERE name = :name"
 REQUEST_ROWS = "SELECT body, attempts, last_reason FROM outbox WHERE request = :request ORDER BY position"
 REQUEST_OF = "SELECT request FROM ask WHERE reservation = :reservation"
+REQUESTS_ASKING = """
+SELECT DISTINCT ask.request FROM ask JOIN request ON request.name = ask.request
+WHERE ask.establishment = :establishment AND request.archived = 0 ORDER BY ask.request
+"""
 REQUESTS = """
 SELECT name, body FROM request
 WHERE name > :after

@@ -67,6 +67,10 @@ class SqlTransaction:
         found = self._read(sql.REQUEST_OF, reservation=reservation)
         return found[0][0] if found else None
 
+    def requests_asking(self, establishment: str) -> list[str]:
+        """See the port."""
+        return [name for (name,) in self._read(sql.REQUESTS_ASKING, establishment=establishment)]
+
     def requests(self, wanted: RequestFilter) -> list[RequestFile]:
         """See the port."""
         states = "".join(f"|{state.value}|" for state in sorted(wanted.states))

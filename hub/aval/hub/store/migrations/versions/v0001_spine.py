@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("establishment", sa.Text, nullable=False),
         sa.Column("asked_at", sa.BigInteger, nullable=False),
     )
+    op.create_index("ask_establishment", "ask", ["establishment", "request"])
     op.create_index("ask_asked_at", "ask", ["asked_at", "establishment"])
     op.create_table(
         "outbox",
