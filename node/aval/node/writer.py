@@ -231,12 +231,14 @@ class Writer:
         return list(last.values())
 
     def _touched(self, decisions: Iterable[Decision], now: datetime, *, everything: bool) -> Touched:
+        # What ended while nobody was there is news as well: the first tick's reservations are told like any other's.
+        reservations = frozenset().union(*(decision.reservations for decision in decisions))
         if everything:
-            return Touched(frozenset(self._ledger.all(Kind.UNIT)), frozenset(), establishment=True)
+            return Touched(frozenset(self._ledger.all(Kind.UNIT)), reservations, establishment=True)
         units = frozenset().union(*(decision.units for decision in decisions))
         return Touched(
             units | self._moved_by_time(now, units),
-            frozenset().union(*(decision.reservations for decision in decisions)),
+            reservations,
             any(decision.establishment for decision in decisions),
         )
 
