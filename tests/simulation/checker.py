@@ -56,11 +56,28 @@ def _state_name(reservation: Any) -> str:
 
 
 def _figures(unit: Any) -> bytes:
-    """What the hub must show of a unit as its node said it: everything but ages, and what only the own hub sees."""
+    """What the hub must show of a unit as its node said it: everything but ages, and what only the own hub sees.
+
+    `as_of` and the first step, which is of that instant, are left out: a node that looks again and finds the same
+    figures says so without a revision.
+    """
     shown = type(unit)()
     shown.CopyFrom(unit)
-    for name in ("sources", "freshness", "age", "closures", "conflicts", "shown", "disagreements", "visibility"):
+    for name in (
+        "sources",
+        "freshness",
+        "age",
+        "closures",
+        "conflicts",
+        "shown",
+        "disagreements",
+        "visibility",
+        "as_of",
+    ):
         shown.ClearField(name)
+    for one in shown.classes:
+        if one.steps and one.steps[0].time == unit.as_of:
+            one.steps[0].ClearField("time")
     for unordered in (shown.policy.modes, shown.features, *(one.features for one in shown.classes)):
         unordered.sort()
     return bytes(shown.SerializeToString(deterministic=True))

@@ -1,0 +1,94 @@
+"""Runs the simulation over code with one bug in it: `python -m tests.simulation.mutants NAME --seeds 1-20 --steps 250`.
+
+The bug is put in while the module is imported; no file changes. Exit status 0: found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.abc
+import importlib.machinery
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+TABLE = Path(__file__).with_name("mutants.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    seeds: str
+    steps: int
+
+
+def mutants() -> dict[str, Mutant]:
+    """All of them, by name."""
+    return {name: Mutant(name, **line) for name, line in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()}
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, mutant: Mutant, path: str) -> None:
+        self._mutant = mutant
+        self._path = path
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        source = Path(self._path).read_text(encoding="utf-8")
+        if source.count(self._mutant.old) != 1:
+            raise SystemExit(f"{self._mutant.name}: its line is there {source.count(self._mutant.old)} times")
+        code = compile(source.replace(self._mutant.old, self._mutant.new), self._path, "exec")
+        exec(code, module.__dict__)  # noqa: S102 - a module with a bug in it is made nowhere else than here
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._mutant.module:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None:
+            raise SystemExit(f"{self._mutant.name}: no module {fullname}")
+        return ModuleSpec(fullname, _Loader(self._mutant, spec.origin), origin=spec.origin)
+
+
+def main() -> int:
+    """Runs one mutant until a seed finds it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--seeds", default="")
+    parser.add_argument("--steps", type=int, default=0)
+    asked = parser.parse_args()
+    mutant = mutants()[asked.name]
+    sys.meta_path.insert(0, _Finder(mutant))
+    # Imported only now: the shipped code must meet the finder.
+    from tests.simulation.__main__ import seeds_of
+    from tests.simulation.simulation import Simulation, Violation
+
+    for seed in seeds_of(asked.seeds or mutant.seeds):
+        try:
+            Simulation(seed).run(asked.steps or mutant.steps)
+        except Violation as found:
+            sys.stdout.write(f"{mutant.name}: found by seed {seed} at step {found.step}: {found.problems[0]}\n")
+            return 0
+    sys.stdout.write(f"{mutant.name}: not found\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
