@@ -136,24 +136,32 @@ class Rivalry:
             voice.line(f"   {cast.name_of(self._origin)} et {rival} la demandent au même instant.")
             known = await self._both_ask(need, one)
             winners = [request for request in known if in_state(request.asks[0], "HELD")]
-            if not winners:
-                voice.line("   Son nœud a le dernier mot, chambre par chambre : aucun des deux. Plus loin, alors.")
+            if len(winners) != 1:
+                await self._not_the_last(one, winners)
             else:
-                voice.need(len(winners) == 1, "un seul des deux obtient la retenue")
                 loser = next(request for request in known if request is not winners[0])
                 state = voice.speech.state(_state_of(loser.asks[0]))
-                voice.line(f"   {winners[0].reference} a le lit ; {loser.reference} reste « {state} ».")
+                voice.check(True, f"un seul des deux obtient la retenue : {winners[0].reference}")
+                voice.line(f"   {loser.reference} reste « {state} ».")
                 claims = [bed for bed in await cast.beds(one.unit.name) if bed.claim == winners[0].asks[0].reservation]
                 voice.check(len(claims) == 1, "au nœud, un lit et un seul porte la promesse")
                 again = await soon(partial(self._again, need, one), lambda unit: unit is None, HEARD_SECONDS)
                 voice.check(again is None, "la recherche ne propose plus cette unité")
             await cast.cancel(known[0], REGULATOR)
             await cast.cancel(known[1], SECOND_REGULATOR)
-            if winners:
+            if len(winners) == 1:
                 freed = await soon(partial(self._again, need, one), lambda unit: unit is not None, HEARD_SECONDS)
                 voice.check(freed is not None, "les deux demandes annulées, la place est de nouveau offerte")
                 return
         raise self._false("une unité à retenue immédiate n’a plus qu’une place")
+
+    async def _not_the_last(self, one: request_pb2.RankedUnit, winners: list[request_pb2.Request]) -> None:
+        """Published steps are no exact count where rooms are shared; what must hold: no bed is given twice."""
+        held = {request.asks[0].reservation for request in winners}
+        beds = [bed.name for bed in await self._cast.beds(one.unit.name) if bed.claim in held]
+        self._voice.check(len(beds) == len(set(beds)) == len(held), "aucun lit n’est promis deux fois")
+        count = "aucun lit n’y convenait" if not winners else "chambre par chambre, il y en avait un pour chacun"
+        self._voice.line(f"   Son nœud a le dernier mot : {count}. On cherche ailleurs.")
 
     async def _both_ask(
         self, need: terms_pb2.Need, one: request_pb2.RankedUnit
@@ -172,7 +180,7 @@ class Rivalry:
         for need, one in await self._candidates(day):
             if one.immediate:
                 left = one if one.places == 1 else await self._fill_but_one(need, one)
-                if left is not None:
+                if left is not None and _grantable(left.unit, need) == 1:
                     yield need, left
 
     # ------------------------------------------------------------------------------------------------------ measured
@@ -295,6 +303,12 @@ def _where(one: request_pb2.RankedUnit) -> str:
 
 def _has_beds(one: request_pb2.RankedUnit) -> bool:
     return one.unit.counting == availability_pb2.COUNTING_BEDS
+
+
+def _grantable(unit: availability_pb2.Unit, need: terms_pb2.Need) -> int:
+    """How many of that gender the node says it would grant on one of the coming days."""
+    days = (availability_pb2.HORIZON_ONE_DAY, availability_pb2.HORIZON_TWO_DAYS)
+    return max((one.count for one in unit.grantable if one.gender == need.gender and one.horizon in days), default=0)
 
 
 def _promises(one: request_pb2.RankedUnit | None) -> bool:
