@@ -18,7 +18,7 @@ wishes unmet, nearer, fewest requests received in a day, name. There is no hidde
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from aval.hub.model import FreeStep, Phone, PlaceClass, Unit
+from aval.hub.model import FreeStep, Phone, PlaceClass
 from aval.hub.picture import Seen, figure
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
 from aval.kernel.need import Feature, Interval, Mode, Need
@@ -213,28 +213,20 @@ def suits(place: Gender, patient: Gender) -> bool:
     return patient is Gender.ANY or place in (patient, Gender.ANY, Gender.UNDETERMINED)
 
 
-@dataclass
 class _Look:
-    """A unit under a need at an instant, with what several checks ask of them."""
+    """A unit under a need at an instant, with what several checks ask of them.
 
-    need: Need
-    candidate: Candidate
-    now: datetime
+    `suited` are its classes of places where that gender may be placed, `fitting` those that have what is required too.
+    """
 
-    @cached_property
-    def unit(self) -> Unit:
-        return self.candidate.seen.unit
-
-    @cached_property
-    def suited(self) -> tuple[PlaceClass, ...]:
-        """Its classes of places where that gender may be placed."""
-        return tuple(one for one in self.unit.classes if suits(one.gender, self.need.gender))
-
-    @cached_property
-    def fitting(self) -> tuple[PlaceClass, ...]:
-        """Those that have what is required, too."""
-        required = self.need.required - self.unit.features
-        return tuple(one for one in self.suited if required <= one.features)
+    def __init__(self, need: Need, candidate: Candidate, now: datetime) -> None:
+        self.need = need
+        self.candidate = candidate
+        self.now = now
+        self.unit = unit = candidate.seen.unit
+        required = need.required - unit.features
+        self.suited = tuple([one for one in unit.classes if suits(one.gender, need.gender)])
+        self.fitting = tuple([one for one in self.suited if required <= one.features])
 
     @cached_property
     def arrivals(self) -> tuple[datetime, ...]:
