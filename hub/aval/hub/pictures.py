@@ -6,6 +6,7 @@ before anyone is shown either, so that a hub that dies in between hears the same
 
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 
 from msgspec.structs import replace
 
@@ -107,7 +108,7 @@ class Pictures:
                 await self._store.run(lambda transaction: self._store_applied(transaction, before, applied))
             )
         self._pictures[finess] = after
-        self._measure(after)
+        self._measure(before, after)
         self.bell.ring(finess, after)
 
     def _store_applied(self, transaction: Transaction, before: Picture, applied: Applied) -> list[RequestFile]:
@@ -123,10 +124,21 @@ class Pictures:
             transaction, applied.reservations, all_of=after.establishment if applied.whole else None
         )
 
-    def _measure(self, picture: Picture) -> None:
-        """Tells the meters how old each winning source is."""
+    def _measure(self, before: Picture, after: Picture) -> None:
+        """Tells the meters how old each winning source is, by its youngest proof of life, and which are no more."""
         now = self._clock.monotonic()
-        for unit in picture.units.values():
-            age = unit_age(picture, unit, now)
+        ages: dict[str, float] = {}
+        for unit in after.units.values():
+            age = unit_age(after, unit, now)
             if age is not None:
-                self._meters.source_alive(picture.establishment, unit.sources[0].id, age.total_seconds())
+                source = unit.sources[0].id
+                ages[source] = min(age.total_seconds(), ages.get(source, inf))
+        for source, age_seconds in ages.items():
+            self._meters.source_alive(after.establishment, source, age_seconds)
+        for source in _winning(before) - _winning(after):
+            self._meters.source_gone(after.establishment, source)
+
+
+def _winning(picture: Picture) -> frozenset[str]:
+    """The sources that win in a unit of the picture."""
+    return frozenset(unit.sources[0].id for unit in picture.units.values() if unit.sources)

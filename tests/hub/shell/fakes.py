@@ -156,6 +156,7 @@ class FakeMeters:
         self.states: dict[str, int] = {}
         self.batches: list[int] = []
         self.failed_commits = 0
+        self.ages: dict[tuple[str, str], float] = {}
 
     def queue_length(self, queue: str, length: int) -> None:
         """Remembers it."""
@@ -174,10 +175,12 @@ class FakeMeters:
         self.refusals[reason] += 1
 
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
-        """Not looked at."""
+        """Remembers it."""
+        self.ages[establishment, source] = age_seconds
 
     def source_gone(self, establishment: str, source: str) -> None:
-        """Not looked at."""
+        """Forgets it."""
+        self.ages.pop((establishment, source), None)
 
     def reservations(self, count_by_state: Mapping[str, int]) -> None:
         """Remembers it."""

@@ -276,6 +276,22 @@ async def test_a_command_is_told_its_age_and_the_hubs_cursor() -> None:
     await hub.stop()
 
 
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+async def test_a_wall_clock_that_is_moved_by_an_hour_delays_and_spoils_nothing(seconds: int) -> None:
+    hub = await fake_hub(faults=Faults(down=True))
+    hub.start()
+    name = await create(hub, LUNEVILLE)
+    await hub.clock.advance(5)
+    hub.clock.set_wall(seconds)
+    hub.faults[LUNEVILLE].down = False
+    file = await until_answered(hub, name)
+    assert hub.nodes[LUNEVILLE].received[0].age >= timedelta(0)
+    await confirm(hub, name, file.asks[0].reservation)
+    hub.clock.set_wall(-seconds)
+    await until_state(hub, name, RequestState.CONFIRMED)
+    await hub.stop()
+
+
 async def test_after_seven_days_a_command_is_given_up_by_name() -> None:
     hub = await fake_hub(faults=Faults(down=True))
     hub.start()

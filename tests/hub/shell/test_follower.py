@@ -217,3 +217,15 @@ async def test_a_silent_node_becomes_unreachable() -> None:
     await hub.clock.advance(timedelta(minutes=2, seconds=5).total_seconds())
     assert hub.running.hub.searching.unreachable() == sorted(hub.nodes)
     await hub.stop()
+
+
+async def test_the_meters_know_the_age_of_each_source_that_wins_and_of_no_other() -> None:
+    hub = await fake_hub()
+    hub.start()
+    await hub.clock.advance(1)
+    assert hub.meters.ages == {(finess, "people"): 0.0 for finess in hub.nodes}
+    node, pictures = hub.nodes[LUNEVILLE], hub.running.hub.pictures
+    node.revision += 1
+    await pictures.hear(LUNEVILLE, ChangePart(node.cursor, (), (node.unit_name,)))
+    assert (LUNEVILLE, "people") not in hub.meters.ages
+    await hub.stop()
