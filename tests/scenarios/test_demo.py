@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aval.adapters.cli.exits import Exit
 
-STORY_SECONDS_MAX = 115.0
-"""Under pytest's own limit; alone on two cores it takes a third of it."""
+STORY_SECONDS_MAX = 220.0
+"""Alone on two cores it takes a fifth of it; a machine that builds something else meanwhile may need more."""
 
 
 def aval(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -23,6 +25,7 @@ def aval(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.timeout(STORY_SECONDS_MAX + 20)
 def test_14_the_demonstration_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
     done = aval("demo", "up", "--sites", "6", "--once", folder=tmp_path)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
