@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -50,6 +52,13 @@ async def seen_by(caller: Caller) -> tuple[dict[str, object], dict[str, object],
     )
 
 
+def dump(database: Path) -> set[str]:
+    """All that is on the disk, as statements that would make it again."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    with closing(connection):
+        return set(connection.iterdump())
+
+
 async def test_a_killed_node_comes_back_the_same_and_gives_the_same_answers(node: NodeProcess) -> None:
     marie, hub = node.caller(MARIE), node.caller(HUB)
     await marie.census.DeclareUnit(declare_places("smr", installed=10, occupied=8), timeout=10)
@@ -66,7 +75,12 @@ async def test_a_killed_node_comes_back_the_same_and_gives_the_same_answers(node
     await hub.close()
 
     assert await node.kill() == -signal.SIGKILL
+    stored = dump(node.database)
     await node.start()
+    again_stored = dump(node.database)
+    assert stored < again_stored, "facts, digests, times: the same bytes"
+    (tick,) = again_stored - stored
+    assert tick.startswith('INSERT INTO "revision"'), "the tick at start"
 
     hub = node.caller(HUB)
     units, reservations, cursor = await seen_by(hub)
