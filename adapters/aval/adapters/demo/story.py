@@ -35,6 +35,7 @@ from aval.adapters.demo.telling import (
     rank_reasons,
     soon,
     unit_age,
+    working_days,
 )
 from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.adapters.dial import ask
@@ -187,7 +188,7 @@ class Story:
     async def _day_with(self, houses: int) -> tuple[terms_pb2.Need, request_pb2.SearchBedsResponse, int, Discipline]:
         """The first day, from tomorrow, on which so many houses have a place. Raises `ClaimFalse`."""
         for discipline, minutes in product(LOOKED_FOR, (MINUTES_MAX, 0)):
-            for day in range(1, DAYS_AHEAD_MAX + 1):
+            for day in working_days(DAYS_AHEAD_MAX):
                 need = need_of(discipline, day, self._origin)
                 need.required.append(terms_pb2.FEATURE_OXYGEN)
                 need.minutes_max = minutes
@@ -210,16 +211,15 @@ class Story:
         voice.line(f"   Demande {request.reference} : {' ; '.join(one.establishment_display_name for one in chosen)}.")
         answered = await cast.screen.until(request.name, lambda r: all(heard(one) for one in r.asks), HEARD_SECONDS)
         voice.need(all(heard(one) for one in answered.asks), "les trois nœuds ont répondu")
-        if not holder.immediate:
-            voice.line(f"   Ici on répond en personne : la cadre de {holder.establishment_display_name} accepte.")
-            await cast.accept(next(one.reservation for one in request.asks if one.unit == holder.unit.name))
+        if not any(in_state(one, "HELD") for one in answered.asks):
+            await self._someone_accepts(answered)
         held = await cast.screen.until(request.name, lambda r: any(in_state(o, "HELD") for o in r.asks), HEARD_SECONDS)
         kept = voice.found(
             next((one for one in held.asks if in_state(one, "HELD")), None),
-            f"{holder.establishment_display_name} retient un lit",
+            "une maison retient un lit",
         )
-        until = instant(kept.known.expire.expire_time)
-        voice.line(f"   Retenu jusqu’à {voice.speech.moment(until, now())}. Personne d’autre ne peut le prendre.")
+        house, until = cast.name_of(finess_of(kept.unit)), instant(kept.known.expire.expire_time)
+        voice.line(f"   {house} : retenu jusqu’à {voice.speech.moment(until, now())}, pour personne d’autre.")
         told = await cast.confirm(held, kept)
         done = await cast.screen.until(request.name, settled_after(told), HEARD_SECONDS)
         voice.check(
@@ -235,6 +235,15 @@ class Story:
                 released = own.state == reservation_pb2.Reservation.STATE_RELEASED
                 why = own.ending.release == reservation_pb2.RELEASE_REASON_PLACED_AT_ANOTHER_MEMBER
                 voice.check(released and why, f"{house} : libéré (pourvu ailleurs), dit son nœud")
+
+    async def _someone_accepts(self, request: request_pb2.Request) -> None:
+        """Where no policy holds by itself, people answer: the first house that has a bed accepts."""
+        for one in request.asks:
+            house = self._cast.name_of(finess_of(one.unit))
+            if in_state(one, "ASKED") and await self._cast.accept(one.reservation):
+                self._voice.line(f"   Ici on répond en personne : la cadre de {house} accepte.")
+                return
+            self._voice.line(f"   {house} : aucun lit, chambre par chambre.")
 
 
 def _capacity_row(voice: Voice, label: str, line: territory_pb2.CapacityLine) -> list[str]:

@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from aval.adapters.demo.cast import is_sure, now
+from aval.adapters.demo.cast import ZONE, is_sure, now
 from aval.adapters.demo.voice import Voice
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 
 LOOK_SECONDS = 0.1
 """Between two reads of what is about to be true."""
+
+SATURDAY = 5
+"""As Python counts the days of a week."""
 
 _Read = TypeVar("_Read")
 
@@ -32,6 +35,12 @@ async def soon(read: Callable[[], Awaitable[_Read]], enough: Callable[[_Read], b
 def instant(stamp: Timestamp) -> datetime:
     """An instant of the wire."""
     return stamp.ToDatetime(tzinfo=UTC)
+
+
+def working_days(ahead_max: int) -> list[int]:
+    """Days from tomorrow on, counted from today, that are no Saturday or Sunday: SMR houses admit on the others."""
+    today = now().astimezone(ZONE).date()
+    return [day for day in range(1, ahead_max + 1) if (today + timedelta(days=day)).weekday() < SATURDAY]
 
 
 def short(enum: Any, number: int, prefix: str) -> str:
