@@ -1,8 +1,8 @@
 """How long a whole reservation takes over two hops, beside a floor measured in the same run.
 
-From the regulator's `CreateRequest` to the hold seen on its watch (client → hub → node → hub → client, three commits), and
-from `ConfirmRequest` to CONFIRMED. The floor is one empty call over mutual TLS between two processes, and one raw commit of
-SQLite with `synchronous=FULL`: what no implementation can go below once, and ours pays several times.
+From the regulator's `CreateRequest` to the hold seen on its watch (client → hub → node → hub → client, three commits),
+and from `ConfirmRequest` to CONFIRMED. The floor is one empty call over mutual TLS between two processes, and one raw
+commit of SQLite with `synchronous=FULL`: what no implementation can go below once, and ours pays several times.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ def quantiles(seconds: list[float]) -> tuple[float, float]:
     """Median and 99th percentile, in ms."""
     ordered = sorted(seconds)
     return ordered[len(ordered) // 2] * 1000, ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000
+
+
+def words(quantile: tuple[float, float]) -> str:
+    """A median and a 99th percentile, in ms."""
+    return f"p50 {quantile[0]:.2f} ms, p99 {quantile[1]:.2f} ms"
+
+
+def say(line: str) -> None:
+    """A line of the report."""
+    sys.stdout.write(f"\n{line}")
 
 
 async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> list[float]:
@@ -158,7 +168,7 @@ async def test_a_reservation_beside_its_floor(tmp_path: Path) -> None:
         call = quantiles(await timed(empty_call, 300))
         commit = quantiles(await timed(raw_commit(tmp_path), 300))
         floor = call[0] + commit[0]
-        print(f"\nfloor: empty call {call[0]:.2f} ms (p99 {call[1]:.2f}), commit {commit[0]:.2f} ms (p99 {commit[1]:.2f})")
+        say(f"floor: empty call {words(call)}; commit {words(commit)}")
 
         regulator = Regulator(client)
         following = asyncio.create_task(regulator.follow())
@@ -172,16 +182,16 @@ async def test_a_reservation_beside_its_floor(tmp_path: Path) -> None:
 
         holds = quantiles(await timed(hold, ROUNDS))
         confirms = quantiles(await timed(confirm, ROUNDS))
-        print(f"ask to hold: p50 {holds[0]:.1f} ms, p99 {holds[1]:.1f} ms, {holds[0] / floor:.1f} floors")
-        print(f"confirm to confirmed: p50 {confirms[0]:.1f} ms, p99 {confirms[1]:.1f} ms, {confirms[0] / floor:.1f} floors")
+        say(f"ask to hold: {words(holds)}; {holds[0] / floor:.1f} floors")
+        say(f"confirm to confirmed: {words(confirms)}; {confirms[0] / floor:.1f} floors")
         for at_once in AT_ONCE:
             rate = await holds_a_second(regulator, unit, at_once)
-            print(f"{at_once} in flight: {rate:.0f} holds a second")
+            say(f"{at_once} in flight: {rate:.0f} holds a second")
 
         cell = small.to_hub(CELL)
         message = requests.SearchBedsRequest(need=need(TOUL), urgency=terms_pb2.URGENCY_PLANNED)
         searches = quantiles(await timed(lambda: cell.requests.SearchBeds(message, timeout=10), 100))
-        print(f"search: p50 {searches[0]:.1f} ms, p99 {searches[1]:.1f} ms")
+        say(f"search: {words(searches)}")
         following.cancel()
         assert holds[0] / floor < RATIO_MAX
         assert confirms[0] / floor < RATIO_MAX

@@ -51,7 +51,6 @@ from aval.kernel.clock import Clock, Rng
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Territory, node_dns_name
 
-
 Loop = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine that runs as long as the hub does, not begun yet."""
 
