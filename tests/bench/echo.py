@@ -30,7 +30,7 @@ async def serve(bundle: Path, port_file: Path) -> None:
     clock = SystemClock()
     credentials = Credentials(bundle, clock, Telemetry(clock))
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(empty)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(empty)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("floor.Echo", {"Empty": handler}),))
     port = server.add_secure_port("127.0.0.1:0", credentials.server_credentials())
     await server.start()

@@ -60,8 +60,6 @@ class Searching:
                     minutes=distance.minutes if distance else None,
                     requests_day=demand.get(finess, 0),
                 )
-                for one in seen(
-                    picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines
-                )
+                for one in seen(picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines)
             )
         return matching.search(need, candidates, self._clock.now(), limit=limit)
