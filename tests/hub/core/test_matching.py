@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace as dataclass_replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,12 +28,22 @@ from aval.hub.matching import (
     search,
     suits,
 )
-from aval.hub.model import FreeStep, PlaceClass, Unit
+from aval.hub.model import Closure, Conflict, Count, Declared, FreeStep, PlaceClass, Unit
 from aval.hub.picture import Seen
 from aval.kernel.disciplines import Discipline
-from aval.kernel.need import Feature, Need
-from aval.kernel.statuses import Answering, Counting, Freshness, Gender, Shown, Status
-from tests.hub.core.worlds import HORIZON_HOURS, NOW, any_need, candidates, hour, needs, territories
+from aval.kernel.need import Feature, Interval, Need
+from aval.kernel.statuses import Answering, Counting, Freshness, Gender, Horizon, Shown, Status
+from tests.hub.core.worlds import (
+    HORIZON_HOURS,
+    NOW,
+    any_need,
+    candidates,
+    closures,
+    conflicts,
+    hour,
+    needs,
+    territories,
+)
 
 OPEN_END = HORIZON_HOURS + 48 + 72 + 1
 """A stay without end is checked until nothing changes any more, after the latest arrival and the longest stay."""
@@ -328,6 +339,28 @@ def test_a_bed_announced_free_within_the_window_is_found_and_said() -> None:
     one = replace(one, seen=Seen(replace(one.seen.unit, classes=(leaves,)), Freshness.FRESH))
     (ranked,) = search(any_need(), [one], NOW).ranked
     assert (ranked.arrival, ranked.places, ranked.on_announced_departure) == (hour(30), 1, True)
+
+
+@settings(max_examples=10)
+@given(conflicts, closures)
+def test_an_arrival_waits_for_the_end_of_what_blocks_the_unit(conflict: Conflict, closure: Closure) -> None:
+    """Whatever the steps say: no grant in an open conflict, nor while all that is installed is closed."""
+    blocked = Interval(hour(20), hour(28))
+    ways: tuple[dict[str, Any], ...] = (
+        {"conflicts": (replace(conflict, interval=blocked),)},
+        {
+            "closures": (replace(closure, interval=blocked, beds=(), places=4),),
+            "declared": (Declared(Status.INSTALLED, (Horizon.NOW,)),),
+            "counts": (Count(Status.INSTALLED, Horizon.NOW, Gender.ANY, 4),),
+        },
+    )
+    for changes in ways:
+        need = any_need(stay_max=timedelta(hours=9))
+        (ranked,) = search(need, [free_unit("establishments/540000023/units/A", **changes)], NOW).ranked
+        assert ranked.arrival == hour(28)
+        within = dataclass_replace(need, arrival_latest=hour(27))
+        (excluded,) = search(within, [free_unit("establishments/540000023/units/A", **changes)], NOW).excluded
+        assert excluded.reason is (ExclusionReason.CLOSED if "closures" in changes else ExclusionReason.CONFLICT)
 
 
 def test_at_most_two_hundred_are_told_and_all_are_counted() -> None:
