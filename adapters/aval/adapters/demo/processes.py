@@ -157,6 +157,15 @@ class Territory:
         """Whether its process runs."""
         return runs(self.record.servers[key])
 
+    def memory_bytes(self, key: str) -> int | None:
+        """What its process holds in memory; None where the system does not say it in /proc."""
+        try:
+            status = Path(f"/proc/{self.record.servers[key].pid}/status").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        match = re.search(r"^VmRSS:\s*(\d+) kB", status, re.MULTILINE)
+        return int(match[1]) * 1024 if match is not None else None
+
     def signal(self, key: str, number: int) -> None:
         """Sends a signal to its process, if it is still that process."""
         server = self.record.servers[key]

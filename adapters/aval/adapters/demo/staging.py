@@ -25,6 +25,9 @@ TEMPO = Tempo(progress_seconds=2.0, link_lost_seconds=12.0)
 """Instead of 15 s and 2 min, so that nobody waits: the story says so where it matters."""
 
 
+MEGABYTE = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Staging:
     """What was asked for. `sites` None: all. `stays`: the territory is left running at the end."""
@@ -162,11 +165,16 @@ async def _start(territory: Territory, voice: Voice) -> None:
     await territory.start([FEED])
     seconds = voice.speech.number(time.monotonic() - began, 1)
     voice.line(f"   Chaque maison a déclaré ses unités et raconté sa journée, en {seconds} s.")
+    held = {key: territory.memory_bytes(key) for key in (HUB, *territory.houses)}
+    sizes = sorted(size for key, size in held.items() if size is not None and key != HUB)
+    if sizes and (at_hub := held[HUB]) is not None:
+        shown = [f"{size / MEGABYTE:.0f} Mo" for size in (at_hub, sizes[len(sizes) // 2], sizes[-1])]
+        voice.line(f"   Mémoire résidente : hub {shown[0]}, nœud médian {shown[1]}, le plus gros {shown[2]}.")
 
 
 def _conclude(voice: Voice, territory: Territory, length: timedelta) -> None:
     voice.line()
-    took = voice.speech.duration(length)
+    took = f"{length.total_seconds():.0f} s"
     true = voice.checked - len(voice.failures)
     voice.line(f"SIMULATION terminée en {took} : {true} affirmations vérifiées sur {voice.checked}.")
     for claim in voice.failures:
