@@ -136,3 +136,7 @@ class Meter(Protocol):
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
         """A source gave its last proof of life that long ago."""
         ...
+
+    def source_gone(self, establishment: str, source: str) -> None:
+        """No unit lists that source any more: its age means nothing."""
+        ...

@@ -99,6 +99,14 @@ class Published:
                 self.figures.pop(unit, None)
         self._tell()
 
+    def forget_sources(self) -> list[str]:
+        """Forgets the ages of sources that no unit lists any more, and names them."""
+        listed = {source.id for unit in self.units.values() for source in unit.sources}
+        gone = [source for source in self.proofs if source not in listed]
+        for source in gone:
+            del self.proofs[source]
+        return gone
+
     def age(self, source: str, now: datetime) -> timedelta | None:
         """Time since the last proof of life of a source; None if it was never heard."""
         at = self.proofs.get(source)

@@ -104,7 +104,8 @@ class Writer:
         self.time = NodeTime(max([self._clock.now(), *told]), self._clock.monotonic())
         self._ledger = Ledger(stored.facts, stored.incarnation)
         self.published = Published(stored, self._retained)
-        for source, at in stored.proofs.items():
+        self.published.forget_sources()
+        for source, at in self.published.proofs.items():
             self._meter.source_alive(self._establishment, source, (self.now() - at).total_seconds())
         await self._settle([_Waiting(Tick(), everything=True)])
         if self.published.history.revision == (stored.recent[-1].number if stored.recent else 0):
@@ -182,13 +183,17 @@ class Writer:
         decisions = [decision for _, decision in decided]
         changes = self._changes(decisions)
         touched = self._touched(decisions, now, everything=any(waiting.everything for waiting in batch))
-        if (changes or touched != Touched()) and not await self._commit(now, changes, touched, batch):
+        self._heard([source for decision in decisions for source in decision.proofs], now)
+        moved = bool(changes) or touched != Touched()
+        if moved and not await self._commit(now, changes, touched, batch):
             return
-        for decision in decisions:
-            self._heard(decision.proofs, now)
+        if any(change.kind is Kind.UNIT for change in changes):
+            for source in self.published.forget_sources():
+                self._unsaved.pop(source, None)
+                self._meter.source_gone(self._establishment, source)
         for waiting, decision in decided:
             waiting.settle(decision.verdict)
-        if self.published.history.revision % COMPACT_EVERY == 0:
+        if moved and self.published.history.revision % COMPACT_EVERY == 0:
             await self._compact()
         self._set_alarm(self._due(now))
 
@@ -292,6 +297,8 @@ class Writer:
             return False
         self._ledger = Ledger(stored.facts, stored.incarnation)
         self.published.adopt(stored)
+        # A source that spoke has spoken, whatever became of its word.
+        self.published.proofs.update(self._unsaved)
         self._lost = False
         self._log.info("ledger-reloaded", revision=self.published.history.revision)
         return True

@@ -94,6 +94,7 @@ class Counts:
     queues: dict[str, int] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     states: dict[str, int] = field(default_factory=dict)
+    ages: dict[str, float] = field(default_factory=dict)
 
     def committed(self, commands: int, seconds: float) -> None:
         self.commits.append(commands)
@@ -111,7 +112,10 @@ class Counts:
         self.states = {state: number for state, number in count_by_state.items() if number}
 
     def source_alive(self, establishment: str, source: str, age_seconds: float = 0.0) -> None:
-        """Not read."""
+        self.ages[source] = age_seconds
+
+    def source_gone(self, establishment: str, source: str) -> None:
+        del self.ages[source]
 
 
 class DiskStore:

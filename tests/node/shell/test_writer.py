@@ -306,6 +306,19 @@ async def test_a_restart_rebuilds_the_same_state() -> None:
         assert list(again.reservations) == list(reservations.reservations)
 
 
+async def test_what_ended_while_the_node_was_down_is_told_with_its_first_tick() -> None:
+    store = MemoryStore(INCARNATION)
+    async with house(store) as at:
+        await at.declare(declare_places("smr", installed=5, occupied=4))
+        held = await at.command(create("smr", TOMORROW))
+    async with house(store, FakeClock(START + SMR_TTL)) as at:
+        since = at.node.writer.published.history.touched_since(held.cursor.revision)
+        assert since.reservations == {f"ge-10.aval.internal/{held.reservation.name.rpartition('/')[2]}"}
+        get = reservation_pb2.GetReservationRequest(name=held.reservation.name)
+        told = await at.reservations.GetReservation(get, NO_CONTEXT)
+        assert (told.state, told.revision) == (EXPIRED, held.cursor.revision + 1)
+
+
 async def test_a_repeated_command_gets_its_first_answer_after_a_restart() -> None:
     store = MemoryStore(INCARNATION)
     request = create("smr", TOMORROW)
@@ -370,6 +383,21 @@ async def test_ages_are_not_revisions_and_survive_a_restart() -> None:
         ).units
         assert unit.age.ToTimedelta() == timedelta(minutes=5)
         assert unit.freshness == availability_pb2.FRESHNESS_FRESH
+
+
+async def test_a_source_that_no_unit_lists_any_more_has_no_age() -> None:
+    store, clock = MemoryStore(INCARNATION), FakeClock()
+    async with house(store, clock) as at:
+        await at.declare(declare_places("smr", installed=5, occupied=4))
+        clock.advance(timedelta(minutes=3))
+        assert at.counts.ages == {"cadre": 0.0}
+        request = declare_places("smr", installed=5, occupied=4)
+        request.sources[0].id = "faisant-fonction"
+        await at.declare(request)
+        assert at.counts.ages == {"faisant-fonction": 0.0}
+    clock.advance(timedelta(minutes=3))
+    async with house(store, clock) as at:
+        assert at.counts.ages == {"faisant-fonction": 180.0}
 
 
 # --- figures that moved ----------------------------------------------------------------------------------------------
