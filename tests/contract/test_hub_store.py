@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ from aval.hub.model import (
 )
 from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter, Store, Transaction
 from aval.hub.store.memory import MemoryStore
+from aval.hub.store.postgres import PostgresStore
 from aval.hub.store.sqlite import SqliteStore
 from aval.hub.store.transaction import RequestBody, encoded
 from aval.kernel.disciplines import Discipline
@@ -35,17 +37,21 @@ from aval.kernel.lifecycle import ReleaseReason, RequestState
 from aval.kernel.need import Feature, Mode, Need, Urgency
 from aval.kernel.reasons import Reason, Refusal
 from aval.kernel.statuses import Counting, Gender
+from tests.contract.servers import Databases
 
 NOW = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 TOUL, LUNEVILLE = "540000023", "540000155"
+_references = count()
 
 
 class SilentMeters:
-    """Meters that only remember how many commits failed and how large batches were."""
+    """Meters that only remember what these tests look at."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.failed = 0
+        self.reruns: list[str] = []
+        self.stale_epochs = 0
 
     def queue_length(self, queue: str, length: int) -> None:
         """Not looked at."""
@@ -70,11 +76,35 @@ class SilentMeters:
     def reservations(self, count_by_state: object) -> None:
         """Not looked at."""
 
+    def rerun(self, cause: str) -> None:
+        """A transaction is run again."""
+        self.reruns.append(cause)
 
-@pytest.fixture(params=["memory", "sqlite"])
+    def stale_epoch(self) -> None:
+        """A write under a lease that others have taken."""
+        self.stale_epochs += 1
+
+    def leases(self, held: int) -> None:
+        """Not looked at."""
+
+
+def make_postgres(request: pytest.FixtureRequest) -> PostgresStore:
+    """A store in a new database."""
+    databases: Databases = request.getfixturevalue("databases")
+    return PostgresStore(databases.new(), SilentMeters())
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Each store in turn, empty."""
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "hub.db", SilentMeters())
+    made: Store
+    match request.param:
+        case "memory":
+            made = MemoryStore()
+        case "sqlite":
+            made = SqliteStore(tmp_path / "hub.db", SilentMeters())
+        case _:
+            made = make_postgres(request)
     yield made
     made.close()
 
@@ -95,8 +125,10 @@ def need() -> Need:
 
 
 def new_file(
-    request_id: str = "", *, finess: str = TOUL, houses: tuple[str, ...] = (LUNEVILLE,), reference: str = "K7-3F9"
+    request_id: str = "", *, finess: str = TOUL, houses: tuple[str, ...] = (LUNEVILLE,), reference: str = ""
 ) -> RequestFile:
+    """A request that asks these houses; no two live requests bear the same reference."""
+    reference = reference or f"K7-{next(_references):03}"
     name = f"requests/{request_id or uuid4()}"
     act = mandate(finess)
     request = Request(name, reference, need(), Urgency.PLANNED, NOW, act, act, NOW, NOW)
@@ -116,6 +148,10 @@ def saving(file: RequestFile, before: RequestFile | None = None) -> Callable[[Tr
 
 def reading(name: str) -> Callable[[Transaction], RequestFile | None]:
     return lambda transaction: transaction.request(name)
+
+
+def refusing(_: Transaction) -> None:
+    raise Refusal(Reason.NOT_IN_THIS_STATE)
 
 
 def keeping(record: CommandRecord) -> Callable[[Transaction], None]:
@@ -139,19 +175,46 @@ async def test_rows_are_put_noted_and_struck_with_their_file(store: Store) -> No
     release = OutboxRow("r2", row.request, ask.reservation, 2, Release(ReleaseReason.OTHER), mandate(), NOW)
     after = replace(file, rows=(tried, release))
     await store.run(saving(after, file))
-    assert await store.run(lambda t: t.outbox(LUNEVILLE, 10)) == [tried, release]
+    assert await store.read(lambda t: t.outbox(LUNEVILLE, 10)) == [tried, release]
     await store.run(saving(replace(after, rows=(release,)), after))
-    assert await store.run(lambda t: t.outbox(LUNEVILLE, 10)) == [release]
+    assert await store.read(lambda t: t.outbox(LUNEVILLE, 10)) == [release]
     assert await store.run(lambda t: t.waiting()) == {LUNEVILLE: 1}
-    assert await store.run(lambda t: t.outbox(TOUL, 10)) == []
+    assert await store.read(lambda t: t.outbox(TOUL, 10)) == []
 
 
 async def test_rows_keep_the_order_in_which_they_were_stored(store: Store) -> None:
     files = [new_file() for _ in range(20)]
     for file in files:
         await store.run(saving(file))
-    found = await store.run(lambda t: t.outbox(LUNEVILLE, 15))
+    found = await store.read(lambda t: t.outbox(LUNEVILLE, 15))
     assert [row.id for row in found] == [file.rows[0].id for file in files[:15]]
+
+
+async def test_what_is_read_is_what_was_stored(store: Store) -> None:
+    file = new_file()
+    await store.run(saving(file))
+    assert await store.read(reading(file.request.name)) == file
+    assert await store.read(lambda t: t.requests(RequestFilter())) == [file]
+    with pytest.raises(Refusal) as refused:
+        await store.read(refusing)
+    assert refused.value.reason is Reason.NOT_IN_THIS_STATE
+
+
+async def test_works_on_one_request_stand_in_line(store: Store) -> None:
+    """Each reads what the one before it has left, on whatever connection it runs: no change is lost."""
+    file = new_file()
+    await store.run(saving(file))
+
+    def work(transaction: Transaction) -> None:
+        before = transaction.request(file.request.name)
+        assert before is not None
+        revision = before.request.revision + 1
+        transaction.save(replace(before, request=replace(before.request, revision=revision)), before)
+
+    await asyncio.gather(*(store.run(work) for _ in range(60)))
+    after = await store.read(reading(file.request.name))
+    assert after is not None
+    assert after.request.revision == file.request.revision + 60
 
 
 async def test_a_work_that_fails_leaves_nothing_behind(store: Store) -> None:
@@ -165,7 +228,7 @@ async def test_a_work_that_fails_leaves_nothing_behind(store: Store) -> None:
         await store.run(work)
     assert refused.value.reason is Reason.NOT_IN_THIS_STATE
     assert await store.run(lambda t: t.request(file.request.name)) is None
-    assert await store.run(lambda t: t.outbox(LUNEVILLE, 10)) == []
+    assert await store.read(lambda t: t.outbox(LUNEVILLE, 10)) == []
 
 
 async def test_a_work_that_fails_hurts_no_other_that_runs_beside_it(store: Store) -> None:

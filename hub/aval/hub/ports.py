@@ -188,7 +188,11 @@ class Outbox(Protocol):
     """Commands on their way to nodes, in the order stored. `RequestBook.save` puts and strikes them."""
 
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
-        """The oldest rows for one establishment (FINESS)."""
+        """The oldest rows for one establishment (FINESS).
+
+        A store that several hubs share gives, within `run`, the first row of each reservation only, and none that
+        another transaction is changing: what it gives may be sent.
+        """
         ...
 
     def waiting(self) -> Mapping[str, int]:
@@ -247,6 +251,13 @@ class Transaction(RequestBook, Outbox, CommandLog, Heard, Protocol):
 class Store(Protocol):
     """Where the hub's state rests."""
 
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Runs a work that only reads: all that it sees is of one moment, it waits for no other and holds none up.
+
+        Whoever is going to write by what it has read uses `run`. Raises as `run` does.
+        """
+        ...
+
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` in one transaction and returns what it gave, once that is stored.
 
@@ -258,6 +269,128 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Finishes what waits and closes."""
+        ...
+
+
+# --- a store that several hubs share ---------------------------------------------------------------------------------
+
+
+class Lease(Struct, frozen=True):
+    """The right to follow one node and carry its commands. `epoch` is counted up each time that it changes hands."""
+
+    establishment: str
+    epoch: int
+
+
+class LeaseLost(Exception):
+    """A write was refused because another hub has taken the lease meanwhile: what it was told by is no longer ours."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(f"{lease.establishment}: epoch {lease.epoch} is over")
+        self.lease = lease
+
+
+class Proofs(Struct, frozen=True):
+    """When a node was last heard, and its sources' proofs of life: (source, unit) → age, as of being read or saved."""
+
+    establishment: str
+    silence: timedelta
+    ages: tuple[tuple[str, str, timedelta], ...] = ()
+
+
+class Tenancy(Struct, frozen=True):
+    """What one look at the leases brought. `free_in`: until another hub's lease runs out, None if none will."""
+
+    held: tuple[Lease, ...]
+    refused: tuple[Lease, ...]
+    spare: tuple[Lease, ...]
+    free_in: timedelta | None
+
+
+class SharedTransaction(Transaction, Protocol):
+    """A transaction on a store that several hubs share."""
+
+    def hold(self, lease: Lease) -> None:
+        """Nobody takes that lease before this transaction has ended. Raises `LeaseLost` if somebody has already."""
+        ...
+
+    def tenancy(self, held: Iterable[Lease], wanted: Iterable[str]) -> Tenancy:
+        """Renews what is held, and takes what is free of the establishments wanted, up to a fair share of them.
+
+        `refused` are those that others have taken; `spare` what is held beyond the share, to be given up.
+        """
+        ...
+
+    def give_up(self, leases: Iterable[Lease]) -> None:
+        """Others may take these at once."""
+        ...
+
+    def leave(self) -> None:
+        """This hub stops: the share of the others grows at once."""
+        ...
+
+    def save_proofs(self, proofs: Iterable[Proofs]) -> None:
+        """Keeps them for the other hubs."""
+        ...
+
+    def proofs(self, but: Iterable[str]) -> list[Proofs]:
+        """What other hubs keep, aged by the time since; `but` of these establishments."""
+        ...
+
+    def picture(self, establishment: str) -> tuple[PictureHead, tuple[Unit, ...]] | None:
+        """What is stored of one establishment."""
+        ...
+
+    def heads(self) -> list[PictureHead]:
+        """Where each stored picture stands."""
+        ...
+
+    def revisions(self) -> Mapping[str, int]:
+        """The revision of each request that is not over, by name."""
+        ...
+
+
+class SharedMeters(Meters, Protocol):
+    """What a hub among several counts beside."""
+
+    def rerun(self, cause: str) -> None:
+        """A transaction is run again."""
+        ...
+
+    def stale_epoch(self) -> None:
+        """The database refused a write made under a lease that another hub has taken."""
+        ...
+
+    def leases(self, held: int) -> None:
+        """How many nodes this hub follows."""
+        ...
+
+
+Told = Callable[[frozenset[str]], None]
+"""Is given the names of things that other hubs have changed; none at all: anything may have changed."""
+
+
+class SharedStore(Protocol):
+    """A store that several hubs share."""
+
+    async def read(self, work: Callable[[SharedTransaction], T]) -> T:
+        """See `Store.read`."""
+        ...
+
+    async def run(self, work: Callable[[SharedTransaction], T]) -> T:
+        """See `Store.run`. Raises `LeaseLost` too."""
+        ...
+
+    async def look(self, work: Callable[[SharedTransaction], T]) -> T:
+        """As `run`, before all works that wait: a lease must not run out behind them."""
+        ...
+
+    def listen(self, told: Told) -> None:
+        """From now on `told` is called, on the event loop. A word may be lost; it is no more than a reason to look."""
+        ...
+
+    def close(self) -> None:
+        """See `Store.close`."""
         ...
 
 

@@ -17,7 +17,8 @@ from alembic import command
 from alembic.config import Config
 
 from aval.hub.ports import RequestFilter, Transaction
-from aval.hub.store.sqlite import MIGRATIONS, WORKS_WAITING_MAX, DatabaseUnusable, SqliteStore
+from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
+from aval.hub.store.sqlite import WORKS_WAITING_MAX, SqliteStore
 from aval.kernel.reasons import Reason, Refusal
 from tests.contract.test_hub_store import SilentMeters, new_file, reading, saving
 

@@ -171,5 +171,9 @@ class MemoryStore:
         self._tables = copy
         return answer
 
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See the port."""
+        return work(MemoryTransaction(self._tables.copy()))
+
     def close(self) -> None:
         """Nothing to close: what it holds is read on."""

@@ -21,12 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from aval.hub.ports import Meters, Transaction
+from aval.hub.store.schema import DatabaseUnusable, is_current, upgrade
 from aval.hub.store.transaction import SqlTransaction
 from aval.kernel.reasons import Reason, Refusal
 
@@ -37,12 +34,6 @@ WORKS_PER_COMMIT_MAX = 128
 
 WORKS_WAITING_MAX = 2000
 """Works that may wait: at some 1,000 works a second this is two seconds' worth; more is refused, to be tried again."""
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-class DatabaseUnusable(RuntimeError):
-    """The database cannot be opened; the text says why and what to do."""
 
 
 class _Work:
@@ -92,6 +83,10 @@ class SqliteStore:
         self._waiting = 0
         self._thread = threading.Thread(target=self._write, name="hub-store", daemon=True)
         self._thread.start()
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See `aval.hub.ports.Store.read`: the one writer's thread reads too."""
+        return await self.run(work)
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """See `aval.hub.ports.Store.run`."""
@@ -214,19 +209,9 @@ def _lock(path: Path) -> int:
 
 def migrate(connection: sa.Connection, path: Path) -> None:
     """Brings the schema to the newest version, in one transaction. Raises `DatabaseUnusable` if it is newer still."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    known = ScriptDirectory.from_config(config)
-    present = MigrationContext.configure(connection).get_current_revision()
-    if present == known.get_current_head():
+    if is_current(connection, str(path)):
         return
-    if present is not None and present not in {one.revision for one in known.walk_revisions()}:
-        raise DatabaseUnusable(
-            f"{path} was written by a newer version of Aval (schema {present}, this one knows up to"
-            f" {known.get_current_head()}): install that version, or restore a backup made before"
-        )
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-    command.upgrade(config, "head")
+    upgrade(connection)
     if _is_open(connection):
         connection.exec_driver_sql("COMMIT")

@@ -45,17 +45,19 @@ WHERE name > :after
 ORDER BY name LIMIT :limit
 """
 SAVE_REQUEST = """
-INSERT INTO request (name, state, over, archived, on_behalf_of, reference, body)
-VALUES (:name, :state, :over, :archived, :on_behalf_of, :reference, :body)
-ON CONFLICT (name) DO UPDATE SET state = excluded.state, over = excluded.over, archived = excluded.archived,
-  on_behalf_of = excluded.on_behalf_of, reference = excluded.reference, body = excluded.body
+UPDATE request SET state = :state, over = :over, archived = :archived, on_behalf_of = :on_behalf_of,
+  reference = :reference, revision = :revision, body = :body
+WHERE name = :name
+"""
+PUT_REQUEST = """
+INSERT INTO request (name, state, over, archived, on_behalf_of, reference, revision, body)
+VALUES (:name, :state, :over, :archived, :on_behalf_of, :reference, :revision, :body)
 """
 REFERENCE_TAKEN = "SELECT 1 FROM request WHERE over = 0 AND reference = :reference LIMIT 1"
 LIVE_COUNT = "SELECT count(*) FROM request WHERE over = 0"
 SAVE_ASK = """
 INSERT INTO ask (reservation, request, establishment, asked_at)
 VALUES (:reservation, :request, :establishment, :asked_at)
-ON CONFLICT (reservation) DO NOTHING
 """
 ASKS_SINCE = "SELECT establishment, count(*) FROM ask WHERE asked_at >= :instant GROUP BY establishment"
 PUT_ROW = """

@@ -45,6 +45,9 @@ def stored_instant(instant: datetime) -> int:
 class SqlTransaction:
     """`aval.hub.ports.Transaction` over one connection, on which a transaction is open. `writes` counts statements."""
 
+    put_row = sql.PUT_ROW
+    """Puts a row behind all others; how, differs between engines."""
+
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self._compiled: dict[str, Statement] = {}
@@ -91,13 +94,14 @@ class SqlTransaction:
         request = file.request
         if before is None or file.request is not before.request or file.asks != before.asks:
             self._write(
-                sql.SAVE_REQUEST,
+                sql.PUT_REQUEST if before is None else sql.SAVE_REQUEST,
                 name=request.name,
                 state=request.state.value,
                 over=int(request.state.is_final or request.archived),
                 archived=int(request.archived),
                 on_behalf_of=request.on_behalf_of,
                 reference=request.reference,
+                revision=request.revision,
                 body=encoded(RequestBody(request, file.asks)),
             )
         known = {ask.reservation for ask in before.asks} if before else set()
@@ -128,7 +132,7 @@ class SqlTransaction:
 
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
         """See the port."""
-        return [_stored_row(*found) for found in self._read(sql.OUTBOX, establishment=establishment, limit=limit)]
+        return self._rows(self._read(sql.OUTBOX, establishment=establishment, limit=limit))
 
     def waiting(self) -> Mapping[str, int]:
         """See the port."""
@@ -205,7 +209,7 @@ class SqlTransaction:
             was = were.pop(row.id, None)
             if was is None:
                 self._write(
-                    sql.PUT_ROW,
+                    self.put_row,
                     id=row.id,
                     request=row.request,
                     reservation=row.reservation,
@@ -221,8 +225,10 @@ class SqlTransaction:
 
     def _file(self, name: str, body: str) -> RequestFile:
         kept = _request_body.decode(body)
-        rows = tuple(_stored_row(*found) for found in self._read(sql.REQUEST_ROWS, request=name))
-        return RequestFile(kept.request, kept.asks, rows)
+        return RequestFile(kept.request, kept.asks, tuple(self._rows(self._read(sql.REQUEST_ROWS, request=name))))
+
+    def _rows(self, found: Iterable[tuple[Any, ...]]) -> list[OutboxRow]:
+        return [_stored_row(*one) for one in found]
 
     def _statement(self, text: str) -> Statement:
         statement = self._compiled.get(text)
