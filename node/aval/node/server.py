@@ -235,12 +235,19 @@ class HubCommands:
         return answer
 
     def _refused(self, command: link_pb2.Command, refusal: Refusal) -> link_pb2.Answer:
-        """The answer to a command that was not decided. It claims nothing of this node's history."""
+        """The answer to a command that was not decided, with the present state of what it is about."""
         self._edge.meter.refused(refusal.reason.value)
+        answer = link_pb2.Answer(refusal=outward.refusal(refusal))
         with suppress(Refusal):
-            command_id = inward.verb_of(command).header.command_id
-            return link_pb2.Answer(command_id=command_id, refusal=outward.refusal(refusal))
-        return link_pb2.Answer(refusal=outward.refusal(refusal))
+            request = inward.verb_of(command)
+            answer.command_id = request.header.command_id
+            if refusal.reason is not Reason.NODE_RESTORED:
+                moment = self._edge.moment()
+                answer.cursor.CopyFrom(moment.cursor())
+                present = moment.reservation(inward.reservation_of(request, self._edge.names))
+                if present is not None:
+                    answer.reservation.CopyFrom(present)
+        return answer
 
     async def decide(self, request: inward.HubRequest) -> Verdict:
         """The ledger's verdict, a refusal included. Raises `Refusal` where it was not asked."""

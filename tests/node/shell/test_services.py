@@ -77,6 +77,16 @@ async def test_a_command_with_a_cursor_of_another_history_is_not_decided(at: Hou
     assert (await at.command(request)).reservation.state == STATES.STATE_HELD
 
 
+async def test_a_command_that_is_not_decided_is_answered_with_the_present_state(at: House) -> None:
+    held = await at.command(create("smr", TOMORROW))
+    late = confirm(held.reservation, 2)
+    late.header.age.FromTimedelta(timedelta(days=8))
+    answer = await at.command(late)
+    assert answer.refusal.reason == "COMMAND_TOO_OLD"
+    assert answer.cursor == held.cursor
+    assert answer.reservation == held.reservation
+
+
 async def test_what_a_later_version_serves_says_so(at: House) -> None:
     request = reservation_pb2.ReinstateReservationRequest(header=header(new_id(), 1))
     assert (await at.command(request)).refusal.reason == "NOT_SERVED"

@@ -165,8 +165,16 @@ def hub_command(request: HubRequest, caller: c.Caller, names: Names) -> c.HubCom
     )
     if isinstance(request, reservation_pb2.CreateReservationRequest):
         return _create(request, shared, names)
-    shared["reservation"] = names.read_reservation(request.name, "name")
+    shared["reservation"] = reservation_of(request, names)
     return _on_reservation(request, shared)
+
+
+def reservation_of(request: HubRequest, names: Names) -> str:
+    """The uuid of the reservation that a hub's request is about. Raises `Refusal`."""
+    if isinstance(request, reservation_pb2.CreateReservationRequest):
+        return uuid(request.header.command_id, "header.command_id")
+    name = request.known.name if isinstance(request, reservation_pb2.ReinstateReservationRequest) else request.name
+    return names.read_reservation(name, "name")
 
 
 def _create(request: reservation_pb2.CreateReservationRequest, shared: _Hub, names: Names) -> c.CreateReservation:
