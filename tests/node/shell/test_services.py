@@ -406,6 +406,153 @@ async def test_beds_show_who_is_in_them(at: House) -> None:
     assert refused.value.reason is Reason.UNIT_NOT_FOUND
 
 
+async def beds_of_one_room(at: House, *beds: str) -> None:
+    """The unit `med`, with a mixed room of so many beds, fed by people."""
+    request = declare_places("med", installed=0, occupied=0)
+    request.counting = pb.COUNTING_BEDS
+    del request.places[:]
+    room = census_pb2.Room(id="112", rule=census_pb2.ROOM_RULE_MIXED)
+    for bed in beds:
+        room.beds.add(name=f"{unit_name('med')}/beds/{bed}", gender=terms_pb2.GENDER_ANY)
+    request.rooms.append(room)
+    await at.declare(request)
+
+
+def into_bed(movement_id: str, bed: str) -> census_pb2.Movement:
+    """A woman arrives in a bed of `med`."""
+    arrival = admission(movement_id, unit="med", source="cadre")
+    arrival.admission.bed = f"{unit_name('med')}/beds/{bed}"
+    return arrival
+
+
+async def test_a_conflict_is_named_to_both_sides_and_settled(at: House) -> None:
+    await beds_of_one_room(at, "1", "2")
+    held = [(await at.command(create("med", TOMORROW))).reservation for _ in range(2)]
+    at.calls_as(MARIE)
+    (told,) = await tell(at, into_bed("m1", "1"))
+    assert told.fate == FATE.FATE_APPLIED_WITH_CONFLICT
+    (conflict,) = told.conflicts
+    unit = at.node.edge.moment().unit("med")
+    assert [(one.name, one.cause) for one in unit.conflicts] == [(conflict, pb.Conflict.CAUSE_ADMISSION)]
+    loser = next(one for one in held if one.name == unit.conflicts[0].reservation)
+    get = reservation_pb2.GetReservationRequest(name=loser.name)
+    at.calls_as(HUB)
+    assert (await at.reservations.GetReservation(get, NO_CONTEXT)).marks.conflicts == [conflict]
+    at.calls_as(MARIE)
+    with pytest.raises(Refusal) as refused:
+        await at.census.SettleConflict(census_pb2.SettleConflictRequest(command_id=new_id(), name=conflict), NO_CONTEXT)
+    assert refused.value.reason is Reason.FIELD_INVALID
+    settling = census_pb2.SettleConflictRequest(
+        command_id=new_id(), name=conflict, withdraw=reservation_pb2.WITHDRAW_REASON_BED_TAKEN_BY_EMERGENCY
+    )
+    settled = await at.census.SettleConflict(settling, NO_CONTEXT)
+    assert settled.cursor == at.cursor
+    ended = await at.reservations.GetReservation(get, NO_CONTEXT)
+    assert ended.state == STATES.STATE_RELEASED
+    assert ended.ending.withdraw == reservation_pb2.WITHDRAW_REASON_BED_TAKEN_BY_EMERGENCY
+
+
+async def test_a_claim_is_moved_by_staff(at: House) -> None:
+    await beds_of_one_room(at, "1", "2")
+    held = (await at.command(create("med", START))).reservation
+    at.calls_as(MARIE)
+    beds = (await at.census.ListBeds(census_pb2.ListBedsRequest(parent=unit_name("med")), NO_CONTEXT)).beds
+    free = next(bed for bed in beds if not bed.claim)
+    moved = await at.census.MoveClaim(
+        census_pb2.MoveClaimRequest(command_id=new_id(), reservation=held.name, bed=free.name), NO_CONTEXT
+    )
+    assert moved.cursor == at.cursor
+    beds = (await at.census.ListBeds(census_pb2.ListBedsRequest(parent=unit_name("med")), NO_CONTEXT)).beds
+    assert [bed.name for bed in beds if bed.claim == held.name] == [free.name]
+
+
+async def test_an_arrival_that_may_be_the_one_expected_is_asked_about(at: House) -> None:
+    await beds_of_one_room(at, "1", "2")
+    held = (await at.command(create("med", START))).reservation
+    await at.command(confirm(held, 2))
+    at.calls_as(MARIE)
+    (told,) = await tell(at, admission("m1", unit="med", source="cadre"))
+    parent = f"establishments/{HOUSE}"
+    asked = await at.census.ListArrivalDoubts(census_pb2.ListArrivalDoubtsRequest(parent=parent), NO_CONTEXT)
+    (doubt,) = asked.doubts
+    assert doubt.name == told.doubt
+    assert (list(doubt.candidates), list(doubt.references)) == ([held.name], ["K7-3F9"])
+    answered = await at.census.AnswerArrivalDoubt(
+        census_pb2.AnswerArrivalDoubtRequest(command_id=new_id(), name=doubt.name, reservation=held.name), NO_CONTEXT
+    )
+    assert (answered.answered, answered.answer) == (True, held.name)
+    get = reservation_pb2.GetReservationRequest(name=held.name)
+    assert (await at.reservations.GetReservation(get, NO_CONTEXT)).state == STATES.STATE_ADMITTED
+    again = await at.census.ListArrivalDoubts(census_pb2.ListArrivalDoubtsRequest(parent=parent), NO_CONTEXT)
+    assert not again.doubts
+
+
+async def test_a_parked_movement_is_corrected_or_discarded(at: House) -> None:
+    await beds_of_one_room(at, "1")
+    at.calls_as(MARIE)
+    told = await tell(at, *(admission(f"m{number}", unit="nowhere", source="cadre") for number in range(2)))
+    assert {one.fate for one in told} == {FATE.FATE_PARKED}
+    parent = f"establishments/{HOUSE}"
+    listing = census_pb2.ListParkedMovementsRequest(parent=parent)
+    first, second = (await at.census.ListParkedMovements(listing, NO_CONTEXT)).movements
+    corrected = census_pb2.SettleMovementRequest(
+        command_id=new_id(), name=first.name, corrected=into_bed(first.movement.movement_id, "1")
+    )
+    applied = await at.census.SettleMovement(corrected, NO_CONTEXT)
+    assert (applied.fate, applied.movement_id) == (FATE.FATE_APPLIED, first.movement.movement_id)
+    with pytest.raises(Refusal) as refused:
+        await at.census.SettleMovement(
+            census_pb2.SettleMovementRequest(command_id=new_id(), name=second.name), NO_CONTEXT
+        )
+    assert refused.value.reason is Reason.REASON_REQUIRED
+    discarding = census_pb2.SettleMovementRequest(command_id=new_id(), name=second.name, reason="doublon du GAM")
+    discarded = await at.census.SettleMovement(discarding, NO_CONTEXT)
+    assert discarded.movement_id == second.movement.movement_id
+    assert not (await at.census.ListParkedMovements(listing, NO_CONTEXT)).movements
+
+
+async def test_a_bed_is_described_anew(at: House) -> None:
+    await beds_of_one_room(at, "1")
+    at.calls_as(MARIE)
+    bed = census_pb2.Bed(name=f"{unit_name('med')}/beds/1", room="112", gender=terms_pb2.GENDER_FEMALE)
+    bed.features.append(terms_pb2.FEATURE_OXYGEN)
+    told = await at.census.UpdateBed(census_pb2.UpdateBedRequest(command_id=new_id(), bed=bed), NO_CONTEXT)
+    assert (told.gender, list(told.features)) == (terms_pb2.GENDER_FEMALE, [terms_pb2.FEATURE_OXYGEN])
+    bed.name = f"{unit_name('med')}/beds/9"
+    with pytest.raises(Refusal) as refused:
+        await at.census.UpdateBed(census_pb2.UpdateBedRequest(command_id=new_id(), bed=bed), NO_CONTEXT)
+    assert refused.value.reason is Reason.BED_NOT_FOUND
+
+
+async def test_a_correction_by_hand_is_shown_beside_what_it_corrects(fed: House) -> None:
+    fed.calls_as(MARIE)
+    correcting = census_pb2.CorrectFiguresRequest(
+        command_id=new_id(), unit=unit_name("smr"), free=7, reason="lits fermés ce matin", seen=fed.cursor
+    )
+    correcting.ttl.FromTimedelta(timedelta(hours=4))
+    unit = await fed.census.CorrectFigures(correcting, NO_CONTEXT)
+    (one,) = unit.disagreements
+    assert (one.source, one.free, one.winning_free) == ("sih", 300, 7)
+    assert one.reason == "marie\u00a0: lits fermés ce matin"
+    correcting.command_id = new_id()
+    with pytest.raises(Refusal) as refused:
+        await fed.census.CorrectFigures(correcting, NO_CONTEXT)
+    assert refused.value.reason is Reason.FIGURES_MOVED
+    fed.calls_as(HL7)
+    assert not fed.node.edge.moment().unit("smr").disagreements
+
+
+async def test_visibility_is_told_to_the_hub_which_applies_it(at: House) -> None:
+    at.calls_as(MARIE)
+    rule = pb.VisibilityRule(ght=pb.SHOWN_YES_OR_NO, partner=pb.SHOWN_NOTHING, everyone=pb.SHOWN_NOTHING)
+    await at.census.SetVisibility(
+        census_pb2.SetVisibilityRequest(command_id=new_id(), units=[unit_name("smr")], visibility=rule), NO_CONTEXT
+    )
+    at.calls_as(HUB)
+    unit = at.node.edge.moment().unit("smr")
+    assert (unit.visibility, unit.shown) == (rule, pb.SHOWN_EXACT)
+
+
 # --- who acts --------------------------------------------------------------------------------------------------------
 
 

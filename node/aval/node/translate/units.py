@@ -169,7 +169,7 @@ def _disagreement(of: availability.Disagreement) -> pb.Disagreement:
 
 def _why(of: availability.Disagreement) -> str:
     """Who corrected, and why."""
-    return f"{of.by} : {of.reason}" if of.by and of.reason else of.reason or of.by
+    return f"{of.by}\u00a0: {of.reason}" if of.by and of.reason else of.reason or of.by
 
 
 def _policy(of: availability.PolicySummary) -> pb.PolicySummary:
