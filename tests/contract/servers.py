@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 ENVIRONMENT = "AVAL_TEST_DATABASE_URL"
 START_SECONDS_MAX = 60
@@ -117,7 +118,7 @@ class Databases:
         """The URL of a new, empty database."""
         name = f"aval_test_{uuid4().hex}"
         with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+            connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
         self._made.append(name)
         return make_conninfo(self._url, dbname=name)
 
@@ -128,4 +129,4 @@ class Databases:
             return
         with psycopg.connect(self._url, autocommit=True) as connection:
             for name in self._made:
-                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))

@@ -164,7 +164,7 @@ class HubParts(_Parts):
         settings = HubSettings(
             territory_file=Path("unused"),
             identity=Path("unused"),
-            database=Path("unused"),
+            database="unused",
             link_lost_seconds=LINK_LOST_SECONDS,
             progress_seconds=PROGRESS_SECONDS,
             roles={CELL.name: Role.CELL},

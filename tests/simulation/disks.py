@@ -178,6 +178,10 @@ class HubStore:
         self._device = device
         self._committed = committed
 
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See the port: who reads meets the same device."""
+        return await self.run(work)
+
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """See the port."""
         device, faults = self._device, self._device.faults

@@ -128,6 +128,13 @@ class Telemetry:
             "aval_commit_batch_size", "Commands in one commit.", buckets=BATCH_BUCKETS, registry=self.registry
         )
         self._failed_commits = Counter("aval_commits_failed", "Commits that the disk refused.", registry=self.registry)
+        self._reruns = Counter(
+            "aval_transactions_rerun", "Transactions run again, by cause.", ["cause"], registry=self.registry
+        )
+        self._stale_epochs = Counter(
+            "aval_stale_epochs", "Writes refused: another hub has taken the lease.", registry=self.registry
+        )
+        self._leases = Gauge("aval_leases_held", "Nodes followed by this hub among several.", registry=self.registry)
         self._days_left = Gauge(
             "aval_certificate_days_left", "Days until the certificate served expires.", registry=self.registry
         )
@@ -184,6 +191,18 @@ class Telemetry:
     def commit_failed(self) -> None:
         """One commit has failed; nothing was stored."""
         self._failed_commits.inc()
+
+    def rerun(self, cause: str) -> None:
+        """A transaction is run again."""
+        self._reruns.labels(cause).inc()
+
+    def stale_epoch(self) -> None:
+        """The database refused a write under a lease that another hub has taken."""
+        self._stale_epochs.inc()
+
+    def leases(self, held: int) -> None:
+        """How many nodes this hub follows, of those that several hubs share."""
+        self._leases.set(held)
 
     def certificate(self, serial: str, days_left: float) -> None:
         """The certificate served now."""

@@ -19,7 +19,7 @@ import uvloop
 
 from aval.adapters.clock import SystemClock, SystemRng
 from aval.adapters.pki import write_atomically
-from aval.adapters.telemetry import start_telemetry
+from aval.adapters.telemetry import Telemetry, start_telemetry
 from aval.adapters.territory import TerritoryFile, load
 from aval.adapters.wire import (
     Credentials,
@@ -39,8 +39,9 @@ from aval.hub.links import GrpcNodeLink
 from aval.hub.model import Member
 from aval.hub.parts import Hub
 from aval.hub.pictures import Pictures
-from aval.hub.ports import Connect, CurrentCaller, Meters, NodeLink, Store
+from aval.hub.ports import Connect, CurrentCaller, Meters, NodeLink, SharedStore, Store
 from aval.hub.registry import Distance, Registry
+from aval.hub.replicas import LeasedStore, Replicas
 from aval.hub.routes import Route
 from aval.hub.searching import Searching
 from aval.hub.server import SERVICES, add_servicers
@@ -49,7 +50,7 @@ from aval.hub.store.sqlite import SqliteStore
 from aval.hub.translate.terms import signed_in
 from aval.kernel.clock import Clock, Rng
 from aval.kernel.finess import FinessET
-from aval.kernel.identity import Territory, node_dns_name
+from aval.kernel.identity import HubReplica, Identity, Territory, node_dns_name
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine that runs as long as the hub does, not begun yet."""
@@ -78,9 +79,16 @@ async def build(
 ) -> Running:
     """Puts a hub together over these ports, and takes up what the store holds."""
     couriers: dict[str, Courier] = {}
-    files = Files(store, clock, lambda finess: couriers[finess].wake() if finess in couriers else None)
+
+    def wake(finess: str) -> None:
+        if finess in couriers:
+            couriers[finess].wake()
+
+    files = Files(store, clock, wake)
     lost_after = timedelta(seconds=settings.link_lost_seconds)
-    pictures = Pictures(frozenset(members), store, files, clock, meters, lost_after)
+    shared = store if isinstance(store, SharedStore) else None
+    leased = {finess: LeasedStore(shared) for finess in members} if shared is not None else {}
+    pictures = Pictures(frozenset(members), store, files, clock, meters, lost_after, through=leased)
     registry = Registry(members, distances, settings.roles, store, clock)
     await pictures.load()
     await registry.load()
@@ -88,9 +96,17 @@ async def build(
     routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
     loops: dict[str, Loop] = {}
     for finess, route in routes.items():
-        couriers[finess] = Courier(route, store, files, pictures, clock, rng, meters)
+        own = leased.get(finess, store)
+        own_files = Files(own, clock, wake, files.bell)
+        couriers[finess] = Courier(route, own, own_files, pictures, clock, rng, meters)
         loops[f"courier {finess}"] = couriers[finess].run
         loops[f"follower {finess}"] = Follower(route, pictures, Backoff(clock, rng)).run
+    if shared is not None:
+        of_nodes = {finess: (loops[f"courier {finess}"], loops[f"follower {finess}"]) for finess in routes}
+        replicas = Replicas(
+            shared, leased, of_nodes, pictures=pictures, files=files, registry=registry, routes=routes, clock=clock
+        )
+        loops = {"leases": replicas.follow, "other hubs": replicas.hear}
     loops["keeper"] = Keeper(files, store, searching, registry, clock, meters).run
     hub = Hub(
         territory=territory,
@@ -150,7 +166,7 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
     territory = credentials.identity.territory
     if territory != file.territory:
         raise SettingsUnusable(f"{settings.territory_file} is of {file.territory}, the certificate of {territory}")
-    store = SqliteStore(settings.database, telemetry)
+    store = _open_store(settings, credentials.identity, telemetry)
 
     def connect(finess: str, address: str) -> NodeLink:
         channel = PeerChannel(credentials, rng, address, node_dns_name(Territory(territory), FinessET(finess)))
@@ -182,7 +198,7 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
             "port": port,
             "metrics_port": exporter.port,
             "certificate_serial": credentials.current.serial,
-            "database": str(settings.database),
+            "database": settings.database,
         }
         write_atomically(ready_path, msgspec.json.encode(ready), mode=0o644)
         log.info("hub-ready", port=port, pid=os.getpid(), territory=territory, count=len(running.hub.registry.members))
@@ -198,6 +214,19 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
         store.close()
         exporter.close()
         log.info("hub-stopped", pid=os.getpid())
+
+
+def _open_store(settings: Settings, identity: Identity, telemetry: Telemetry) -> Store:
+    """The store that the settings name. Raises `DatabaseUnusable`, `SettingsUnusable`."""
+    if not settings.is_shared:
+        return SqliteStore(Path(settings.database), telemetry)
+    # Only such a hub loads the driver of PostgreSQL.
+    from aval.hub.store.postgres import PostgresStore
+
+    number = identity.number if isinstance(identity, HubReplica) else 0
+    if settings.replica not in (None, number):
+        raise SettingsUnusable(f"replica is {settings.replica}, and the certificate is that of replica {number}")
+    return PostgresStore(settings.database, telemetry, replica=number)
 
 
 def _forget(ready_path: Path) -> None:

@@ -46,19 +46,22 @@ Encode = Callable[[RequestFile], bytes]
 class Files:
     """The files of all requests. `bell` tells of each that changed; `wake` is told the houses with new commands."""
 
-    def __init__(self, store: Store, clock: Clock, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, wake: Callable[[str], None], bell: Bell[RequestFile] | None = None
+    ) -> None:
+        """`bell`: that of the same files, changed through another store."""
         self._store = store
         self._clock = clock
         self._wake = wake
-        self.bell: Bell[RequestFile] = Bell()
+        self.bell: Bell[RequestFile] = bell if bell is not None else Bell()
 
     async def read(self, name: str) -> RequestFile | None:
         """A request's file."""
-        return await self._store.run(lambda transaction: transaction.request(name))
+        return await self._store.read(lambda transaction: transaction.request(name))
 
     async def find(self, wanted: RequestFilter) -> list[RequestFile]:
         """The files that fit, in the order of names."""
-        return await self._store.run(lambda transaction: transaction.requests(wanted))
+        return await self._store.read(lambda transaction: transaction.requests(wanted))
 
     async def create(
         self, act: Act, make: Callable[[str], RequestFile], encode: Encode, references: list[str]

@@ -89,6 +89,9 @@ class Keeper:
     def _take(self, file: RequestFile) -> None:
         """A file as it is now: when it is due, and whether an ask of it came to nothing."""
         name = file.request.name
+        known = self._present.get(name)
+        if known is not None and known.request.revision > file.request.revision:
+            return  # two transactions ended in one order, and were told of in the other
         self._lost.discard(name)
         self._due.pop(name, None)
         self._present.pop(name, None)

@@ -14,18 +14,32 @@ from aval.hub.bell import Bell
 from aval.hub.files import Files
 from aval.hub.model import Cursor, RequestFile, Unit, establishment_of
 from aval.hub.picture import Applied, Picture, apply, unit_age
-from aval.hub.ports import Meters, NodeEvent, PictureHead, Store, Transaction
+from aval.hub.ports import Meters, NodeEvent, PictureHead, Proofs, Store, Transaction
 from aval.kernel.clock import Clock
+
+AGE_SLACK_SECONDS = 0.5
+"""Ages told twice differ by the time that telling took: less than this is no news."""
 
 
 class Pictures:
     """One picture for each member. `bell` tells of each that changed, progress included."""
 
     def __init__(
-        self, members: frozenset[str], store: Store, files: Files, clock: Clock, meters: Meters, lost_after: timedelta
+        self,
+        members: frozenset[str],
+        store: Store,
+        files: Files,
+        clock: Clock,
+        meters: Meters,
+        lost_after: timedelta,
+        through: Mapping[str, Store] | None = None,
     ) -> None:
-        """`lost_after`: the silence after which a node counts as unreachable."""
+        """`lost_after`: the silence after which a node counts as unreachable.
+
+        `through`: by FINESS, the store that what a node says goes through, where it is not `store`.
+        """
         self._store = store
+        self._through = through or {}
         self._files = files
         self._clock = clock
         self._meters = meters
@@ -40,18 +54,40 @@ class Pictures:
         def work(transaction: Transaction) -> tuple[list[tuple[PictureHead, tuple[Unit, ...]]], list[Cursor]]:
             return transaction.pictures(), transaction.cursors_heard()
 
-        pictures, heard = await self._store.run(work)
+        pictures, heard = await self._store.read(work)
         for head, units in pictures:
             finess = head.cursor.establishment
             if finess in self._pictures:
-                self._pictures[finess] = Picture(
-                    establishment=finess,
-                    cursor=head.cursor,
-                    description=head.description,
-                    units={unit.name: unit for unit in units},
-                    past_incarnations=head.past_incarnations,
-                )
+                self._pictures[finess] = _stored(Picture(finess), head, units)
         self._heard = {cursor.establishment: cursor for cursor in heard}
+
+    # what other hubs have heard, on a store that several share
+
+    def take(self, finess: str, stored: tuple[PictureHead, tuple[Unit, ...]] | None, heard: list[Cursor]) -> None:
+        """The stored picture in place of the one here; ages stay, until they are told too."""
+        self._heard.update((cursor.establishment, cursor) for cursor in heard if cursor.establishment == finess)
+        if stored is None:
+            return
+        self._pictures[finess] = _stored(self._pictures[finess], *stored)
+        self.bell.ring(finess, self._pictures[finess])
+
+    def proofs_of(self, finess: str) -> Proofs | None:
+        """When the node was heard and its sources proved to be alive, as ages of now; None if never."""
+        picture, now = self._pictures[finess], self._clock.monotonic()
+        if picture.heard_at is None:
+            return None
+        ages = tuple((source, unit, timedelta(seconds=now - at)) for (source, unit), at in picture.proofs.items())
+        return Proofs(finess, timedelta(seconds=now - picture.heard_at), ages)
+
+    def take_proofs(self, proofs: Proofs) -> None:
+        """What another hub knows of it, if that is younger than what is known here."""
+        picture, now = self._pictures.get(proofs.establishment), self._clock.monotonic()
+        heard_at = now - proofs.silence.total_seconds()
+        if picture is None or (picture.heard_at is not None and picture.heard_at >= heard_at - AGE_SLACK_SECONDS):
+            return
+        told = {(source, unit): now - age.total_seconds() for source, unit, age in proofs.ages}
+        self._pictures[proofs.establishment] = replace(picture, heard_at=heard_at, proofs=told)
+        self.bell.ring(proofs.establishment, self._pictures[proofs.establishment])
 
     def all(self) -> Mapping[str, Picture]:
         """All pictures by FINESS, in the order of FINESS."""
@@ -105,7 +141,9 @@ class Pictures:
         after = applied.picture
         if after.cursor != before.cursor or applied.units or applied.reservations:
             self._files.tell(
-                await self._store.run(lambda transaction: self._store_applied(transaction, before, applied))
+                await self._through.get(finess, self._store).run(
+                    lambda transaction: self._store_applied(transaction, before, applied)
+                )
             )
         self._pictures[finess] = after
         self._measure(before, after)
@@ -137,6 +175,18 @@ class Pictures:
             self._meters.source_alive(after.establishment, source, age_seconds)
         for source in _winning(before) - _winning(after):
             self._meters.source_gone(after.establishment, source)
+
+
+def _stored(picture: Picture, head: PictureHead, units: tuple[Unit, ...]) -> Picture:
+    """The picture with what is stored of it; no part of a message waits any more."""
+    return replace(
+        picture,
+        cursor=head.cursor,
+        description=head.description,
+        units={unit.name: unit for unit in units},
+        past_incarnations=head.past_incarnations,
+        parts=(),
+    )
 
 
 def _winning(picture: Picture) -> frozenset[str]:

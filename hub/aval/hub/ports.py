@@ -7,7 +7,7 @@ runs over gRPC and SQLite, and in tests and simulations over neither.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -370,6 +370,7 @@ Told = Callable[[frozenset[str]], None]
 """Is given the names of things that other hubs have changed; none at all: anything may have changed."""
 
 
+@runtime_checkable
 class SharedStore(Protocol):
     """A store that several hubs share."""
 

@@ -88,7 +88,7 @@ class Registry:
 
     async def load(self) -> None:
         """Takes up what nodes announced before this hub was started."""
-        for announcement in await self._store.run(lambda transaction: transaction.announcements()):
+        for announcement in await self._store.read(lambda transaction: transaction.announcements()):
             if announcement.establishment in self.members:
                 self._announcements[announcement.establishment] = announcement
 
@@ -117,6 +117,11 @@ class Registry:
         """When the certificate of its last Announce ends."""
         return self._certificate_ends.get(finess)
 
+    def take(self, announcement: Announcement) -> None:
+        """What a node has said of itself to another hub of the territory."""
+        if announcement.establishment in self.members:
+            self._announcements[announcement.establishment] = announcement
+
     async def announce(self, caller: Caller, announcement: Announcement) -> None:
         """A node says where it is, itself only. Raises NOT_YOUR_ESTABLISHMENT, NOT_A_MEMBER, FIELD_INVALID."""
         finess = announcement.establishment
@@ -124,9 +129,9 @@ class Registry:
             raise Refusal(Reason.NOT_YOUR_ESTABLISHMENT, {"establishment": finess})
         self.member(finess)
         _check_address(announcement.address)
-        if self._announcements.get(finess) != announcement:
-            await self._store.run(lambda transaction: transaction.save_announcement(announcement))
-            self._announcements[finess] = announcement
+        # Stored though it may say nothing new: other hubs learn by it that the node has called.
+        await self._store.run(lambda transaction: transaction.save_announcement(announcement))
+        self._announcements[finess] = announcement
         self._announced_at[finess] = self._clock.monotonic()
         self._certificate_ends[finess] = caller.peer.not_after
 

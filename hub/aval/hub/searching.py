@@ -42,7 +42,7 @@ class Searching:
     ) -> Found:
         """What fits that need, as that viewpoint sees it; only in these houses (FINESS), if given."""
         since = self._clock.now() - FAIRNESS_SPAN
-        demand = await self._store.run(lambda transaction: transaction.asks_since(since))
+        demand = await self._store.read(lambda transaction: transaction.asks_since(since))
         now = self._clock.monotonic()
         disciplines = matching.disciplines_searched(need)
         candidates: list[Candidate] = []

@@ -472,7 +472,7 @@ class MembershipServicer(membership_pb2_grpc.MembershipServiceServicer):
         hub, viewpoint = self._hub, self._hub.viewpoint()
         page = Page(request.page_size, request.page_token, hub.caller_uri(), ("members",), hub.clock.now())
         houses, token = page.cut(hub.registry.members, str)
-        waiting = await hub.store.run(lambda transaction: transaction.waiting())
+        waiting = await hub.store.read(lambda transaction: transaction.waiting())
         members = [self._member(finess, viewpoint, waiting.get(finess, 0)) for finess in houses]
         return membership.ListMembersResponse(members=members, next_page_token=token)
 

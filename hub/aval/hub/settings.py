@@ -4,6 +4,7 @@ import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -28,8 +29,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The territory file: members, coordinates, first addresses."""
     identity: Path
     """Folder of the bundle: certificate, key, trust."""
-    database: Path
-    """The SQLite file; made if absent."""
+    database: str
+    """The path of an SQLite file, made if absent; or `postgresql://…`, which several hubs may share. A URL bears no
+    password: that comes from a pgpass file (`?passfile=…`) or the environment, where no list and no log shows it."""
+    replica: int | None = None
+    """The number of this hub among those that share a database; that of its certificate, if it is not given."""
     listen: str = "127.0.0.1:0"
     """`host:port`; port 0 takes a free one."""
     metrics_port: int = 0
@@ -42,6 +46,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Time between two heartbeats of a watch."""
     roles: dict[str, Role] = {}
     """Operators of the hub by name, as in their certificates."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the database is one that several hubs may share."""
+        return self.database.startswith(("postgresql://", "postgres://"))
+
+
+def _bears_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.password is not None or "password" in parse_qs(parts.query)
 
 
 def _path(kind: type, value: Any) -> Path:
@@ -66,10 +80,15 @@ def read_settings(path: Path) -> Settings:
         if value <= 0:
             raise SettingsUnusable(f"{path}: {name} must be above 0")
     folder = path.resolve().parent
+    if settings.is_shared and _bears_password(settings.database):
+        raise SettingsUnusable(
+            f"{path}: database bears a password: put it into a pgpass file that only this hub can read, and say"
+            " ?passfile=… in the URL"
+        )
     return msgspec.structs.replace(
         settings,
         territory_file=folder / settings.territory_file,
         identity=folder / settings.identity,
-        database=folder / settings.database,
+        database=settings.database if settings.is_shared else str(folder / settings.database),
         deny_list=folder / settings.deny_list if settings.deny_list is not None else None,
     )

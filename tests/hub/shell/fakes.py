@@ -510,7 +510,7 @@ async def fake_hub(
     settings = Settings(
         territory_file=Path("none"),
         identity=Path("none"),
-        database=Path("none"),
+        database="none",
         roles={"anne": Role.CELL, "marc": Role.MANAGEMENT},
     )
     distances = {(a, b): Distance(10.0 if a != b else 0.0, 12.0) for a in MEMBERS for b in MEMBERS}

@@ -95,6 +95,7 @@ IDLE_MS_MAX = 3_000
 """A session that idles in a transaction is ended by the server: see the module, time limits."""
 
 CHANNEL = "aval_hub"
+LISTEN = b"LISTEN aval_hub"
 PAYLOAD_BYTES_MAX = 7900
 """PostgreSQL takes less than 8,000. Longer lists are sent as none: anything may have changed."""
 
@@ -141,9 +142,10 @@ class PostgresTransaction(SqlTransaction):
 
     put_row = leasing.PUT_ROW
 
-    def __init__(self, connection: sa.Connection, replica: int) -> None:
+    def __init__(self, connection: sa.Connection, replica: int, meters: SharedMeters) -> None:
         super().__init__(connection)
         self._replica = replica
+        self._meters = meters
         self.reading = False
         self.locks = 0
         self.changed: set[str] = set()
@@ -221,6 +223,8 @@ class PostgresTransaction(SqlTransaction):
         self._write(leasing.OFFER, establishments=names)
         kept = {name for (name,) in self._read(leasing.RENEW, seconds=LEASE_SECONDS, **_arrays(held))}
         mine = [lease for lease in held if lease.establishment in kept]
+        for _ in range(len(held) - len(mine)):
+            self._meters.stale_epoch()
         share = -(-len(names) // int(self._read(leasing.ALIVE_COUNT)[0][0]))
         if len(mine) < share:
             taken = self._read(
@@ -231,6 +235,7 @@ class PostgresTransaction(SqlTransaction):
                 limit=share - len(mine),
             )
             mine += [Lease(name, epoch) for name, epoch in taken]
+        self._meters.leases(len(mine))
         (free_in,) = self._read(leasing.NEXT_FREE, holder=self._replica, establishments=names)[0]
         return Tenancy(
             held=tuple(mine),
@@ -379,7 +384,7 @@ class PostgresStore:
 
     def _serve(self) -> None:
         """One thread with one connection, which it makes when it needs one."""
-        session = _Session(self._engine, self._replica)
+        session = _Session(self._engine, self._replica, self._meters)
         while (work := self._works.get()[2]) is not None:
             value, error = self._settle(session, work)
             with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
@@ -428,7 +433,7 @@ class PostgresStore:
             try:
                 with self._connect() as connection:
                     connection.autocommit = True
-                    connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(LISTEN)
                     self._tell(told, frozenset())
                     while not self._closing.is_set():
                         for notify in connection.notifies(timeout=0.5, stop_after=1):
@@ -454,7 +459,7 @@ class PostgresStore:
                 # A migration takes as long as it takes, and so do hubs that wait for another's.
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
                 if not is_current(connection, "the database"):
                     upgrade(connection)
                 connection.exec_driver_sql("COMMIT")
@@ -465,8 +470,9 @@ class PostgresStore:
 class _Session:
     """One thread's connection, and the transaction over it."""
 
-    def __init__(self, engine: sa.Engine, replica: int) -> None:
+    def __init__(self, engine: sa.Engine, replica: int, meters: SharedMeters) -> None:
         self._engine = engine
+        self._meters = meters
         self._replica = replica
         self._connection: sa.Connection | None = None
         self._transaction: PostgresTransaction | None = None
@@ -480,7 +486,7 @@ class _Session:
         """One transaction, from BEGIN to COMMIT: what the work gave, or what it raised. Raises `DBAPIError`."""
         if self._transaction is None:
             self._connection = self._engine.connect()
-            self._transaction = PostgresTransaction(self._connection, self._replica)
+            self._transaction = PostgresTransaction(self._connection, self._replica, self._meters)
         self._transaction.begin(reading=work.reading)
         try:
             value = work.run(self._transaction)

@@ -39,7 +39,7 @@ def _share() -> None:
         ("request", "name"), ("outbox", "establishment"), ("picture", "establishment"), ("picture_unit", "name"),
         ("announcement", "establishment"), ("cursor_heard", "establishment"),
     ):  # fmt: skip
-        op.execute(f'ALTER TABLE {table} ALTER COLUMN {column} TYPE text COLLATE "C"')
+        op.alter_column(table, column, type_=sa.Text(collation="C"), existing_type=sa.Text, existing_nullable=False)
     op.create_table(
         "lease",
         sa.Column("establishment", sa.Text(collation="C"), primary_key=True),
