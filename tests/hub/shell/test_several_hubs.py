@@ -1,0 +1,159 @@
+"""Several hubs on one PostgreSQL, as processes: what others see when one is killed, or stopped and woken."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import msgspec
+import pytest
+
+from aval.kernel.finess import FinessET
+from aval.v1 import request_pb2 as requests
+from aval.v1 import reservation_pb2 as reservation
+from tests.contract.servers import Databases
+from tests.hub.shell.houses import (
+    HOUSES,
+    PARTNER,
+    REGULATOR,
+    HubClient,
+    creation,
+    declare_unit,
+    sees_unit,
+    until_request,
+)
+from tests.hub.shell.sharing import Shared, shared
+from tests.waiting import until
+
+HELD, CONFIRMED = reservation.Reservation.STATE_HELD, reservation.Reservation.STATE_CONFIRMED
+
+MOVED_WITHIN_SECONDS = 10.0
+"""What a hub's death may cost its nodes: a lease of 6 seconds, and the look of those that are left."""
+
+
+@pytest.fixture(scope="module")
+def databases() -> Iterator[Databases]:
+    """A server of this module's own."""
+    made = Databases()
+    yield made
+    made.close()
+
+
+async def all_followed(town: Shared, by: set[int]) -> None:
+    """Until each node is followed by one of these hubs, and each of these follows some."""
+
+    def holds() -> bool:
+        holders = town.holders()
+        return set(holders) == set(HOUSES) and set(holders.values()) == by
+
+    await until(holds, 30, f"all nodes followed by {by}")
+
+
+async def confirmed(client: HubClient, unit: str) -> str:
+    """A request that has got its bed; its name."""
+    asked = await client.requests.CreateRequest(creation(unit), timeout=10)
+    held = await until_request(client, asked.name, lambda one: one.asks[0].known.state == HELD, 30)
+    confirm = requests.ConfirmRequestRequest(
+        command_id=str(uuid4()),
+        name=asked.name,
+        reservation=held.asks[0].reservation,
+        offer_tag=held.asks[0].known.offer.offer_tag,
+    )
+    await client.requests.ConfirmRequest(confirm, timeout=10)
+    done = await until_request(client, asked.name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 30)
+    assert done.asks[0].known.state == CONFIRMED
+    return asked.name
+
+
+async def test_every_hub_serves_what_another_follows(tmp_path: Path, databases: Databases) -> None:
+    async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
+        await all_followed(town, {0, 1})
+        units = {finess: await declare_unit(town.small, finess) for finess in HOUSES}
+        clients = [town.to(number, REGULATOR) for number in range(2)]
+        for client in clients:
+            for unit in units.values():
+                await until(lambda c=client, u=unit: sees_unit(c, u), 20, f"{unit} is seen")
+        for client in clients:
+            for unit in units.values():
+                name = await confirmed(client, unit)
+                for other in clients:
+                    seen = await until_request(
+                        other, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20
+                    )
+                    assert seen.asks[0].known.state == CONFIRMED
+
+
+async def test_a_hub_killed_under_load_loses_nothing(
+    tmp_path: Path, databases: Databases, figure: Callable[[str], None]
+) -> None:
+    """Its nodes are followed by the other within 10 s; every request sent comes to its end, each in one bed."""
+    async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
+        await all_followed(town, {0, 1})
+        units = [await declare_unit(town.small, finess, places=40) for finess in HOUSES]
+        both = [town.to(number, REGULATOR) for number in range(2)]
+        for unit in units:
+            for client in both:
+                await until(lambda c=client, u=unit: sees_unit(c, u), 20, f"{unit} is seen")
+        sent = [creation(units[number % 3]) for number in range(30)]
+
+        async def send(number: int) -> str:
+            """A caller: sends, and sends the same again, to the other hub, until one of them has answered."""
+            for attempt in range(200):
+                client = both[(number + attempt) % 2]
+                try:
+                    return (await client.requests.CreateRequest(sent[number], timeout=2)).name
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                        raise
+            raise AssertionError("was never answered")
+
+        callers = [asyncio.ensure_future(send(number)) for number in range(30)]
+        await until(lambda: sum(one.done() for one in callers) >= 5, 20, "some are answered")
+        killed_at = time.monotonic()
+        await town.hubs[1].kill()
+        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, 30, "all moved")
+        moved = time.monotonic() - killed_at
+        figure(f"nodes of a killed hub were followed by the other after {moved:.1f} s")
+        assert moved < MOVED_WITHIN_SECONDS
+        names = await asyncio.gather(*callers)
+        assert len(set(names)) == 30
+        for name in names:
+            held = await until_request(both[0], name, lambda one: one.asks[0].known.state == HELD, 30)
+            assert not held.asks[0].pending
+        for finess in HOUSES:
+            assert states_at(town, finess) == {"HELD": 10}
+
+
+def states_at(town: Shared, finess: FinessET) -> Counter[str]:
+    """How many reservations a node has in each state, as its own database says."""
+    with closing(sqlite3.connect(town.small.nodes[finess].settings.parent / "node.db")) as connection:
+        rows = connection.execute("SELECT body FROM reservation").fetchall()
+    return Counter(str(msgspec.json.decode(body)["state"]).upper() for (body,) in rows)
+
+
+async def test_a_hub_stopped_for_longer_than_its_lease_is_refused_by_the_database(
+    tmp_path: Path, databases: Databases, figure: Callable[[str], None]
+) -> None:
+    async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
+        await all_followed(town, {0, 1})
+        town.signal(1, signal.SIGSTOP)
+        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, 30, "all moved")
+        unit = await declare_unit(town.small, PARTNER)
+        regulator = town.to(0, REGULATOR)
+        await until(lambda: sees_unit(regulator, unit), 20, "the unit is seen")
+        name = await confirmed(regulator, unit)
+        town.signal(1, signal.SIGCONT)
+        await until(lambda: town.metric(1, "aval_stale_epochs_total") >= 1, 20, "the one that woke was refused")
+        figure(f"writes refused to the hub that woke: {town.metric(1, 'aval_stale_epochs_total'):.0f}")
+        woken = town.to(1, REGULATOR)
+        await until_request(woken, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20)
+        await all_followed(town, {0, 1})
+        assert town.metric(0, "aval_stale_epochs_total") == 0
