@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from aval.adapters.clock import SystemClock, SystemRng
 from aval.adapters.telemetry import Telemetry
-from aval.adapters.wire import Credentials, PeerChannel, refusal_of
+from aval.adapters.wire import Credentials, PeerChannel, hub_service_config, refusal_of
 from aval.kernel.clock import Clock, Rng
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Identity, hub_dns_name, node_dns_name
@@ -68,17 +68,17 @@ class Caller:
 
     def hub(self, address: str) -> Line:
         """The line to the hub of the caller's territory."""
-        return self.line(address, hub_dns_name(self.identity.territory))
+        return self.line(address, hub_dns_name(self.identity.territory), hub_service_config())
 
     def node(self, address: str, finess: str) -> Line:
         """The line to the node of an establishment of the caller's territory."""
         return self.line(address, node_dns_name(self.identity.territory, FinessET(finess)))
 
-    def line(self, address: str, authority: str) -> Line:
+    def line(self, address: str, authority: str, service_config: str | None = None) -> Line:
         """The line to any server, by the DNS name in its certificate; the same line for the same pair."""
         line = self._lines.get((address, authority))
         if line is None:
-            channel = PeerChannel(self.credentials, self._rng, address, authority)
+            channel = PeerChannel(self.credentials, self._rng, address, authority, service_config)
             line = self._lines[address, authority] = Line(channel)
         return line
 

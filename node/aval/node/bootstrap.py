@@ -25,6 +25,7 @@ from aval.adapters.wire import (
     PeerChannel,
     WireServer,
     current_caller,
+    hub_service_config,
     refusal_of,
     stop_on_signals,
 )
@@ -174,7 +175,8 @@ async def _announce(
 ) -> None:
     """Starts telling the hub where this node is."""
     address = settings.announce_address or f"{settings.listen.rpartition(':')[0]}:{port}"
-    channel = PeerChannel(credentials, rng, settings.hub_address or "", hub_dns_name(settings.territory))
+    name = hub_dns_name(settings.territory)
+    channel = PeerChannel(credentials, rng, settings.hub_address or "", name, hub_service_config())
     closing.push_async_callback(channel.close)
     announcements = Announcements(channel, node.edge.names, address)
 

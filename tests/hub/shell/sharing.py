@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psycopg
 
+from aval.adapters.clock import SystemClock, SystemRng
+from aval.adapters.telemetry import Telemetry
+from aval.adapters.wire import Credentials, PeerChannel, hub_service_config
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Identity, hub_dns_name
 from tests.hub.shell.houses import TERRITORY, HubClient, Process, Small, add_node, make_small
@@ -28,6 +31,14 @@ class Shared:
     def to(self, number: int, identity: Identity) -> HubClient:
         """A client of one hub."""
         return HubClient(self.small.channel(identity, self.hubs[number].port, hub_dns_name(TERRITORY)))
+
+    def to_any(self, identity: Identity) -> HubClient:
+        """A client of all of them, by gRPC's own ways: in turn, those that say that they serve."""
+        credentials = Credentials(self.small.bundle(identity), SystemClock(), Telemetry(SystemClock()))
+        target = "ipv4:" + ",".join(f"127.0.0.1:{hub.port}" for hub in self.hubs)
+        channel = PeerChannel(credentials, SystemRng(), target, hub_dns_name(TERRITORY), hub_service_config())
+        self.small.channels.append(channel)
+        return HubClient(channel)
 
     def holders(self) -> dict[str, int]:
         """Who follows which node now, as the database knows it."""

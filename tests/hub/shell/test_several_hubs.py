@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,7 +81,7 @@ async def test_every_hub_serves_what_another_follows(tmp_path: Path, databases: 
         clients = [town.to(number, REGULATOR) for number in range(2)]
         for client in clients:
             for unit in units.values():
-                await until(lambda c=client, u=unit: sees_unit(c, u), 20, f"{unit} is seen")
+                await until(partial(sees_unit, client, unit), 20, f"{unit} is seen")
         for client in clients:
             for unit in units.values():
                 name = await confirmed(client, unit)
@@ -101,7 +102,7 @@ async def test_a_hub_killed_under_load_loses_nothing(
         both = [town.to(number, REGULATOR) for number in range(2)]
         for unit in units:
             for client in both:
-                await until(lambda c=client, u=unit: sees_unit(c, u), 20, f"{unit} is seen")
+                await until(partial(sees_unit, client, unit), 20, f"{unit} is seen")
         sent = [creation(units[number % 3]) for number in range(30)]
 
         async def send(number: int) -> str:
@@ -157,3 +158,39 @@ async def test_a_hub_stopped_for_longer_than_its_lease_is_refused_by_the_databas
         await until_request(woken, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20)
         await all_followed(town, {0, 1})
         assert town.metric(0, "aval_stale_epochs_total") == 0
+
+
+async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, databases: Databases) -> None:
+    """By gRPC's own name resolution, balancing, health checks and retries of reads: no read fails, no loop is ours."""
+    async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
+        await all_followed(town, {0, 1})
+        unit = await declare_unit(town.small, PARTNER)
+        client = town.to_any(REGULATOR)
+        await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
+        name = await confirmed(client, unit)
+        calls = [town.metric(number, "aval_rpc_seconds_count") for number in range(2)]
+        for _ in range(20):
+            await client.get(name)
+        for number in range(2):
+            assert town.metric(number, "aval_rpc_seconds_count") >= calls[number] + 5
+        read = 0
+
+        async def reading() -> None:
+            nonlocal read
+            while True:
+                assert (await client.get(name)).state == requests.Request.STATE_CONFIRMED
+                read += 1
+
+        reader = asyncio.ensure_future(reading())
+        await until(lambda: read >= 20, 20, "it reads")
+        await town.hubs[1].kill()
+        at = read
+        await until(lambda: reader.done() or read >= at + 200, 30, "it reads on")
+        await town.hubs[1].start()
+        at = read
+        await until(lambda: reader.done() or read >= at + 200, 30, "and on")
+        assert not reader.done(), reader.exception()
+        reader.cancel()
+        again = creation(unit)
+        first = await client.requests.CreateRequest(again, timeout=10)
+        assert (await client.requests.CreateRequest(again, timeout=10)).name == first.name

@@ -11,6 +11,7 @@ from aval.adapters.wire.channel import PeerChannel
 from aval.adapters.wire.credentials import BundleUnusable, Credentials
 from aval.adapters.wire.errors import RemoteRefusal, refusal_of
 from aval.adapters.wire.limits import PeerLimits
+from aval.adapters.wire.options import hub_service_config
 from aval.adapters.wire.peers import Caller, FileDenyList, Peer, current_caller, set_current_caller
 from aval.adapters.wire.server import WireServer, stop_on_signals
 
@@ -25,6 +26,7 @@ __all__ = [
     "RemoteRefusal",
     "WireServer",
     "current_caller",
+    "hub_service_config",
     "refusal_of",
     "set_current_caller",
     "stop_on_signals",

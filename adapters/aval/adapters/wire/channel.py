@@ -49,13 +49,16 @@ class _Call:
 class PeerChannel(grpc.aio.Channel):
     """A channel to `address`, whose server must bear the DNS name `authority` (CONTRACT 2). See the module."""
 
-    def __init__(self, credentials: Credentials, rng: Rng, address: str, authority: str) -> None:
-        """`address` is `host:port`; `authority` comes from `aval.kernel.identity.node_dns_name` or `hub_dns_name`."""
+    def __init__(
+        self, credentials: Credentials, rng: Rng, address: str, authority: str, service_config: str | None = None
+    ) -> None:
+        """`address` is `host:port`, or any target that gRPC resolves, of several hubs; `authority` comes from
+        `aval.kernel.identity.node_dns_name` or `hub_dns_name`; `service_config` from `hub_service_config`."""
         self.address = address
         self.authority = authority
         self._credentials = credentials
         self._rng = rng
-        self._options = client_options(authority)
+        self._options = client_options(authority, service_config)
         self._bundle: Bundle = credentials.current
         self._channel = self._make()
         self._closing: set[asyncio.Task[None]] = set()

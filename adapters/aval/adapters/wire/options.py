@@ -6,6 +6,7 @@ Names are those of `grpc/impl/channel_arg_names.h`; rows are of the threat table
 and `grpc.keepalive_timeout_ms` (never triggered, grpc/grpc 39239; `grpc.http2.ping_timeout_ms` is what closes).
 """
 
+import json
 from typing import Final
 
 Options = tuple[tuple[str, int | str], ...]
@@ -65,6 +66,42 @@ RECONNECT_MAX_MS: Final = 30_000
 """Back-offs grow to 30 s: below the 2 minutes after which a house is said unreachable."""
 
 
+READ_TRIES_MAX: Final = 4
+"""Tries of a read, on whichever hub answers: with back-offs from 0.2 s they span what a hub's death is felt for."""
+
+READS: Final = {
+    "aval.v1.AvailabilityService": ("GetEstablishment", "ListEstablishments", "ListUnits"),
+    "aval.v1.RequestService": ("SearchBeds", "GetRequest", "ListRequests", "ListOrphans"),
+    "aval.v1.MembershipService": ("ListMembers",),
+    "aval.v1.TerritoryService": ("GetCapacity",),
+}
+"""What a hub serves and no try of which changes anything. Writes are never here: the caller sends them again itself,
+with the same id (CONTRACT 19)."""
+
+
+def hub_service_config() -> str:
+    """How a client uses the hubs of a territory: gRPC's own ways, and no loop of ours.
+
+    Every address that the name resolves to is connected, those that say SERVING by the standard health service take
+    calls in turn, and reads that found no hub (UNAVAILABLE) are tried again, on the next one.
+    """
+    again = {
+        "maxAttempts": READ_TRIES_MAX,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    names = [{"service": service, "method": method} for service, methods in READS.items() for method in methods]
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": ""},
+            "methodConfig": [{"name": names, "retryPolicy": again}],
+        }
+    )
+
+
 def server_options(connections_max: int = CONNECTIONS_MAX) -> Options:
     """The options of every server."""
     return (
@@ -88,9 +125,14 @@ def server_options(connections_max: int = CONNECTIONS_MAX) -> Options:
     )
 
 
-def client_options(authority: str) -> Options:
-    """The options of a channel. `authority`: the DNS name in the server's certificate, whatever address is dialled."""
+def client_options(authority: str, service_config: str | None = None) -> Options:
+    """The options of a channel. `authority`: the DNS name in the server's certificate, whatever address is dialled.
+
+    `service_config`: of a client of hubs (`hub_service_config`); a channel to a node has none, and tries nothing again.
+    """
+    config = () if service_config is None else (("grpc.service_config", service_config),)
     return (
+        *config,
         ("grpc.default_authority", authority),
         ("grpc.max_receive_message_length", RESPONSE_BYTES_MAX),
         ("grpc.max_send_message_length", REQUEST_BYTES_MAX),
@@ -102,7 +144,7 @@ def client_options(authority: str) -> Options:
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
         ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
-        ("grpc.enable_retries", 0),  # retries are the outbox's, and of people: gRPC does not send a command twice
+        ("grpc.enable_retries", 0 if service_config is None else 1),  # of reads: gRPC sends no command twice
         ("grpc.service_config_disable_resolution", 1),  # no DNS record tells a client how to behave
         ("grpc.enable_http_proxy", 0),  # mutual TLS ends at the peer, never at a proxy found in the environment
         (
