@@ -89,8 +89,10 @@ class Cluster:
             self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
 
     def kill(self) -> None:
-        """kill -9 of the server; its children end with it."""
-        os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        """kill -9 of the server; its children end with it, and the file with its number goes too."""
+        file = self.data / "postmaster.pid"
+        os.kill(int(file.read_text().split()[0]), signal.SIGKILL)
+        file.unlink()
 
     def remove(self) -> None:
         """Stops it and removes everything."""
