@@ -21,10 +21,12 @@ from msgspec.structs import replace
 from aval.hub.files import Act, Files
 from aval.hub.model import RequestFile
 from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction
+from aval.hub.settings import SettingsUnusable, read_settings
 from aval.hub.store.postgres import CONNECTIONS, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
 from aval.kernel.reasons import Reason, Refusal
+from tests.conftest import CHECKOUT
 from tests.contract.cutting import Cut, Cutter
 from tests.contract.servers import QUICK, Cluster, Databases
 from tests.contract.test_hub_store import LUNEVILLE, NOW, TOUL, SilentMeters, head, new_file, reading, saving, unit
@@ -404,6 +406,20 @@ async def test_a_newer_database_is_refused(databases: Databases) -> None:
     sql(url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseUnusable, match="newer version of Aval"):
         PostgresStore(url, SilentMeters())
+
+
+def test_the_settings_take_a_url_and_no_password(tmp_path: Path) -> None:
+    shipped = read_settings(CHECKOUT / "deploy" / "postgres" / "hub.toml")
+    assert shipped.is_shared
+    assert shipped.database.startswith("postgresql://aval@10.0.0.11,10.0.0.12,10.0.0.13/aval?")
+    rest = 'territory_file = "ge-10.toml"\nidentity = "identity"\n'
+    for url in ("postgresql://aval:secret@db/aval", "postgresql://aval@db/aval?password=secret"):
+        (tmp_path / "hub.toml").write_text(f'{rest}database = "{url}"\n')
+        with pytest.raises(SettingsUnusable, match="bears a password") as refused:
+            read_settings(tmp_path / "hub.toml")
+        assert "secret" not in str(refused.value)
+    (tmp_path / "hub.toml").write_text(f'{rest}database = "hub.db"\n')
+    assert read_settings(tmp_path / "hub.toml").database == str(tmp_path / "hub.db")
 
 
 def test_a_hub_over_sqlite_loads_no_driver_of_postgresql() -> None:
