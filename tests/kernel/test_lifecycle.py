@@ -19,7 +19,7 @@ from aval.kernel.lifecycle import (
 )
 from aval.kernel.reasons import Reason
 
-S, I = ReservationState, ReservationInput
+S, V = ReservationState, ReservationInput
 R, P = RequestState, RequestInput
 
 
@@ -45,7 +45,7 @@ def test_final_states_have_no_way_out() -> None:
 
 def test_time_takes_what_waits_and_never_what_is_confirmed() -> None:
     """LAPSE is listed for exactly ASKED, WAITLISTED and HELD, and leads to EXPIRED."""
-    lapsing = {state: after for (state, given), after in RESERVATION_TABLE.items() if given is I.LAPSE}
+    lapsing = {state: after for (state, given), after in RESERVATION_TABLE.items() if given is V.LAPSE}
     assert lapsing == dict.fromkeys((S.ASKED, S.WAITLISTED, S.HELD), S.EXPIRED)
 
 
@@ -56,7 +56,7 @@ def test_every_state_is_reached_and_only_by_what_names_it() -> None:
         reached |= more
     assert reached == set(S)
     ways = {(state, given) for (state, given), after in RESERVATION_TABLE.items() if after is S.CONFIRMED}
-    assert ways == {(S.HELD, I.CONFIRM), (S.CONFIRMED, I.RESCHEDULE), (S.ADMITTED, I.CANCEL_ADMISSION)}
+    assert ways == {(S.HELD, V.CONFIRM), (S.CONFIRMED, V.RESCHEDULE), (S.ADMITTED, V.CANCEL_ADMISSION)}
 
 
 def test_a_claim_is_held_or_confirmed() -> None:

@@ -200,14 +200,14 @@ def _bed_counts(
             found[Status.CLOSED, gender] += 1
         elif take.what is What.STAY and here:
             found[Status.OCCUPIED, gender] += 1
-        elif take.what is What.EXPECTED and take.overlaps(at, soon):
+        elif take.what is What.EXPECTED and _within(take, at, soon):
             found[Status.RESERVED, gender] += 1
         if here and bed_of is None:
             loose += take.number
-        if bed_of is not None and (here or (take.what is What.EXPECTED and take.overlaps(at, soon))):
+        if bed_of is not None and (here or (take.what is What.EXPECTED and _within(take, at, soon))):
             taken.add(bed_of.id)
     for take in claims:
-        if take.overlaps(at, soon):
+        if _within(take, at, soon):
             bed_of = book.beds.get(take.bed or "")
             if take.key in confirmed:
                 found[Status.RESERVED, bed_of.gender if bed_of else Gender.ANY] += 1
@@ -223,6 +223,11 @@ def _bed_counts(
     for gender, count in free.items():
         found[Status.AVAILABLE, gender] = count
     return found
+
+
+def _within(take: Take, at: datetime, soon: datetime) -> bool:
+    """Whether it is there at an instant, or begins until `soon`, that one included."""
+    return take.start <= soon and at < take.end
 
 
 def _take_loose(free: Counter[Gender], loose: int) -> None:
@@ -254,11 +259,11 @@ def _place_counts(
         elif take.what is What.CLOSURE and here:
             found[Status.CLOSED, place] += take.number
             free[place] -= take.number
-        elif take.what is What.EXPECTED and take.overlaps(at, soon):
+        elif take.what is What.EXPECTED and _within(take, at, soon):
             found[Status.RESERVED, place] += 1
             free[place] -= 1
     for take in claims:
-        if take.overlaps(at, soon) and take.place is not None:
+        if _within(take, at, soon) and take.place is not None:
             free[take.place] -= 1
             if take.key in confirmed:
                 found[Status.RESERVED, take.place] += 1

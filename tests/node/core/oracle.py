@@ -55,9 +55,7 @@ def check(ledger: Ledger, now: datetime) -> None:
     conflicts = _all(ledger, Kind.CONFLICT, Conflict)
     in_conflict = {conflict.reservation for conflict in conflicts.values()}
     assert len(in_conflict) == len(conflicts), "one conflict a reservation"
-    covered = {
-        doubt.presumed for doubt in _all(ledger, Kind.DOUBT, Doubt).values() if doubt.answered is None
-    }
+    covered = {doubt.presumed for doubt in _all(ledger, Kind.DOUBT, Doubt).values() if doubt.answered is None}
     for key in in_conflict:
         claim = reservations[key].claim
         assert reservations[key].state.takes_claim, "a conflict of a reservation without claim"
@@ -80,9 +78,7 @@ def check(ledger: Ledger, now: datetime) -> None:
             _check_places(ledger, unit, claims, now)
 
 
-def _check_beds(
-    ledger: Ledger, unit: Unit, claims: list[tuple[Reservation, Claim, Span]], now: datetime
-) -> None:
+def _check_beds(ledger: Ledger, unit: Unit, claims: list[tuple[Reservation, Claim, Span]], now: datetime) -> None:
     beds = {bed.id: bed for bed in _all(ledger, Kind.BED, Bed).values() if bed.unit == unit.id}
     rooms = {room.id: room for room in _all(ledger, Kind.ROOM, Room).values() if room.unit == unit.id}
     patients: list[tuple[str | None, Gender, Span]] = []
@@ -120,9 +116,7 @@ def _check_beds(
             inside = [(b, g) for b, g, s in patients + held if s[0] <= at < s[1]]
             closed = {b for b, s in shut if s[0] <= at < s[1]}
             there = [
-                b.id
-                for b in beds.values()
-                if b.supplementary in (None, SupplementaryKind.MOBILISED) and not b.leaving
+                b.id for b in beds.values() if b.supplementary in (None, SupplementaryKind.MOBILISED) and not b.leaving
             ]
             taken = {b for b, _ in inside if b in there} | (closed & set(there))
             nowhere = sum(b is None or b not in beds for b, _ in inside)
@@ -130,9 +124,7 @@ def _check_beds(
             assert len(there) - len(taken) - nowhere >= 0, f"{name}: more patients than beds at {at}"
 
 
-def _check_places(
-    ledger: Ledger, unit: Unit, claims: list[tuple[Reservation, Claim, Span]], now: datetime
-) -> None:
+def _check_places(ledger: Ledger, unit: Unit, claims: list[tuple[Reservation, Claim, Span]], now: datetime) -> None:
     places = {p.gender: p for p in _all(ledger, Kind.PLACES, Places).values() if p.unit == unit.id}
     stays = [stay for stay in _all(ledger, Kind.STAY, Stay).values() if stay.unit == unit.id]
     expected = [e for e in _all(ledger, Kind.EXPECTED, Expected).values() if e.unit == unit.id]
@@ -153,9 +145,7 @@ def _check_places(
                     if (s := stay_span(stay, unit, now)) is not None
                 )
                 free = places[wanted].open - max(0, inside + places[wanted].unnamed)
-                free -= sum(
-                    e.place is wanted and expected_span(e)[0] <= at < expected_span(e)[1] for e in expected
-                )
+                free -= sum(e.place is wanted and expected_span(e)[0] <= at < expected_span(e)[1] for e in expected)
                 free -= sum(cl.place is wanted and s[0] <= at < s[1] for _, cl, s in claims)
                 return free - sum(
                     n

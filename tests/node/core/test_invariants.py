@@ -49,7 +49,9 @@ class Day:
 
     def step(self) -> None:
         """One command, or time."""
-        kinds = [self.move] * 8 + [self.demand] * 5 + [self.hub] * 4 + [self.staff] * 4 + [self.home] * 3 + [self.wait] * 2
+        kinds = (
+            [self.move] * 8 + [self.demand] * 5 + [self.hub] * 4 + [self.staff] * 4 + [self.home] * 3 + [self.wait] * 2
+        )
         self.rng.choice(kinds)()
 
     # Choices
@@ -105,9 +107,7 @@ class Day:
                     () if unit == PLACES else (self.bed(), self.bed()),
                     rng.randrange(0, 3),
                 ),
-                m.BedOpened(
-                    unit, () if unit == PLACES else (self.bed(),), rng.randrange(0, 2), self.closure(unit)
-                ),
+                m.BedOpened(unit, () if unit == PLACES else (self.bed(),), rng.randrange(0, 2), self.closure(unit)),
                 m.BedCleaned(unit, self.bed()),
                 m.Cancellation(rng.choice([x.id for x in self.movements[-8:]] or ["m0"])),
             ]
@@ -198,9 +198,7 @@ class Day:
         parked = list(ledger.all(m.Kind.PARKED))
         rng.choice([self.counts, self.counts, self.correct, self.policy, self.redeclare, self.update])()
         if doubts:
-            self.house.say(
-                c.AnswerArrivalDoubt, doubt=rng.choice(doubts), reservation=rng.choice(["", self.known()])
-            )
+            self.house.say(c.AnswerArrivalDoubt, doubt=rng.choice(doubts), reservation=rng.choice(["", self.known()]))
         if conflicts:
             conflict = rng.choice(conflicts)
             settled = rng.choice(
@@ -227,9 +225,7 @@ class Day:
         self.house.say(c.DeclareCounts, unit=PLACES, places=told, stale_sources=stale)
 
     def correct(self) -> None:
-        self.house.say(
-            c.CorrectFigures, unit=self.unit(), free=self.rng.randrange(0, 4), reason="vu", ttl=2 * HOUR
-        )
+        self.house.say(c.CorrectFigures, unit=self.unit(), free=self.rng.randrange(0, 4), reason="vu", ttl=2 * HOUR)
 
     def policy(self) -> None:
         unit = self.unit()

@@ -23,7 +23,7 @@ from aval.node import model as m
 from tests.node.core import oracle
 from tests.node.core.house import DAY, HOUR, House, house
 
-S, I = ReservationState, ReservationInput
+S, V = ReservationState, ReservationInput
 NAME = "r"
 
 
@@ -33,17 +33,17 @@ def _tag(house: House) -> bytes:
 
 
 INPUTS: dict[ReservationInput, Callable[[House], c.Verdict]] = {
-    I.ACCEPT: lambda h: h.say(c.AcceptReservation, reservation=NAME),
-    I.WAITLIST: lambda h: h.say(c.WaitlistReservation, reservation=NAME, reason=WaitlistReason.NO_BED_YET),
-    I.DECLINE: lambda h: h.say(c.DeclineReservation, reservation=NAME, reason=DeclineReason.OTHER),
-    I.CONFIRM: lambda h: h.say(c.ConfirmReservation, reservation=NAME, offer_tag=_tag(h)),
-    I.REOFFER: lambda h: h.say(c.ReofferReservation, reservation=NAME),
-    I.RENEW: lambda h: h.say(c.RenewReservation, reservation=NAME),
-    I.RESCHEDULE: lambda h: h.say(c.RescheduleReservation, reservation=NAME, arrival=h.now + 2 * DAY),
-    I.WITHDRAW: lambda h: h.say(c.WithdrawReservation, reservation=NAME, reason=WithdrawReason.NO_SHOW),
-    I.RELEASE: lambda h: h.say(c.ReleaseReservation, reservation=NAME, reason=ReleaseReason.OTHER),
-    I.ADMIT: lambda h: h.say(c.AdmitReservation, reservation=NAME),
-    I.CANCEL_ADMISSION: lambda h: h.say(c.CancelAdmission, reservation=NAME),
+    V.ACCEPT: lambda h: h.say(c.AcceptReservation, reservation=NAME),
+    V.WAITLIST: lambda h: h.say(c.WaitlistReservation, reservation=NAME, reason=WaitlistReason.NO_BED_YET),
+    V.DECLINE: lambda h: h.say(c.DeclineReservation, reservation=NAME, reason=DeclineReason.OTHER),
+    V.CONFIRM: lambda h: h.say(c.ConfirmReservation, reservation=NAME, offer_tag=_tag(h)),
+    V.REOFFER: lambda h: h.say(c.ReofferReservation, reservation=NAME),
+    V.RENEW: lambda h: h.say(c.RenewReservation, reservation=NAME),
+    V.RESCHEDULE: lambda h: h.say(c.RescheduleReservation, reservation=NAME, arrival=h.now + 2 * DAY),
+    V.WITHDRAW: lambda h: h.say(c.WithdrawReservation, reservation=NAME, reason=WithdrawReason.NO_SHOW),
+    V.RELEASE: lambda h: h.say(c.ReleaseReservation, reservation=NAME, reason=ReleaseReason.OTHER),
+    V.ADMIT: lambda h: h.say(c.AdmitReservation, reservation=NAME),
+    V.CANCEL_ADMISSION: lambda h: h.say(c.CancelAdmission, reservation=NAME),
 }
 """Every input but LAPSE, which is time's."""
 
@@ -71,17 +71,17 @@ def _expired(h: House) -> None:
 
 STATES: dict[ReservationState, Callable[[House], None]] = {
     S.ASKED: _asked,
-    S.WAITLISTED: _after(I.WAITLIST, _asked),
+    S.WAITLISTED: _after(V.WAITLIST, _asked),
     S.HELD: _held,
-    S.CONFIRMED: _after(I.CONFIRM, _held),
-    S.ADMITTED: _after(I.ADMIT, _held),
-    S.DECLINED: _after(I.DECLINE, _asked),
-    S.RELEASED: _after(I.RELEASE, _held),
+    S.CONFIRMED: _after(V.CONFIRM, _held),
+    S.ADMITTED: _after(V.ADMIT, _held),
+    S.DECLINED: _after(V.DECLINE, _asked),
+    S.RELEASED: _after(V.RELEASE, _held),
     S.EXPIRED: _expired,
 }
 
-SAME_EFFECT = {(S.CONFIRMED, I.CONFIRM), (S.ADMITTED, I.ADMIT), (S.DECLINED, I.DECLINE), (S.RELEASED, I.RELEASE)}
-SAME_EFFECT |= {(S.RELEASED, I.WITHDRAW)}
+SAME_EFFECT = {(S.CONFIRMED, V.CONFIRM), (S.ADMITTED, V.ADMIT), (S.DECLINED, V.DECLINE), (S.RELEASED, V.RELEASE)}
+SAME_EFFECT |= {(S.RELEASED, V.WITHDRAW)}
 """What is there already is no refusal (CONTRACT 20)."""
 
 
@@ -128,7 +128,7 @@ def test_the_table_and_nothing_else(state: ReservationState, given: ReservationI
 def test_what_time_does(state: ReservationState) -> None:
     """LAPSE is listed for the states that wait; CONFIRMED is never taken by time, ADMITTED closes."""
     made = _in(state)
-    lapses = (state, I.LAPSE) in RESERVATION_TABLE
+    lapses = (state, V.LAPSE) in RESERVATION_TABLE
     made.later(3 * DAY + HOUR)
     assert made.state(NAME) == (S.EXPIRED.value if lapses else state.value)
     if state is S.CONFIRMED:
@@ -148,7 +148,7 @@ def test_a_tombstone_answers_as_the_state_it_keeps(given: ReservationInput) -> N
     assert made.ledger.reservation(f"t.test/{NAME}") is None
     assert made.tombstone(NAME).state is S.DECLINED
     lookup = dict(INPUTS)
-    lookup[I.CONFIRM] = lambda h: h.say(c.ConfirmReservation, reservation=NAME, offer_tag=b"x")
+    lookup[V.CONFIRM] = lambda h: h.say(c.ConfirmReservation, reservation=NAME, offer_tag=b"x")
     verdict = lookup[given](made)
     assert verdict.refusal is not None
     assert verdict.refusal.reason is Reason.ALREADY_DECLINED
@@ -168,7 +168,7 @@ def test_memory_ends_after_400_days() -> None:
 def test_an_unknown_id() -> None:
     """Nothing is known of it: each verb says so, but release, which leaves a tombstone for the late creation."""
     for given in INPUTS:
-        if given in (I.RELEASE, I.CONFIRM):
+        if given in (V.RELEASE, V.CONFIRM):
             continue
         verdict = INPUTS[given](house())
         assert verdict.refusal is not None
