@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -20,9 +21,9 @@ from msgspec.structs import replace
 
 from aval.hub.files import Act, Files
 from aval.hub.model import RequestFile
-from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction
+from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction, Transaction
 from aval.hub.settings import SettingsUnusable, read_settings
-from aval.hub.store.postgres import CONNECTIONS, PostgresStore
+from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
 from aval.kernel.reasons import Reason, Refusal
@@ -182,6 +183,37 @@ async def test_sessions_that_the_server_ends_are_made_anew(databases: Databases)
         assert meters.failed == 0
         for file in files:
             assert await store.read(reading(file.request.name)) == file
+
+
+async def test_locks_of_a_hub_that_stops_in_mid_transaction_are_given_back(databases: Databases) -> None:
+    """The server ends a session that idles in a transaction: who waits goes on, and the first work is run again."""
+    url = databases.new()
+    async with opened(url, replica=0) as (stopped, meters), opened(url, replica=1) as (other, _):
+        file = new_file()
+        await other.run(saving(file))
+        locked, woken = threading.Event(), threading.Event()
+
+        def marking(revision: int, *, stops: bool) -> Callable[[Transaction], None]:
+            def work(transaction: Transaction) -> None:
+                before = transaction.request(file.request.name)
+                assert before is not None
+                if stops:
+                    locked.set()
+                    assert woken.wait(20)
+                after = replace(before.request, revision=before.request.revision + revision)
+                transaction.save(replace(before, request=after), before)
+
+            return work
+
+        first = asyncio.ensure_future(stopped.run(marking(10, stops=True)))
+        await until(locked.is_set, 10, "the first holds the lock")
+        await asyncio.wait_for(other.run(marking(1, stops=False)), 2 * IDLE_MS_MAX / 1000)
+        woken.set()
+        await first
+        assert meters.reruns == ["connection"]
+        after = await other.read(reading(file.request.name))
+        assert after is not None
+        assert after.request.revision == file.request.revision + 11
 
 
 async def test_a_server_that_is_away_is_said_at_once_and_taken_up_again() -> None:
