@@ -43,7 +43,8 @@ class Bell(Generic[T]):
     """All who listen to one kind of thing."""
 
     def __init__(self) -> None:
-        self._listeners: set[Listener[T]] = set()
+        # In the order in which they came, so that the same run always rings them in the same one.
+        self._listeners: dict[Listener[T], None] = {}
 
     def ring(self, name: str, thing: T) -> None:
         """Tells everyone."""
@@ -54,11 +55,11 @@ class Bell(Generic[T]):
     def listen(self) -> Iterator[Listener[T]]:
         """A listener, for as long as the context lasts."""
         listener = Listener[T]()
-        self._listeners.add(listener)
+        self._listeners[listener] = None
         try:
             yield listener
         finally:
-            self._listeners.discard(listener)
+            self._listeners.pop(listener, None)
 
     @property
     def listeners(self) -> int:

@@ -26,7 +26,8 @@ class Published:
     def __init__(self, stored: Stored, retained: int = REVISIONS_RETAINED) -> None:
         """`retained`: revisions whose touched names the history remembers."""
         self._retained = retained
-        self._bells: set[asyncio.Event] = set()
+        # In the order in which they came, so that the same run always rings them in the same one.
+        self._bells: dict[asyncio.Event, None] = {}
         self.figures: dict[str, UnitFigures] = {}
         """Of each unit, as of the revision that last touched it. At start the first tick makes them all."""
         self._take(stored)
@@ -131,11 +132,11 @@ class Published:
     def listening(self) -> Iterator[asyncio.Event]:
         """An event that is set whenever something was published; the listener clears it."""
         bell = asyncio.Event()
-        self._bells.add(bell)
+        self._bells[bell] = None
         try:
             yield bell
         finally:
-            self._bells.discard(bell)
+            self._bells.pop(bell, None)
 
     def _tell(self) -> None:
         for bell in self._bells:

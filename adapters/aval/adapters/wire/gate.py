@@ -135,7 +135,8 @@ class Gate(grpc.aio.ServerInterceptor):
         self._meters = Meters(limits)
         self._stream_seconds_max = stream_seconds_max
         self._handlers: dict[str, _Handler] = {}
-        self._streams: set[_OpenStream] = set()
+        # In the order of their opening, which a set would lose: a simulation must end them the same way each time.
+        self._streams: dict[_OpenStream, None] = {}
         self._under_way = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -282,7 +283,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self, handler: _Handler, peer: Peer, call: _CallServed, requests: AsyncIterator[bytes], context: _Context
     ) -> Any:
         stream = _OpenStream(peer, call.begun + self._stream_seconds_max)
-        self._streams.add(stream)
+        self._streams[stream] = None
         self._telemetry.stream_opened()
         work = asyncio.ensure_future(self._pump(handler, requests, context))
         try:
@@ -291,7 +292,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 return work.result()
             refusal = stream.ended.result()
         finally:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)
             self._telemetry.stream_closed()
             await self._stopped(work, call)
         # The handler has stopped; what remains is to tell the client: cancelling alone would leave it hanging.
