@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 
-from tests.simulation.simulation import Report, Simulation, Violation, summary
+from tests.simulation.simulation import Report, Simulation, Violation, demanded, summary
 
 SHRINK_RUNS_MAX = 60
 """Runs spent on making a failure smaller."""
@@ -66,20 +67,19 @@ def tell(found: Violation, steps: int, without: frozenset[int]) -> str:
     )
 
 
-def repeatable() -> None:
-    """Starts this program again where the order of Python's sets is drawn anew each time: a seed must say everything."""
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - itself
-
-
 def main() -> int:
-    """Runs what the command line asks for; 1 if anything failed."""
-    repeatable()
+    """Runs what the command line asks for; 1 if anything failed.
+
+    Python draws the order of its sets anew for each process, unless told not to: a seed must say everything.
+    """
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        return subprocess.run(sys.orig_argv, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="1-20")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--without", default="")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--demand", action="store_true", help="fail where a kind of fault or a pair was never met")
     asked = parser.parse_args()
     without = frozenset(int(one) for one in asked.without.split(",") if one)
     total, began, failed = Report(0), time.monotonic(), 0
@@ -93,9 +93,12 @@ def main() -> int:
             sys.stdout.write(tell(*shrunk) + "\n")
             sys.stdout.flush()
         total.add(simulation.report)
+    missing = demanded(total) if asked.demand else []
+    for line in missing:
+        sys.stdout.write(f"never met: {line}\n")
     verdict = f"{failed} of {len(seeds_of(asked.seeds))} seeds failed" if failed else "no violation"
     sys.stdout.write(f"{summary(total, time.monotonic() - began)}\n{verdict}\n")
-    return 1 if failed else 0
+    return 1 if failed or missing else 0
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from tests.simulation.books import Fact, House
 from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
 
+T = "sim.aval.internal"
+"""The simulated territory."""
+
 MODULES = (availability, census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2)
 
 
@@ -111,6 +114,9 @@ class Checker:
         self.rows_ever: set[str] = set()
         self.checks: Counter[str] = Counter()
         self.request_moves: Counter[tuple[str, str]] = Counter()
+        self.covered: Counter[tuple[str, str, str]] = Counter()
+        """(state, command of the hub, next state) of reservations, as answered without a refusal."""
+        self._flying: dict[str, tuple[str, str]] = {}
         self._told: dict[tuple[str, int], _Told] = {}
         self._shown: dict[tuple[str, int], int] = {}
 
@@ -230,6 +236,10 @@ class Checker:
                 yield f"{reservation.name} is {state} at revision {reservation.revision}; committed: {said}"
             elif said is None and (kept is None or kept["state"] != state):
                 yield f"{reservation.name} is {state}; committed: {kept and kept['state']}"
+        if isinstance(message, link_pb2.ExchangeResponse):
+            before, verb = self._flying.pop(message.answer.command_id, ("", ""))
+            after = "refused" if message.answer.HasField("refusal") else _state_name(message.answer.reservation)
+            self.covered[before, verb, after] += bool(verb)
         if isinstance(message, availability.WatchAvailabilityResponse):
             yield from self._watched(house, call, message)
         if isinstance(message, availability.ListUnitsResponse):
@@ -320,6 +330,8 @@ class Checker:
         if row not in self.rows_ever:
             self._problem(f"command {row} was sent, and no outbox ever held it")
         name = verb.name if command.WhichOneof("verb") != "create" else f"{verb.parent}/reservations/{row}"
+        kept = self.house(name.split("/")[1]).reservation(f"{T}/{name.rsplit('/', 1)[1]}")
+        self._flying[row] = (kept["state"] if kept else "", str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
             self._problem(f"command {verb.header.number} of {name} was sent before {lines[0]['number']}")
@@ -338,6 +350,8 @@ class Checker:
                 yield f"{name} is still {state}"
             for ask in file["asks"]:
                 yield from self._agree(name, ask, state, live)
+            if live and state == "OPEN":
+                yield f"{name} is OPEN, and {live} is confirmed or admitted: nobody knows of it"
             if len(live) > 1 and not request.get("double_admission"):
                 yield f"{name} ({state}) has {len(live)} reservations confirmed or admitted: {live}"
 

@@ -30,11 +30,12 @@ from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
 from tests.simulation.books import Fact
 from tests.simulation.checker import Checker
+from tests.simulation.checker import T as TERRITORY
 from tests.simulation.lifecycles import FINAL, RESERVATION
 from tests.simulation.wire import Channel, Network
 from tests.simulation.world import Process, World
 
-T = Territory("sim.aval.internal")
+T = Territory(TERRITORY)
 HOUSES = ("540000015", "540000023", "540000031")
 HUB = "hub:5000"
 CELL = HubOperator(T, "cellule")
@@ -766,7 +767,8 @@ ACTS: tuple[tuple[float, Act], ...] = (
     (0.5, _of_request("TakeOver", lambda *_: rq.TakeOverRequest())),
     (8, _of_reservation("AcceptReservation", "accept", _accept, "ASKED", "WAITLISTED")),
     (3, _of_reservation("WaitlistReservation", "waitlist",
-                        lambda *_: rs.WaitlistReservationRequest(reason=rs.WAITLIST_REASON_NO_BED_YET), "ASKED")),
+                        lambda *_: rs.WaitlistReservationRequest(reason=rs.WAITLIST_REASON_NO_BED_YET),
+                        "ASKED", "WAITLISTED")),
     (2, _of_reservation("DeclineReservation", "decline",
                         lambda *_: rs.DeclineReservationRequest(reason=rs.DECLINE_REASON_OTHER),
                         "ASKED", "WAITLISTED")),

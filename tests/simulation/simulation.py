@@ -25,7 +25,7 @@ from aval.node.store.memory import MemoryStore as NodeMemory
 from tests.simulation.checker import Checker
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
-from tests.simulation.lifecycles import RESERVATION
+from tests.simulation.lifecycles import REQUEST, RESERVATION
 from tests.simulation.people import ACTS, HOUSES, WEIGHTS, People, declare
 from tests.simulation.wire import Faults, Network
 from tests.simulation.world import Process, World
@@ -226,6 +226,7 @@ class Simulation:
         report.faults.update(self.network.counts)
         report.acts.update(self.people.outcomes)
         report.covered.update(self.people.covered)
+        report.covered.update(self.checker.covered)
         report.requests.update(self.checker.request_moves)
         report.checks.update(self.checker.checks)
         report.turns = self.world.turns
@@ -386,11 +387,45 @@ class Simulation:
 def _pause(chance: random.Random) -> float:
     """How long until the next step: mostly a moment, at times hours."""
     draw = chance.random()
-    for share, low, high in ((0.55, 0.01, 1.0), (0.28, 1.0, 30.0), (0.13, 30.0, 900.0), (0.037, 900.0, 14_400.0)):
+    for share, low, high in ((0.56, 0.01, 1.0), (0.29, 1.0, 30.0), (0.13, 30.0, 900.0), (0.018, 900.0, 10_000.0)):
         if draw < share:
             return chance.uniform(low, high)
         draw -= share
-    return chance.uniform(14_400.0, 90_000.0)
+    return chance.uniform(10_000.0, 60_000.0)
+
+
+KINDS_OF_FAULT = (
+    "answer lost", "request lost", "connection half open", "message late", "message very late", "message again",
+    "message held by a partition", "partition one way", "partition both ways", "node killed",
+    "node killed before a commit", "node killed between commit and answer", "node commit failed",
+    "node commit of unknown fate", "hub killed", "hub killed before a commit", "hub killed between commit and answer",
+    "hub killed with unsent rows", "hub commit failed", "hub commit of unknown fate", "hub transaction run again",
+    "disk down", "wall clock jumps",
+)  # fmt: skip
+"""Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
+
+PAIRS_MISSED_MAX = 4
+"""Pairs of the reservation's table that a short run may miss: the rare ones are lapses on the waiting list."""
+
+
+def demanded(report: Report) -> list[str]:
+    """What a run should have met and did not: kinds of faults, pairs of the tables, checks that compared something."""
+    missing = [kind for kind in KINDS_OF_FAULT if not report.faults[kind]]
+    pairs = [
+        f"{state}, {given} → {after}"
+        for state, line in RESERVATION.items()
+        for given, after in line.items()
+        if not report.covered[state, given, after]
+    ]
+    moves = [
+        f"{state} → {after}"
+        for state, line in REQUEST.items()
+        for after in sorted(set(line.values()) - {state})
+        if not report.requests[state, after]
+    ]
+    if len(pairs) + len(moves) > PAIRS_MISSED_MAX * 2:
+        missing += pairs + moves
+    return missing + [what for what in ("figures compared", "commands sent") if not report.checks[what]]
 
 
 def summary(report: Report, seconds: float) -> str:

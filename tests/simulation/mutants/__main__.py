@@ -6,15 +6,17 @@ The bug is put in while the module is imported; no file changes. Exit status 0: 
 from __future__ import annotations
 
 import argparse
-import importlib.abc
-import importlib.machinery
+import os
+import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_loader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 TABLE = Path(__file__).with_name("mutants.toml")
 
@@ -36,23 +38,21 @@ def mutants() -> dict[str, Mutant]:
     return {name: Mutant(name, **line) for name, line in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()}
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader(SourceFileLoader):
+    """Loads a module with the bug in it; never from or to a cache."""
+
     def __init__(self, mutant: Mutant, path: str) -> None:
+        super().__init__(mutant.module, path)
         self._mutant = mutant
-        self._path = path
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        source = Path(self._path).read_text(encoding="utf-8")
+    def get_code(self, fullname: str) -> CodeType:
+        source = Path(self.path).read_text(encoding="utf-8")
         if source.count(self._mutant.old) != 1:
             raise SystemExit(f"{self._mutant.name}: its line is there {source.count(self._mutant.old)} times")
-        code = compile(source.replace(self._mutant.old, self._mutant.new), self._path, "exec")
-        exec(code, module.__dict__)  # noqa: S102 - a module with a bug in it is made nowhere else than here
+        return compile(source.replace(self._mutant.old, self._mutant.new), self.path, "exec")
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(MetaPathFinder):
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
 
@@ -64,11 +64,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None:
             raise SystemExit(f"{self._mutant.name}: no module {fullname}")
-        return ModuleSpec(fullname, _Loader(self._mutant, spec.origin), origin=spec.origin)
+        return spec_from_loader(fullname, _Loader(self._mutant, spec.origin))
 
 
 def main() -> int:
     """Runs one mutant until a seed finds it."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        return subprocess.run(sys.orig_argv, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--seeds", default="")
