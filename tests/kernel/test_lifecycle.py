@@ -23,7 +23,7 @@ S, V = ReservationState, ReservationInput
 R, P = RequestState, RequestInput
 
 
-@pytest.mark.parametrize(("state", "given"), list(itertools.product(S, I)))
+@pytest.mark.parametrize(("state", "given"), list(itertools.product(S, V)))
 def test_a_pair_has_a_next_state_or_a_refusal_by_name(state: ReservationState, given: ReservationInput) -> None:
     """Never both, never neither; the refusal is one of the table of reasons."""
     after = reservation_next(state, given)

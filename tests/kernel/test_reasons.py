@@ -44,7 +44,7 @@ def test_the_contract_names_no_reason_that_the_table_lacks() -> None:
     for file in PROTO.glob("*.proto"):
         prose = " ".join(line.strip().removeprefix("//").strip() for line in file.read_text().splitlines())
         for sentence in re.findall(r"[Rr]efused ([^.]*)", prose):
-            named |= {word for word in re.findall(r"\b[A-Z][A-Z]+(?:_[A-Z0-9]+)+\b", sentence)}
+            named |= set(re.findall(r"\b[A-Z][A-Z]+(?:_[A-Z0-9]+)+\b", sentence))
     named -= {word for word in named if word.startswith("CAUSE_")}  # values of the wire's own enums
     assert len(named) > 30
     assert not named - {reason.value for reason in Reason}

@@ -1,8 +1,9 @@
 """A patient arrives: admissions of reservations, their cancellation, and doubts about who has come.
 
-An admission told by an information system bears no reservation, as a rule. It is linked by the reservation's reference if
-the site put one there, or by a person's word. Otherwise, in a unit that expects somebody that day, a *doubt* is raised:
-« est-ce K7-3F9 ? ». Until it is answered the stay and the reservation presumed to be its own count once, as the stay.
+An admission told by an information system bears no reservation, as a rule. It is linked by the reservation's
+reference if the site put one there, or by a person's word. Otherwise, in a unit that expects somebody that day, a
+*doubt* is raised: « est-ce K7-3F9 ? ». Until it is answered the stay and the reservation presumed to be its own
+count once, as the stay.
 """
 
 from datetime import datetime
@@ -45,7 +46,9 @@ def admit(draft: Draft, reservation: Reservation, command: AdmitReservation, now
 
 
 def _placed(draft: Draft, stay: Stay, reservation: Reservation, unit: Unit, bed: str | None, now: datetime) -> Stay:
-    """The stay where the person said; else in the bed that was claimed, or another that is free; else it is not known where."""
+    """The stay where the person said; else in the bed that was claimed, or another that is free; else it is not
+    known where.
+    """
     need, claim = reservation.need, reservation.claim
     if bed is not None:
         if draft.bed(unit.id, bed) is None:
@@ -103,13 +106,16 @@ def link(draft: Draft, reservation: Reservation, stay: Stay, now: datetime) -> R
     return draft.put_reservation(admitted)
 
 
-def cancel_admission(draft: Draft, reservation: Reservation, command: CancelAdmission, now: datetime) -> Reservation:
+def cancel_admission(draft: Draft, reservation: Reservation, _command: CancelAdmission, now: datetime) -> Reservation:
     """The admission was a mistake: CONFIRMED again, in conflict if the bed is gone."""
     return undo_admission(draft, reservation, now)
 
 
 def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Reservation:
-    """As `cancel_admission`. A stay that only this admission told is removed; one of a source stays, without reservation."""
+    """As `cancel_admission`.
+
+    A stay that only this admission told is removed; one of a source stays, without reservation.
+    """
     state = advance(reservation, ReservationInput.CANCEL_ADMISSION)
     too_late = reservation.admitted is None or now - reservation.admitted > ADMISSION_CLOSED_AFTER
     if reservation.closed is not None or too_late:
@@ -149,7 +155,10 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
 
 
 def raise_doubt(draft: Draft, stay: Stay, now: datetime) -> str:
-    """Asks « est-ce … ? » of a stay that nothing links, if its unit expects somebody of that gender today. The doubt's id, or ""."""
+    """Asks « est-ce … ? » of a stay that nothing links, if its unit expects somebody of that gender today.
+
+    The doubt's id, or "".
+    """
     book = draft.book(stay.unit)
     zone = draft.zone
     today = now.astimezone(zone).date()
@@ -173,7 +182,10 @@ def raise_doubt(draft: Draft, stay: Stay, now: datetime) -> str:
 
 
 def answer_doubt(draft: Draft, command: AnswerArrivalDoubt, now: datetime) -> Doubt:
-    """A person answers a doubt: one of the candidates or another reservation, or none. Then each claim stands alone again."""
+    """A person answers a doubt: one of the candidates or another reservation, or none.
+
+    Then each claim stands alone again.
+    """
     doubt = draft.doubt(command.doubt)
     if doubt is None or doubt.answered is not None:
         raise Refusal(Reason.DOUBT_NOT_FOUND, {"doubt": command.doubt})

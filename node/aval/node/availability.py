@@ -2,12 +2,13 @@
 
 Three readings of one ground (`aval.node.claims`):
 
-- **R330 × R331 counts** keep the ROR's meaning: *available* is staffed and not reserved within 24 h of the horizon; *reserved*
-  is an identified patient expected within 24 h of it (confirmed, or expected by the house itself; a hold only takes a bed
-  out of *available*); beds that wait for cleaning are installed and nothing else.
+- **R330 × R331 counts** keep the ROR's meaning: *available* is staffed and not reserved within 24 h of the horizon;
+  *reserved* is an identified patient expected within 24 h of it (confirmed, or expected by the house itself; a hold
+  only takes a bed out of *available*); beds that wait for cleaning are installed and nothing else.
 - **Grantable** is what would be granted, one after the other, to open-ended arrivals at the horizon.
-- **Classes** give the free places of each kind (who may be placed, what they have) as step functions, to 60 days. A patient
-  whose bed nobody knows, a conflict, a person's correction are taken from the plainest class that has something free.
+- **Classes** give the free places of each kind (who may be placed, what they have) as step functions, to 60 days. A
+  patient whose bed nobody knows, a conflict, a person's correction are taken from the plainest class that has
+  something free.
 
 Counts are sparse: within what the unit declares, absent is zero; outside it, unknown.
 """
@@ -84,7 +85,10 @@ class PlaceClass:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A source that says something else than the winning word. `until`, `by`, `reason` are those of a correction by hand."""
+    """A source that says something else than the winning word.
+
+    `until`, `by`, `reason` are those of a correction by hand.
+    """
 
     source: str
     free: int
@@ -96,7 +100,10 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class PolicySummary:
-    """A policy as others may read it. `next_answer`: since or from when somebody answers; None: always, or by itself."""
+    """A policy as others may read it.
+
+    `next_answer`: since or from when somebody answers; None: always, or by itself.
+    """
 
     answering: Answering
     modes: tuple[Mode, ...]
@@ -107,7 +114,10 @@ class PolicySummary:
 
 @dataclass(frozen=True, slots=True)
 class UnitFigures:
-    """All figures of a unit at `as_of`. `next_change`: the first instant at which they may differ with no fact changed."""
+    """All figures of a unit at `as_of`.
+
+    `next_change`: the first instant at which they may differ with no fact changed.
+    """
 
     unit: str
     as_of: datetime
@@ -122,11 +132,12 @@ class UnitFigures:
 
     def same_as(self, other: "UnitFigures") -> bool:
         """Whether both say the same, but for the time at which they were computed."""
-        return self._timeless() == other._timeless()
+        return _timeless(self) == _timeless(other)
 
-    def _timeless(self) -> "UnitFigures":
-        classes = tuple(PlaceClass(c.gender, c.features, ((ALWAYS, c.steps[0][1]), *c.steps[1:])) for c in self.classes)
-        return replace(self, as_of=ALWAYS, next_change=None, classes=classes)
+
+def _timeless(told: UnitFigures) -> UnitFigures:
+    classes = tuple(PlaceClass(c.gender, c.features, ((ALWAYS, c.steps[0][1]), *c.steps[1:])) for c in told.classes)
+    return replace(told, as_of=ALWAYS, next_change=None, classes=classes)
 
 
 def figures(view: View, unit_id: str, now: datetime) -> UnitFigures:
@@ -184,45 +195,51 @@ def _bed_counts(
     found: Counter[tuple[Status, Gender]] = Counter()
     soon = at + RESERVED_WITHIN
     for bed in book.beds.values():
-        if not bed.leaving and bed.supplementary is None:
-            found[Status.INSTALLED, bed.gender] += 1
-        elif bed.supplementary is not None:
+        if bed.supplementary is not None:
             found[Status.SUPPLEMENTARY, bed.gender] += 1  # mobilised or not: R330 06 counts what can be made available
-    closed: set[str] = set()
+        elif not bed.leaving:
+            found[Status.INSTALLED, bed.gender] += 1
     taken: set[str] = set()
+    closed: set[str] = set()
     loose = 0
-    for take in told:
-        bed_of = book.beds.get(take.bed or "")
-        gender = bed_of.gender if bed_of else Gender.ANY
+    for take in (*told, *claims):
+        on = book.beds.get(take.bed or "")
+        gender = on.gender if on else Gender.ANY
+        status = _status_of(take, at, soon, take.key in confirmed)
         here = take.start <= at < take.end
-        if take.what is What.CLOSURE and here and bed_of is not None and bed_of.id not in closed:
-            closed.add(bed_of.id)
-            found[Status.CLOSED, gender] += 1
-        elif take.what is What.STAY and here:
-            found[Status.OCCUPIED, gender] += 1
-        elif take.what is What.EXPECTED and _within(take, at, soon):
-            found[Status.RESERVED, gender] += 1
-        if here and bed_of is None:
-            loose += take.number
-        if bed_of is not None and (here or (take.what is What.EXPECTED and _within(take, at, soon))):
-            taken.add(bed_of.id)
-    for take in claims:
-        if _within(take, at, soon):
-            bed_of = book.beds.get(take.bed or "")
-            if take.key in confirmed:
-                found[Status.RESERVED, bed_of.gender if bed_of else Gender.ANY] += 1
-            if bed_of is not None:
-                taken.add(bed_of.id)
+        if status is Status.CLOSED and on is not None:
+            found[status, gender] += on.id not in closed
+            closed.add(on.id)
+        elif status is not None and status is not Status.CLOSED:
+            found[status, gender] += 1
+        if on is None and take.what is not What.CLAIM:
+            loose += take.number if here else 0
+        elif on is not None and (here or (take.what in _EXPECTING and _within(take, at, soon))):
+            taken.add(on.id)
     free: Counter[Gender] = Counter()
     for bed in laid.beds.values():
-        if bed.id not in taken:
-            placing = _gender_at(laid, bed, at)
-            if placing is not None:
-                free[placing] += 1
+        placing = None if bed.id in taken else _gender_at(laid, bed, at)
+        if placing is not None:
+            free[placing] += 1
     _take_loose(free, loose)
     for gender, count in free.items():
         found[Status.AVAILABLE, gender] = count
     return found
+
+
+_EXPECTING = (What.EXPECTED, What.CLAIM)
+
+
+def _status_of(take: Take, at: datetime, soon: datetime, confirmed: bool) -> Status | None:
+    """The R330 status that a take gives to a bed at an instant; None: none, it only is not available."""
+    here = take.start <= at < take.end
+    if take.what is What.CLOSURE:
+        return Status.CLOSED if here else None
+    if take.what is What.STAY:
+        return Status.OCCUPIED if here else None
+    if take.what is What.EXPECTED or confirmed:
+        return Status.RESERVED if _within(take, at, soon) else None
+    return None
 
 
 def _within(take: Take, at: datetime, soon: datetime) -> bool:
@@ -318,9 +335,7 @@ def _classes(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> tu
         free, every = _free_beds(laid)
     else:
         free = {(gender, laid.features): levels for gender, levels in laid.by_gender.items()}
-        every = Levels(0)
-        for levels in free.values():
-            every.add_all(levels)
+        every = Levels.sum_of(free.values())
     order = sorted(free, key=_plainness)
     times = {now} | {time for time, _ in laid.levels.steps() if time > now}
     for levels in (every, *free.values()):
@@ -349,7 +364,10 @@ def _plainness(kind: Kind) -> tuple[bool, int, str, tuple[str, ...]]:
 
 
 def _free_beds(laid: BedGround) -> tuple[dict[Kind, Levels], Levels]:
-    """How many beds are free, of each kind and in all. A bed of a one-gender room changes kind with who is in the room."""
+    """How many beds are free, of each kind and in all.
+
+    A bed of a one-gender room changes kind with who is in the room.
+    """
     found: dict[Kind, Levels] = {}
     every = Levels(0)
     for bed in laid.beds.values():
@@ -369,7 +387,9 @@ def _free_beds(laid: BedGround) -> tuple[dict[Kind, Levels], Levels]:
 
 
 def _published(steps: list[tuple[datetime, int]], horizon: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Equal neighbours joined, nothing beyond the horizon, at most `STEPS_MAX`: what is cut off is told by its least value."""
+    """Equal neighbours joined, nothing beyond the horizon, at most `STEPS_MAX`: what is cut off is told by its least
+    value.
+    """
     joined: list[tuple[datetime, int]] = []
     for time, free in steps:
         if not joined or joined[-1][1] != free:

@@ -1,8 +1,9 @@
 """Facts in memory, filed by unit: what the ledger reads, and the draft in which a decision is worked out.
 
-`View` is how the pure modules read. `Draft` lies over a `View` and takes writes: the base is never touched, and what the
-draft changed comes out as `Change`s. Each unit has a `UnitBook` with all that figures and grants need of it, so that a
-decision about one unit never walks through the others; a draft copies the books of the few units that it touches.
+`View` is how the pure modules read. `Draft` lies over a `View` and takes writes: the base is never touched, and what
+the draft changed comes out as `Change`s. Each unit has a `UnitBook` with all that figures and grants need of it, so
+that a decision about one unit never walks through the others; a draft copies the books of the few units that it
+touches.
 """
 
 from collections.abc import Callable, Iterable

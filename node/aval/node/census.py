@@ -66,7 +66,7 @@ _GENDERS = (Gender.FEMALE, Gender.MALE, Gender.ANY)
 # --- units -----------------------------------------------------------------------------------------------------------
 
 
-def declare_unit(draft: Draft, command: DeclareUnit, now: datetime) -> None:
+def declare_unit(draft: Draft, command: DeclareUnit) -> None:
     """Creates a unit, or replaces its description; census and claims stay."""
     told = command.unit
     known = draft.unit(told.id)
@@ -137,7 +137,7 @@ def remove_left_beds(draft: Draft, unit_id: str) -> None:
     leaving = [bed for bed in book.beds.values() if bed.leaving]
     if not leaving:
         return
-    taken = {patient.bed for patient in (*book.stays.values(), *book.expected.values())}
+    taken = {stay.bed for stay in book.stays.values()} | {expected.bed for expected in book.expected.values()}
     taken |= {reservation.claim.bed for reservation in book.claims.values() if reservation.claim}
     for bed in leaving:
         if bed.id not in taken:
@@ -297,20 +297,20 @@ def _check_hours(name: str, hours: tuple[WeekHours, ...]) -> None:
             raise field_invalid(name, "days are 1 Monday to 7 Sunday, minutes 0 to 1,440 with the start before the end")
 
 
-def set_policy(draft: Draft, command: SetUnitPolicy, now: datetime) -> None:
+def set_policy(draft: Draft, command: SetUnitPolicy) -> None:
     """Changes a policy, whole. What was promised under the former one stays promised."""
     unit = unit_of(draft, command.unit)
     check_policy(command.policy)
     draft.put(Kind.UNIT, unit.id, replace(unit, policy=command.policy))
 
 
-def set_visibility(draft: Draft, command: SetVisibility, now: datetime) -> None:
+def set_visibility(draft: Draft, command: SetVisibility) -> None:
     """Changes what audiences see of units."""
     for unit in [unit_of(draft, unit) for unit in command.units]:
         draft.put(Kind.UNIT, unit.id, replace(unit, visibility=command.visibility))
 
 
-def update_establishment(draft: Draft, command: UpdateEstablishment, now: datetime) -> None:
+def update_establishment(draft: Draft, command: UpdateEstablishment) -> None:
     """Name, telephones, time zone."""
     try:
         ZoneInfo(command.time_zone)
@@ -327,7 +327,7 @@ def update_establishment(draft: Draft, command: UpdateEstablishment, now: dateti
     draft.put(Kind.ESTABLISHMENT, SELF, changed)
 
 
-def update_bed(draft: Draft, command: UpdateBed, now: datetime) -> None:
+def update_bed(draft: Draft, command: UpdateBed) -> None:
     """Changes a bed's room, gender or features."""
     unit = unit_of(draft, command.unit)
     bed = draft.bed(unit.id, command.bed)

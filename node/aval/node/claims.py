@@ -1,18 +1,20 @@
 """What takes the beds of a unit, as step functions of time, and whether one more claim fits among it.
 
-For a unit, `free(t) = open(t) − occupied(t) − claims(t)`. It is made of the census, of planned closures, of departures that
-are *announced* (if the policy lets the unit promise on them; never forecasts) and of claims. A grant needs `free(t) ≥ 1`
-over its whole interval and, where beds have identity, one bed of the right gender and features that nothing takes meanwhile.
+For a unit, `free(t) = open(t) − occupied(t) − claims(t)`. It is made of the census, of planned closures, of
+departures that are *announced* (if the policy lets the unit promise on them; never forecasts) and of claims. A grant
+needs `free(t) ≥ 1` over its whole interval and, where beds have identity, one bed of the right gender and features
+that nothing takes meanwhile.
 
-A *ground* is that function at an instant, for one unit: `BedGround` where beds have identity, `PlaceGround` where places are
-counted. It is built from `Take`s, asked for a spot, and told what was granted. Two readings of the same facts are needed:
+A *ground* is that function at an instant, for one unit: `BedGround` where beds have identity, `PlaceGround` where
+places are counted. It is built from `Take`s, asked for a spot, and told what was granted. Two readings of the same
+facts are needed:
 
 - to *promise*, everything counts: turnover between two patients, cleaning, and departures only as the policy allows;
 - to *keep* what was promised, only what would truly put a patient out: a policy changed since, or a bed that is
   still to be cleaned, breaks no promise. A departure that slipped does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import NamedTuple
@@ -45,7 +47,10 @@ class What(Enum):
 
 
 class Take(NamedTuple):
-    """`[start, end)` of a bed, of a counted place of a gender, or (neither) of any: *loose*. `gender` is the patient's."""
+    """`[start, end)` of a bed, of a counted place of a gender, or (neither) of any: *loose*.
+
+    `gender` is the patient's.
+    """
 
     start: datetime
     end: datetime
@@ -127,7 +132,10 @@ def takes(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool = False) -
 def claim_takes(
     unit: Unit, book: UnitBook, *, with_conflicts: bool = False, without: str = "", keeping: bool = False
 ) -> Iterator[Take]:
-    """The unit's claims. Not those that stand in a doubt (their stay takes the place), nor, unless asked, in a conflict."""
+    """The unit's claims.
+
+    Not those that stand in a doubt (their stay takes the place), nor, unless asked, in a conflict.
+    """
     turnover = timedelta(0) if keeping else timedelta(minutes=unit.policy.turnover_minutes)
     covered = {doubt.presumed for doubt in book.doubts.values()}
     for key, reservation in book.claims.items():
@@ -153,13 +161,6 @@ class Levels:
             self._deltas[end] = self._deltas.get(end, 0) - count
             self._steps = None
 
-    def add_all(self, other: "Levels") -> None:
-        """Adds another function to this one."""
-        for start, count in other._deltas.items():
-            self._deltas[start] = self._deltas.get(start, 0) + count
-        self._base += other._base
-        self._steps = None
-
     def steps(self) -> list[tuple[datetime, int]]:
         """From each instant on, so many; the first instant is `ALWAYS`."""
         if self._steps is None:
@@ -175,6 +176,16 @@ class Levels:
                     steps.append((time, level))
             self._steps = steps
         return self._steps
+
+    @classmethod
+    def sum_of(cls, all_levels: Iterable["Levels"]) -> "Levels":
+        """The sum of several functions."""
+        total = cls(0)
+        for levels in all_levels:
+            steps = levels.steps()
+            for (start, count), (end, _) in zip(steps, [*steps[1:], (NEVER, 0)], strict=True):
+                total.add(start, end, count)
+        return total
 
     def at(self, instant: datetime) -> int:
         """The number at an instant."""
@@ -258,7 +269,10 @@ class BedGround(Ground):
         return tuple(sorted(self.features(bed)))
 
     def add(self, take: Take) -> None:
-        """See `Ground`. What takes a bed a second time at the same instant counts loose beside it, if it is a patient."""
+        """See `Ground`.
+
+        What takes a bed a second time at the same instant counts loose beside it, if it is a patient.
+        """
         bed = self._known.get(take.bed or "")
         if bed is None:
             self.levels.add(take.start, take.end, -take.number)
@@ -340,7 +354,9 @@ def gaps(start: datetime, end: datetime, held: list[Take]) -> Iterator[tuple[dat
 
 
 class PlaceGround(Ground):
-    """Where places are only counted, by gender: a patient takes one of its own gender first, then an indifferent one."""
+    """Where places are only counted, by gender: a patient takes one of its own gender first, then an indifferent
+    one.
+    """
 
     def __init__(self, unit: Unit, book: UnitBook, now: datetime) -> None:
         super().__init__(now)
@@ -353,7 +369,9 @@ class PlaceGround(Ground):
         self._stays: dict[Gender, Levels] = {gender: Levels(self.unnamed[gender]) for gender in self.open}
 
     def settle(self) -> None:
-        """Counts the occupants, once all stays are in: those that are named and those that are not, never below zero."""
+        """Counts the occupants, once all stays are in: those that are named and those that are not, never below
+        zero.
+        """
         for gender, stays in self._stays.items():
             steps = stays.steps()
             for (start, count), (end, _) in zip(steps, [*steps[1:], (NEVER, 0)], strict=True):
@@ -427,7 +445,10 @@ def ground(
     without: str = "",
     keeping: bool = False,
 ) -> BedGround | PlaceGround:
-    """The ground of a unit now. `without`: the key of a reservation that is not counted. `claims` False: reality alone."""
+    """The ground of a unit now. `without`: the key of a reservation that is not counted.
+
+    `claims` False: reality alone.
+    """
     laid: BedGround | PlaceGround
     if unit.counting is Counting.BEDS:
         laid = BedGround(unit, book, now)
@@ -448,7 +469,9 @@ def span(claim: Claim, unit: Unit, now: datetime, *, turnover: bool = True) -> t
 
 
 def in_conflict(book: UnitBook, start: datetime, end: datetime, but: str = "") -> Conflict | None:
-    """The first open conflict of the unit that shares an instant with `[start, end)`, other than that of reservation `but`."""
+    """The first open conflict of the unit that shares an instant with `[start, end)`, other than that of reservation
+    `but`.
+    """
     for conflict in book.conflicts.values():
         if conflict.reservation != but and conflict.start < end and (conflict.end is None or start < conflict.end):
             return conflict

@@ -49,7 +49,10 @@ from aval.node.model import (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who speaks, as the gate found. `mandate` is what is kept of it: the hub's word for its commands, else the node's."""
+    """Who speaks, as the gate found.
+
+    `mandate` is what is kept of it: the hub's word for its commands, else the node's.
+    """
 
     uri: str
     kind: CallerKind
@@ -428,8 +431,8 @@ class Verdict:
 class Decision:
     """What deciding gives: the rows to commit and apply, the verdict, the names touched, the sources heard.
 
-    No change: no commit and no revision. `units` are those whose figures or description may have changed, `reservations`
-    the keys of those that did. `proofs` are ids of sources that gave a proof of life.
+    No change: no commit and no revision. `units` are those whose figures or description may have changed,
+    `reservations` the keys of those that did. `proofs` are ids of sources that gave a proof of life.
     """
 
     changes: tuple[Change, ...] = ()

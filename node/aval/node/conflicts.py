@@ -1,9 +1,9 @@
 """Reality wins: what becomes of the claims of a unit when beds are taken, closed or not left under them.
 
 A claim that lost its bed moves to another fitting bed of its unit if there is one; else a *conflict* is recorded, which
-blocks grants of the unit over its interval until the house settles it, or reality does: a claim in conflict is the first to
-get a bed that becomes free. Claims are weighed in one order (confirmed before held, then the one granted first), and a claim
-that can stay where it is does: nobody is moved for another.
+blocks grants of the unit over its interval until the house settles it, or reality does: a claim in conflict is the
+first to get a bed that becomes free. Claims are weighed in one order (confirmed before held, then the one granted
+first), and a claim that can stay where it is does: nobody is moved for another.
 """
 
 from datetime import datetime
@@ -25,7 +25,10 @@ def needed(reservation: Reservation) -> frozenset[Feature]:
 
 
 def keep_promises(draft: Draft, unit_id: str, now: datetime, cause: ConflictCause) -> None:
-    """Weighs the claims of a unit anew after reality changed there by `cause`. Writes moves, conflicts, and their ends."""
+    """Weighs the claims of a unit anew after reality changed there by `cause`.
+
+    Writes moves, conflicts, and their ends.
+    """
     unit, book = draft.unit(unit_id), draft.book(unit_id)
     if unit is None or not book.claims:
         return

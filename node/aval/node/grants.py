@@ -1,8 +1,8 @@
 """Granting: a bed is promised, by a person or by the unit's policy, or nothing is.
 
-A grant never moves others. Where a conflict of the unit is open over the interval, nothing is granted. An offer never goes
-out without a bed behind it; its tag covers a number that never comes twice, so an old confirmation can never meet a new
-offer that looks the same.
+A grant never moves others. Where a conflict of the unit is open over the interval, nothing is granted. An offer
+never goes out without a bed behind it; its tag covers a number that never comes twice, so an old confirmation can
+never meet a new offer that looks the same.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,9 @@ ARRIVALS_TRIED_MAX = 64
 
 
 def arrivals_of(view: View, unit: Unit, need: Need, now: datetime) -> Iterator[datetime]:
-    """The arrivals worth trying for a need: the earliest that the unit admits, then each instant at which more is free."""
+    """The arrivals worth trying for a need: the earliest that the unit admits, then each instant at which more is
+    free.
+    """
     first = first_open(max(need.arrival_earliest, now), unit.policy.admission_hours, unit.policy, view.zone)
     if first > need.arrival_latest:
         return
@@ -175,7 +177,10 @@ def _could_hold(view: View, unit: Unit, reservation: Reservation, now: datetime)
 
 
 def grant_waiting_list(draft: Draft, unit_id: str, now: datetime) -> None:
-    """Grants what is free to the waiting list, in its order, where the unit's policy says so. Permanent places never."""
+    """Grants what is free to the waiting list, in its order, where the unit's policy says so.
+
+    Permanent places never.
+    """
     unit = draft.unit(unit_id)
     if unit is None or not unit.policy.grant_waiting_list:
         return

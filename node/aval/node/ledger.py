@@ -3,9 +3,10 @@
 `decide` is pure: it reads the ledger, never changes it, and gives the rows to write with the verdict. Whoever owns the
 ledger stores those rows, then `apply`s them. So the ledger after a restart, read again from the rows, is the same.
 
-A decision goes in this order: time first (what was due happens before anything else is heard); then idempotence (an id or
-number seen before decides nothing); then the verb; then what follows of it in the units touched: claims that lost their bed
-move or are in conflict, and the waiting list gets what is free. A refusal leaves nothing behind but itself.
+A decision goes in this order: time first (what was due happens before anything else is heard); then idempotence (an
+id or number seen before decides nothing); then the verb; then what follows of it in the units touched: claims that
+lost their bed move or are in conflict, and the waiting list gets what is free. A refusal leaves nothing behind but
+itself.
 """
 
 from bisect import bisect_left, insort
@@ -79,7 +80,10 @@ _Timer = tuple[datetime, Kind, str]
 
 
 class Ledger(View):
-    """All facts of an establishment, indexed. `incarnation` is the store's: offers' tags and minted ids are made from it."""
+    """All facts of an establishment, indexed.
+
+    `incarnation` is the store's: offers' tags and minted ids are made from it.
+    """
 
     def __init__(self, facts: Facts, incarnation: int = 0) -> None:
         self.incarnation = incarnation
@@ -191,7 +195,8 @@ class Ledger(View):
 
     def decide(self, command: AnyCommand, now: datetime) -> Decision:
         """What a command makes of the ledger at the node's time `now` (aware UTC). Nothing is changed here."""
-        assert now.tzinfo is UTC, "the ledger counts in UTC"
+        if now.tzinfo is not UTC:
+            raise ValueError("the ledger counts in UTC")
         draft = Draft(self)
         self._pass_time(draft, now)
         if isinstance(command, Tick):
@@ -221,7 +226,9 @@ class Ledger(View):
 
 
 def _follow(draft: Draft, now: datetime, causes: Mapping[str, ConflictCause], usual: ConflictCause) -> None:
-    """What follows in the units that were touched: promises are kept or conflicts named, freed beds reach those who wait."""
+    """What follows in the units that were touched: promises are kept or conflicts named, freed beds reach those who
+    wait.
+    """
     for unit in sorted(draft.units):
         if unit in draft.reality or draft.book(unit).conflicts:
             keep_promises(draft, unit, now, causes.get(unit, usual))
@@ -348,7 +355,10 @@ class _Answer:
         step = Draft(self._draft)
         on_reservation = isinstance(command, ReservationStaffCommand)
         try:
-            verdict, cause = self._on_reservation(step, command) if on_reservation else self._staff_verb(step, command)
+            if isinstance(command, ReservationStaffCommand):
+                verdict, cause = self._on_reservation(step, command)
+            else:
+                verdict, cause = self._staff_verb(step, command)
         except Refusal as refusal:
             self.proofs = ()
             known = None
@@ -364,8 +374,7 @@ class _Answer:
         self._record(record_key, command, verdict.refusal, verdict, days)
         return verdict
 
-    def _on_reservation(self, step: Draft, command: StaffCommand) -> tuple[Verdict, ConflictCause]:
-        assert isinstance(command, ReservationStaffCommand)
+    def _on_reservation(self, step: Draft, command: ReservationStaffCommand) -> tuple[Verdict, ConflictCause]:
         key = f"{command.caller.territory}/{command.reservation}"
         reservation = step.reservation(key)
         if reservation is None:
@@ -382,11 +391,11 @@ class _Answer:
             after = VERBS[type(command)](step, reservation, command, self._now)
         return Verdict(reservation=after), ConflictCause.ADMISSION
 
-    def _staff_verb(self, step: Draft, command: StaffCommand) -> tuple[Verdict, ConflictCause]:  # noqa: C901 - one verb a line
+    def _staff_verb(self, step: Draft, command: StaffCommand) -> tuple[Verdict, ConflictCause]:
         now = self._now
         match command:
             case DeclareUnit():
-                census.declare_unit(step, command, now)
+                census.declare_unit(step, command)
                 self.proofs = tuple(s.id for s in command.unit.sources if s.kind is SourceKind.PERSON)
                 return Verdict(unit=command.unit.id), ConflictCause.CLOSURE
             case ConfirmUnit():
@@ -399,16 +408,16 @@ class _Answer:
                 census.correct_figures(step, command, now)
                 return Verdict(unit=command.unit), ConflictCause.COUNTS
             case SetUnitPolicy():
-                census.set_policy(step, command, now)
+                census.set_policy(step, command)
                 return Verdict(unit=command.unit), ConflictCause.COUNTS
             case SetVisibility():
-                census.set_visibility(step, command, now)
+                census.set_visibility(step, command)
                 return Verdict(units=command.units), ConflictCause.COUNTS
             case UpdateEstablishment():
-                census.update_establishment(step, command, now)
+                census.update_establishment(step, command)
                 return Verdict(), ConflictCause.COUNTS
             case UpdateBed():
-                census.update_bed(step, command, now)
+                census.update_bed(step, command)
                 return Verdict(unit=command.unit, names=(command.bed,)), ConflictCause.CLOSURE
             case SettleMovement():
                 return self._settle_movement(step, command)

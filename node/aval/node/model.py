@@ -1,13 +1,14 @@
 """The facts of an establishment: the rows of truth that its ledger holds in memory and its store keeps.
 
-Nothing here is derived. Figures, step functions, ranks in a waiting list and freshness are computed from these facts and
-from the time. Each fact is frozen and encodes with msgspec as it stands; `Kind` names its table, `FACT_TYPES` its
+Nothing here is derived. Figures, step functions, ranks in a waiting list and freshness are computed from these facts
+and from the time. Each fact is frozen and encodes with msgspec as it stands; `Kind` names its table, `FACT_TYPES` its
 type, and `Change` is one row written (or, with no fact, removed). Ids are bare here (`med-a`, `12`, a UUID); resource
 names belong to the wire. Instants are aware UTC.
 
 Keys: UNIT `unit` · ROOM `unit/room` · BED `unit/bed` · PLACES `unit/R332` · STAY, EXPECTED the stay's opaque key ·
 CLOSURE `unit/id` · CORRECTION `unit` · WORD `unit/source` · RESERVATION, TOMBSTONE `territory/uuid` ·
-CONFLICT `unit/uuid` · PARKED, DOUBT a UUID · MOVEMENT `source/movement_id` · COMMAND `scope/command_id` · ESTABLISHMENT, SERIAL `self`.
+CONFLICT `unit/uuid` · PARKED, DOUBT a UUID · MOVEMENT `source/movement_id` · COMMAND `scope/command_id` ·
+ESTABLISHMENT, SERIAL `self`.
 """
 
 from collections.abc import Mapping
@@ -268,7 +269,10 @@ class Expected(Struct, frozen=True):
 
 
 class Closure(Struct, frozen=True):
-    """Beds, or counted places by gender, closed until a planned end. Past it the house is asked: nothing reopens alone."""
+    """Beds, or counted places by gender, closed until a planned end.
+
+    Past it the house is asked: nothing reopens alone.
+    """
 
     unit: str
     id: str
@@ -283,7 +287,9 @@ class Closure(Struct, frozen=True):
 
 
 class Correction(Struct, frozen=True):
-    """A person's word against a source, for a while: `taken` places more (below zero: fewer) count as taken until then."""
+    """A person's word against a source, for a while: `taken` places more (below zero: fewer) count as taken until
+    then.
+    """
 
     unit: str
     free: int
@@ -678,7 +684,9 @@ class Conflict(Struct, frozen=True):
 
 
 class CommandRecord(Struct, frozen=True):
-    """That a command was decided, refused ones too, and its answer in short: for 400 days if of a reservation, else 30."""
+    """That a command was decided, refused ones too, and its answer in short: for 400 days if of a reservation, else
+    30.
+    """
 
     content: bytes
     decided: datetime

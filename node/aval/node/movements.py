@@ -1,11 +1,11 @@
 """Movements: the census follows reality, told by sources (DESIGN §4, CONTRACT 29).
 
-Each movement is known by (source, its id): the same again is ALREADY, the same id with other content is refused. One that
-contradicts the census is never dropped: it is applied as far as truth allows, or *parked* with its reason for a person.
-What a movement changed is kept, so that its cancellation puts back exactly that.
+Each movement is known by (source, its id): the same again is ALREADY, the same id with other content is refused. One
+that contradicts the census is never dropped: it is applied as far as truth allows, or *parked* with its reason for a
+person. What a movement changed is kept, so that its cancellation puts back exactly that.
 
-A unit lists its sources in their order. A source below another is heard on patients only once all above it are stale; on
-beds (closed, opened, cleaned) every source of the unit is heard.
+A unit lists its sources in their order. A source below another is heard on patients only once all above it are
+stale; on beds (closed, opened, cleaned) every source of the unit is heard.
 """
 
 from collections.abc import Callable
@@ -118,7 +118,10 @@ def park(draft: Draft, movement: Movement, contradiction: Contradiction, by: Man
 
 
 def apply(draft: Draft, movement: Movement, by: Mandate, now: datetime) -> tuple[Undo, str]:
-    """Applies a movement: how to undo it, and the id of the doubt that it raised (or ""). Raises Contradiction, Refusal."""
+    """Applies a movement: how to undo it, and the id of the doubt that it raised (or "").
+
+    Raises Contradiction, Refusal.
+    """
     step = Draft(draft)
     doubt = _HANDLERS[type(movement.change)](step, movement, movement.change, now) or ""
     closures = [change for change in step.changes() if change.kind is Kind.CLOSURE]
@@ -195,7 +198,10 @@ def _take_bed(draft: Draft, unit: Unit, bed_id: str | None, stay: str, now: date
 
 
 def _take_place(draft: Draft, unit: Unit, gender: Gender, now: datetime) -> Gender | None:
-    """A counted place for a patient who is here. Raises Contradiction UNIT_FULL where more are in than were ever installed."""
+    """A counted place for a patient who is here.
+
+    Raises Contradiction UNIT_FULL where more are in than were ever installed.
+    """
     if unit.counting is Counting.BEDS:
         return None
     book = draft.book(unit.id)
@@ -307,7 +313,7 @@ def _discharge(draft: Draft, movement: Movement, told: Discharge, now: datetime)
     draft.put(Kind.STAY, stay.key, None)
 
 
-def _leave(draft: Draft, movement: Movement, told: Leave, now: datetime) -> None:
+def _leave(draft: Draft, movement: Movement, told: Leave, _now: datetime) -> None:
     stay = _known_stay(draft, movement)
     if stay.on_leave:
         raise Contradiction(ParkReason.LEAVE_MISMATCH, "already on leave")
@@ -325,7 +331,7 @@ def _leave_return(draft: Draft, movement: Movement, told: LeaveReturn, now: date
     draft.put(Kind.STAY, stay.key, back)
 
 
-def _departure(draft: Draft, movement: Movement, told: DepartureAnnounced, now: datetime) -> None:
+def _departure(draft: Draft, movement: Movement, told: DepartureAnnounced, _now: datetime) -> None:
     expected = draft.expected(movement.stay)
     if expected is not None and draft.stay(movement.stay) is None:
         later = replace(expected, departure=told.departure, movement=movement.key)
@@ -336,7 +342,7 @@ def _departure(draft: Draft, movement: Movement, told: DepartureAnnounced, now: 
     draft.put(Kind.STAY, stay.key, announced)
 
 
-def _arrival_expected(draft: Draft, movement: Movement, told: ArrivalExpected, now: datetime) -> None:
+def _arrival_expected(draft: Draft, movement: Movement, told: ArrivalExpected, _now: datetime) -> None:
     _need_stay(movement)
     unit = _known_unit(draft, told.unit)
     here = draft.stay(movement.stay)
@@ -364,7 +370,7 @@ def _arrival_expected(draft: Draft, movement: Movement, told: ArrivalExpected, n
     draft.put(Kind.EXPECTED, movement.stay, expected)
 
 
-def _bed_closed(draft: Draft, movement: Movement, told: BedClosed, now: datetime) -> None:
+def _bed_closed(draft: Draft, _movement: Movement, told: BedClosed, now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
     if told.end <= told.start or told.end <= now:
         raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "interval", "problem": "the planned end is to come"})
@@ -400,7 +406,7 @@ def _closed_places(draft: Draft, unit: Unit, count: int) -> tuple[tuple[Gender, 
     return tuple(closed)
 
 
-def _bed_opened(draft: Draft, movement: Movement, told: BedOpened, now: datetime) -> None:
+def _bed_opened(draft: Draft, _movement: Movement, told: BedOpened, _now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
     closures = draft.book(unit.id).closures
     if told.closure:
@@ -451,7 +457,9 @@ def _open_places(draft: Draft, unit: Unit, chosen: dict[str, Closure], told: Bed
 
 
 def add_places(draft: Draft, unit: Unit, count: int) -> None:
-    """Mobilises counted places beyond those open: indifferent ones where the unit has such, else of its first gender."""
+    """Mobilises counted places beyond those open: indifferent ones where the unit has such, else of its first
+    gender.
+    """
     book = draft.book(unit.id)
     gender = Gender.ANY.value if Gender.ANY.value in book.places else next(iter(sorted(book.places)), None)
     if gender is None:
@@ -460,7 +468,7 @@ def add_places(draft: Draft, unit: Unit, count: int) -> None:
     draft.put(Kind.PLACES, f"{unit.id}/{gender}", replace(places, open=places.open + count))
 
 
-def _bed_cleaned(draft: Draft, movement: Movement, told: BedCleaned, now: datetime) -> None:
+def _bed_cleaned(draft: Draft, _movement: Movement, told: BedCleaned, _now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
     bed = _known_bed(draft, unit, told.bed)
     draft.put(Kind.BED, f"{unit.id}/{bed.id}", replace(bed, to_clean_since=None))

@@ -1,4 +1,5 @@
-"""Time passes: what each fact awaits, and what happens when it comes. `Tick` runs this, and so does every command first.
+"""Time passes: what each fact awaits, and what happens when it comes. `Tick` runs this, and so does every command
+first.
 
 One timer a fact, a pure function of it: once handled the fact is another, and so is its timer. So a node that was down
 catches up by the very same steps, and no hold waits for anybody's help to end (invariant 4).
@@ -6,7 +7,6 @@ catches up by the very same steps, and no hold waits for anybody's help to end (
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import cast
 
 from msgspec.structs import replace
 
@@ -33,13 +33,18 @@ from aval.node.model import (
 from aval.node.reservations import ADMISSION_CLOSED_AFTER, advance, end
 
 TICK_TIMERS_MAX = 500
-"""Timers handled at once: a night's worth, in a commit that still takes milliseconds. The rest comes with the next tick."""
+"""Timers handled at once: a night's worth, in a commit that still takes milliseconds.
+
+The rest comes with the next tick.
+"""
 
 DETAIL_DAYS = 30
 """How long a final reservation is kept whole; movements, census commands and answered doubts, as long."""
 
 MEMORY_DAYS = 400
-"""How long (id, content hash, state, reason) of a reservation are kept: longer than any message can wander (DESIGN §5)."""
+"""How long (id, content hash, state, reason) of a reservation are kept: longer than any message can wander (DESIGN
+§5).
+"""
 
 EXPECTED_WAITS = timedelta(hours=24)
 """A patient that the house expected and who is not there a day later is expected no more (R330 04: within 24 h)."""
@@ -72,7 +77,7 @@ def _reservation_timer(reservation: Reservation) -> datetime | None:
     return (reservation.closed or reservation.ended or reservation.created) + _DETAIL
 
 
-def timer_of(fact: Fact, unit_of: Callable[[str], Unit | None]) -> datetime | None:  # noqa: C901 - one table
+def timer_of(fact: Fact, unit_of: Callable[[str], Unit | None]) -> datetime | None:
     """The instant that a fact awaits; None: it awaits nothing."""
     match fact:
         case Reservation():
@@ -121,7 +126,7 @@ def pass_time(draft: Draft, due: Iterable[tuple[Kind, str]], now: datetime) -> d
 
 def _reservation(draft: Draft, reservation: Reservation, now: datetime) -> None:
     state = reservation.state
-    if state in (_S.ASKED, _S.WAITLISTED) and reservation.valid_until <= now or state is _S.HELD:
+    if state is _S.HELD or (state in (_S.ASKED, _S.WAITLISTED) and reservation.valid_until <= now):
         end(draft, reservation, advance(reservation, ReservationInput.LAPSE), Ending(TIME, now), now)
     elif state is _S.ASKED:
         draft.put_reservation(replace(reservation, late=True))

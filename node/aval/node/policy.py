@@ -1,15 +1,16 @@
 """What an establishment's policy makes of time: answer and admission hours, deadlines, how long a hold lasts, and the
 conditions of an automatic hold.
 
-Deadlines of *planned* and *within 48 h* demands, and holds of 24 h and more, count answer hours; *today* counts real time.
-In answer hours a duration of whole days counts answering days: one day after Friday 16 h, in a unit that answers Monday
-to Friday, is Monday 16 h. What is left over, and durations under a day, count the hours during which somebody answers.
+Deadlines of *planned* and *within 48 h* demands, and holds of 24 h and more, count answer hours; *today* counts real
+time. In answer hours a duration of whole days counts answering days: one day after Friday 16 h, in a unit that
+answers Monday to Friday, is Monday 16 h. What is left over, and durations under a day, count the hours during which
+somebody answers.
 
-Hours are of the house's time zone: across a change of clocks the same local hour is meant. Public holidays come from the
-`holidays` library, loaded when a unit first asks for them.
+Hours are of the house's time zone: across a change of clocks the same local hour is meant. Public holidays come from
+the `holidays` library, loaded when a unit first asks for them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -82,11 +83,9 @@ def hold_ttl(unit: Unit, wished: timedelta | None, *, by_staff: bool = False) ->
 @lru_cache(maxsize=64)
 def public_holidays(year: int, alsace_moselle: bool) -> frozenset[date]:
     """The public holidays of metropolitan France; with those of Alsace-Moselle (Good Friday, 26 December) if asked."""
-    from holidays.countries.france import France  # noqa: PLC0415 - 10 MB that a house without such hours never pays
+    from holidays import country_holidays  # loaded here: 15 MB that a house without such hours never pays
 
-    calendar: Iterable[date] = France(  # type: ignore[no-untyped-call] # the library does not annotate its constructor
-        subdiv="57" if alsace_moselle else None, years=year
-    )
+    calendar = country_holidays("FR", subdiv="57" if alsace_moselle else None, years=year)
     return frozenset(calendar)
 
 

@@ -142,8 +142,11 @@ def _check_need(need: Need, now: datetime) -> None:
         raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "need.arrival_earliest"})
 
 
-def confirm(draft: Draft, reservation: Reservation, command: ConfirmReservation, now: datetime) -> Reservation:
-    """The requester takes the offer that it read. A hold that lost its bed cannot be confirmed: there is none behind it."""
+def confirm(draft: Draft, reservation: Reservation, command: ConfirmReservation, _now: datetime) -> Reservation:
+    """The requester takes the offer that it read.
+
+    A hold that lost its bed cannot be confirmed: there is none behind it.
+    """
     offer = reservation.offer
     same = offer is not None and offer.tag == command.offer_tag
     if reservation.state is _S.CONFIRMED and same:
@@ -202,7 +205,7 @@ def _claim_at(draft: Draft, reservation: Reservation, unit: Unit, arrival: datet
     return find_claim(draft, unit, need, [arrival], now, required=needed(reservation), without=key)
 
 
-def supply_details(draft: Draft, reservation: Reservation, command: SupplyDetails, now: datetime) -> Reservation:
+def supply_details(draft: Draft, reservation: Reservation, command: SupplyDetails, _now: datetime) -> Reservation:
     """Answers questions; those answered are closed."""
     _live(reservation)
     answered = {detail.question for detail in command.details}
@@ -348,7 +351,7 @@ def take_away(
     return end(draft, reservation, state, Ending(by, now, withdraw=reason), now)
 
 
-def ask_details(draft: Draft, reservation: Reservation, command: AskDetails, now: datetime) -> Reservation:
+def ask_details(draft: Draft, reservation: Reservation, command: AskDetails, _now: datetime) -> Reservation:
     """Opens questions."""
     _live(reservation)
     fresh = tuple(dict.fromkeys((*reservation.questions, *command.questions)))

@@ -103,22 +103,26 @@ class House:
             fields.setdefault("caller", HUB)
             fields.setdefault("number", self.number(fields["reservation"]))
         fields.setdefault("caller", STAFF)
-        return self.decide(verb(**fields)).verdict
+        command = verb(**fields)
+        assert isinstance(command, c.HubCommand | c.StaffCommand)
+        return self.decide(command).verdict
 
     def number(self, reservation: str) -> int:
         """The next number of a reservation's commands."""
         self.numbers[reservation] = self.numbers.get(reservation, 0) + 1
         return self.numbers[reservation]
 
-    def move(self, change: MovementChange, stay: str = "", *, source: str = "his", id: str = "") -> c.Verdict:
+    def move(self, change: MovementChange, stay: str = "", *, source: str = "his", name: str = "") -> c.Verdict:
         """A movement of the information system."""
         number = next(self.ids)
-        movement = Movement(source, id or f"m{number}", change, stay)
+        movement = Movement(source, name or f"m{number}", change, stay)
         return self.say(c.ApplyMovement, movement=movement, command_id="", content=repr(movement).encode())
 
     def create(self, reservation: str, unit: str = BEDS, *, mode: Mode = Mode.HOLD, **need: Any) -> c.Verdict:
         """A demand for tomorrow, held by policy unless `mode` says else."""
-        special = {key: need.pop(key) for key in ("urgency", "ttl", "valid_until", "caller", "content") if key in need}
+        special: dict[str, Any] = {
+            key: need.pop(key) for key in ("urgency", "ttl", "valid_until", "caller", "content") if key in need
+        }
         fields: dict[str, Any] = {
             "command_id": reservation,
             "content": reservation.encode(),

@@ -15,8 +15,8 @@ Span = tuple[datetime, datetime]
 F = TypeVar("F")
 
 
-def _all(ledger: Ledger, kind: Kind, _type: type[F]) -> dict[str, F]:
-    return ledger.all(kind)  # type: ignore[return-value] # each kind has one type: FACT_TYPES
+def _all(ledger: Ledger, kind: Kind, fact_type: type[F]) -> dict[str, F]:
+    return {key: fact for key, fact in ledger.all(kind).items() if isinstance(fact, fact_type)}
 
 
 def _meets(one: Span, other: Span) -> bool:
@@ -87,9 +87,11 @@ def _check_beds(ledger: Ledger, unit: Unit, claims: list[tuple[Reservation, Clai
         if stay.unit == unit.id and span is not None:
             away = stay.on_leave and not stay.keep_bed
             patients.append((None if away else stay.bed, stay.gender, span))
-    for expected in _all(ledger, Kind.EXPECTED, Expected).values():
-        if expected.unit == unit.id:
-            patients.append((expected.bed, expected.gender, expected_span(expected)))
+    patients += [
+        (expected.bed, expected.gender, expected_span(expected))
+        for expected in _all(ledger, Kind.EXPECTED, Expected).values()
+        if expected.unit == unit.id
+    ]
     shut = [
         (bed, closure_span(closure, now))
         for closure in _all(ledger, Kind.CLOSURE, Closure).values()
