@@ -172,6 +172,9 @@ class Checker:
             verbs.setdefault(row["reservation"], []).append(row["body"]["type"])
         wanted = [one for one, line in verbs.items() if "confirm" in line and "release" not in line]
         request = file["request"]
+        over = {ask["reservation"] for ask in file["asks"] if (ask.get("known") or {}).get("state") in FINAL}
+        if request.get("state", "OPEN") == "OPEN" and set(wanted) - over:
+            yield f"OPEN, and a confirmation of {wanted} is on its way"
         if len(wanted) > 1:
             yield f"two confirmations are wanted at once: {wanted}"
         if request.get("state") == "CONFIRMING" and "confirm" not in verbs.get(request.get("subject", ""), ()):
