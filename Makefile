@@ -10,7 +10,7 @@ FIND_PYTHON = for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint proto clean setup lock
+.PHONY: help demo test simulate mutants bench lint proto clean setup lock
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -21,6 +21,12 @@ demo: setup ## Run the territory and its story on this machine (SEED=7, SITES=8,
 
 test: lint ## Check everything: lint, then the whole test suite
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300); a failure is told with its trace
+	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1-200) --steps $(or $(STEPS),300)
+
+mutants: setup ## Show that the simulation finds each bug that it is said to find (some minutes)
+	@$(PYTHON) -m tests.simulation.mutants
 
 bench: setup ## Measure, and compare with the floors (tests/bench; not part of `make test`)
 	$(PYTHON) -m pytest tests/bench -s -p no:xdist
