@@ -344,6 +344,9 @@ def _classes(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> tu
     for at in sorted(times - {NEVER}):
         # What is taken, nobody knows where (below zero: what a person says is free beyond what is seen).
         missing = every.at(at) - laid.levels.at(at)
+        if missing > 0:
+            # Beds that suit nobody, in a room that two genders share, are not counted below: they go first.
+            missing = max(0, missing - (every.at(at) - sum(levels.at(at) for levels in free.values())))
         counts = {}
         for kind in order:
             count = free[kind].at(at)
@@ -424,8 +427,8 @@ def _policy(view: View, unit: Unit, now: datetime) -> PolicySummary:
 
 
 def _disagreements(unit: Unit, book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> Iterator[Disagreement]:
-    winning = laid.levels.at(now)
     correction = book.correction
+    winning = laid.levels.at(now) if correction is None else correction.free
     if correction is not None and unit.sources:
         name = correction.by.display_name or correction.by.actor
         said = correction.free + correction.taken

@@ -427,9 +427,14 @@ class PlaceGround(Ground):
         )
 
 
+def _seen(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool) -> Iterator[Take]:
+    """What a grant must respect. A person's word that more is free than is seen is shown; nothing is granted on it."""
+    return (take for take in takes(unit, book, now, keeping=keeping) if take.number > 0)
+
+
 def _place_ground(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool) -> PlaceGround:
     laid = PlaceGround(unit, book, now)
-    for take in takes(unit, book, now, keeping=keeping):
+    for take in _seen(unit, book, now, keeping=keeping):
         laid.add(take)
     laid.settle()
     return laid
@@ -452,7 +457,7 @@ def ground(
     laid: BedGround | PlaceGround
     if unit.counting is Counting.BEDS:
         laid = BedGround(unit, book, now)
-        for take in takes(unit, book, now, keeping=keeping):
+        for take in _seen(unit, book, now, keeping=keeping):
             laid.add(take)
     else:
         laid = _place_ground(unit, book, now, keeping=keeping)
