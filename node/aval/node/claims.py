@@ -109,7 +109,9 @@ def takes(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool = False) -
         slips = slips_at(stay, unit)
         planned = planned_end(stay, promise)
         late = stay.slipped or (slips is not None and slips <= now)
-        end = NEVER if late or planned is None or planned <= start else planned + turnover
+        # Who is to come back after the day that was told for the departure has no planned end any more.
+        beyond = slips is not None and slips - pause <= start
+        end = NEVER if late or beyond or planned is None else planned + turnover
         yield Take(start, end, What.STAY, stay.key, bed, stay.place, stay.gender)
     for expected in book.expected.values():
         end = NEVER if expected.departure is None else expected.departure + turnover
