@@ -12,6 +12,9 @@ from tests.node.core import oracle
 from tests.node.core.house import BEDS, DAY, HOUR, MONDAY, PLACES, House, house
 
 
+CLOSING = m.BedClosed(BEDS, MONDAY, MONDAY + 2 * DAY, ClosureKind.REOPENABLE, ClosureReason.STAFF, ("b3", "b4"))
+
+
 def truth(made: House) -> dict[m.Kind, dict[str, m.Fact]]:
     """The census as it stands, without what only remembers messages and the last movement's name."""
     kinds = (m.Kind.STAY, m.Kind.EXPECTED, m.Kind.CLOSURE, m.Kind.BED, m.Kind.PLACES)
@@ -32,11 +35,6 @@ def on_leave(made: House) -> None:
 def shut(made: House) -> None:
     """b4 and b3 closed for two days."""
     made.move(CLOSING, source="hand")
-
-
-def closing(made: House) -> m.BedClosed:
-    """The closure of b3 and b4."""
-    return m.BedClosed(BEDS, made.now, made.now + 2 * DAY, ClosureKind.REOPENABLE, ClosureReason.STAFF, ("b3", "b4"))
 
 
 def nothing(made: House) -> None:
