@@ -11,7 +11,6 @@ from aval.node import model as m
 from tests.node.core import oracle
 from tests.node.core.house import BEDS, DAY, HOUR, MONDAY, PLACES, House, house
 
-
 CLOSING = m.BedClosed(BEDS, MONDAY, MONDAY + 2 * DAY, ClosureKind.REOPENABLE, ClosureReason.STAFF, ("b3", "b4"))
 
 
