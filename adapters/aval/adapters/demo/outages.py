@@ -49,7 +49,8 @@ class Outages:
         relay = Relay(territory.node(finess).address)
         await relay.start()
         try:
-            await self._behind(finess, relay.address, house)
+            await self._behind(finess, relay, house)
+            await self._answers_through(relay, need, one.unit.name)
             relay.withhold()
             voice.line("   Le réseau garde désormais pour lui ce que dit ce nœud.")
             request = await cast.create(need, [target(one.unit.name, hold=True)])
@@ -84,22 +85,32 @@ class Outages:
         await cast.cancel(request)
         await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), HEARD_SECONDS)
 
-    async def _behind(self, finess: str, address: str, house: str) -> None:
+    async def _behind(self, finess: str, relay: Relay, house: str) -> None:
         """Restarts a node so that it announces the relay's address; what it says of its beds stays the same."""
         voice, cast, territory = self._voice, self._cast, self._cast.territory
         before = figures(await cast.own_units(finess))
         status = await territory.stop(finess)
         voice.line(f"   {house} redémarre derrière un relais que le hub traverse.")
         voice.check(status == 0, "le nœud s’est arrêté proprement")
-        territory.rewrite_node(finess, address)
+        territory.rewrite_node(finess, relay.address)
         await territory.start([finess])
         after = figures(await cast.own_units(finess))
         voice.check(before == after, "redémarré, il dit les mêmes chiffres")
 
         async def linked() -> bool:
-            return finess not in await cast.unreachable()
+            return relay.carried_bytes > 0 and finess not in await cast.unreachable()
 
-        voice.need(await soon(linked, bool, HEARD_SECONDS), "le hub le suit de nouveau")
+        voice.need(await soon(linked, bool, HEARD_SECONDS), "le hub le suit de nouveau, à travers le relais")
+
+    async def _answers_through(self, relay: Relay, need: terms_pb2.Need, unit: str) -> None:
+        """One whole request first: from then on it is sure that commands and answers pass by the relay."""
+        cast, carried = self._cast, relay.carried_bytes
+        request = await cast.create(need, [target(unit, hold=True)])
+        known = await cast.screen.until(request.name, lambda r: heard(r.asks[0]), HEARD_SECONDS)
+        await cast.cancel(request)
+        await cast.screen.until(request.name, lambda r: not in_state(r.asks[0], "HELD"), HEARD_SECONDS)
+        passed = heard(known.asks[0]) and relay.carried_bytes > carried
+        self._voice.need(passed, "une première demande y passe, aller et retour")
 
     async def _immediate(self, day: int) -> tuple[terms_pb2.Need, request_pb2.RankedUnit]:
         """A unit with an immediate hold, of a house that is not the requester's own. Raises `ClaimFalse`."""

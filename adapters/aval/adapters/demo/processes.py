@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -214,6 +215,9 @@ class Territory:
         for child in self._children.values():
             child.wait()
         shutil.rmtree(self.folder)
+        if self.folder.parent.name == ".aval":
+            with suppress(OSError):  # something else lies in it: it stays
+                self.folder.parent.rmdir()
 
     def ready_path(self, server: Server) -> Path:
         """Where a server says that it serves."""

@@ -22,7 +22,9 @@ class Relay:
         self._carrying = asyncio.Event()
         self._carrying.set()
         self._ends: set[asyncio.StreamWriter] = set()
+        self.carried_bytes = 0
         self.withheld_bytes = 0
+        """Of what the target said: what went through, and what did not."""
 
     @property
     def address(self) -> str:
@@ -70,6 +72,7 @@ class Relay:
                 if answers and not self._carrying.is_set():
                     self.withheld_bytes += len(chunk)
                     continue
+                self.carried_bytes += len(chunk) if answers else 0
                 writer.write(chunk)
                 await writer.drain()
         writer.close()
