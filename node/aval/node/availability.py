@@ -293,24 +293,24 @@ def _place_counts(
 # --- grantable -------------------------------------------------------------------------------------------------------
 
 
-def grantable_at(book: UnitBook, laid: BedGround | PlaceGround, gender: Gender, arrival: datetime) -> int:
-    """How many open-ended arrivals of that gender would be granted at an instant, one after the other."""
-    if in_conflict(book, arrival, NEVER) is not None:
-        return 0
-    if isinstance(laid, BedGround):
-        fitting = sum(laid.is_free(bed, gender, arrival, NEVER) for bed in laid.beds.values())
-    else:
-        places = laid.places_for(gender)
-        fitting = sum(max(0, laid.by_gender[place].least(arrival, NEVER)) for place in places)
-    return max(0, min(fitting, laid.levels.least(arrival, NEVER)))
-
-
 def _grantable(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> Iterator[Grantable]:
     for horizon in Horizon:
+        arrival = now + horizon.delay
+        if in_conflict(book, arrival, NEVER) is not None:
+            continue
+        most = laid.levels.least(arrival, NEVER)
+        # For an open-ended stay a bed is free once the last that takes it has ended: most beds are out at once.
+        left = []
+        if isinstance(laid, BedGround):
+            left = [bed for bed in laid.beds.values() if all(take.end <= arrival for take in laid.on[bed.id])]
         for gender in _GENDERS:
-            count = grantable_at(book, laid, gender, now + horizon.delay)
-            if count:
-                yield Grantable(horizon, gender, count)
+            if isinstance(laid, BedGround):
+                fitting = sum(laid.is_free(bed, gender, arrival, NEVER) for bed in left)
+            else:
+                places = laid.places_for(gender)
+                fitting = sum(max(0, laid.by_gender[place].least(arrival, NEVER)) for place in places)
+            if min(fitting, most) > 0:
+                yield Grantable(horizon, gender, min(fitting, most))
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
