@@ -55,6 +55,9 @@ order."""
 STREAM_GREETING_SECONDS_MAX = 20.0
 """The request of a method that answers by a stream comes at once; headers alone are not kept longer."""
 
+WRITE_SECONDS_MAX = 1.0
+"""How long the end of a stream waits for the message being written: microseconds, unless its client does not read."""
+
 REQUEST_ID_KEY = "aval-request-id"
 """Metadata that carries the request's id from hop to hop."""
 
@@ -112,6 +115,8 @@ class _CallServed:
     code: str = "UNKNOWN"
     reason: str | None = None
     fault: dict[str, str] = field(default_factory=dict)
+    ending: bool = False
+    writing: asyncio.Future[None] | None = None
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -285,7 +290,7 @@ class Gate(grpc.aio.ServerInterceptor):
         stream = _OpenStream(peer, call.begun + self._stream_seconds_max)
         self._streams[stream] = None
         self._telemetry.stream_opened()
-        work = asyncio.ensure_future(self._pump(handler, requests, context))
+        work = asyncio.ensure_future(self._pump(handler, requests, context, call))
         try:
             await asyncio.wait((work, stream.ended), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -304,6 +309,10 @@ class Gate(grpc.aio.ServerInterceptor):
         """Cancels what a stream's handler still does and waits for it; a fault of its tidying up is logged here."""
         if work.done():
             return
+        call.ending = True
+        if call.writing is not None:
+            # gRPC refuses the status of a stream, and its client hangs, while a message of it is still being written.
+            await asyncio.wait((call.writing,), timeout=WRITE_SECONDS_MAX)
         work.cancel()
         await asyncio.wait((work,))
         fault = None if work.cancelled() else work.exception()
@@ -311,7 +320,9 @@ class Gate(grpc.aio.ServerInterceptor):
             described = describe_exception(fault)
             self._log.error("stream-ended-badly", method=call.method, request_id=call.request_id, **described)
 
-    async def _pump(self, handler: _Handler, requests: AsyncIterator[bytes], context: _Context) -> Any:
+    async def _pump(
+        self, handler: _Handler, requests: AsyncIterator[bytes], context: _Context, call: _CallServed
+    ) -> Any:
         if handler.request_streaming:
             argument: Any = _decoded(handler, requests)
         else:
@@ -321,7 +332,14 @@ class Gate(grpc.aio.ServerInterceptor):
             return await answer
         try:
             async for message in answer:
-                await context.write(message)
+                call.writing = asyncio.get_running_loop().create_future()
+                try:
+                    await context.write(message)
+                finally:
+                    call.writing.set_result(None)
+                    call.writing = None
+                if call.ending:
+                    break
         finally:
             await answer.aclose()
         return None
