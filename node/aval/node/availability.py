@@ -151,6 +151,7 @@ def figures(view: View, unit_id: str, now: datetime) -> UnitFigures:
     granted = ground(unit, book, now)
     laid = ground(unit, book, now, with_conflicts=True) if book.conflicts else granted
     policy = _policy(view, unit, now)
+    blocked = [Take(x.start, x.end or NEVER, What.CLAIM, x.reservation) for x in book.conflicts.values()]
     return UnitFigures(
         unit=unit_id,
         as_of=now,
@@ -161,7 +162,7 @@ def figures(view: View, unit_id: str, now: datetime) -> UnitFigures:
         conflicts=tuple(sorted(book.conflicts.values(), key=lambda conflict: (conflict.arisen, conflict.id))),
         policy=policy,
         disagreements=tuple(_disagreements(unit, book, laid, now)),
-        next_change=_next_change(view, unit, [*told, *claims], now),
+        next_change=_next_change(view, unit, [*told, *claim_takes(unit, book, with_conflicts=True), *blocked], now),
     )
 
 
