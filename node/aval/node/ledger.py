@@ -76,6 +76,9 @@ from aval.node.reservations import VERBS
 _NOT_KEPT = frozenset({"ABORTED", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED"})
 """Refusals by these codes are not recorded: said again, the very same message gets them again, or may rightly pass."""
 
+_REFUSED_BY_STATE = frozenset({Reason.COUNT_OUT_OF_RANGE.value, Reason.TIME_OUT_OF_RANGE.value})
+"""Refusals of a movement that another day might not give: remembered, so that the same message never acts later."""
+
 _Timer = tuple[datetime, Kind, str]
 
 
@@ -444,6 +447,8 @@ class _Answer:
             if record.content != command.content:
                 refusal = Refusal(Reason.ID_REUSED, {"movement_id": movement.id})
                 return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value)
+            if record.fate is Fate.REFUSED:
+                return Verdict(Refusal(Reason(record.reason)), fate=Fate.REFUSED, reason=record.reason, replayed=True)
             self._heard(movement.source)
             return Verdict(
                 fate=Fate.ALREADY,
@@ -455,6 +460,7 @@ class _Answer:
         verdict, undo = self._apply(command.caller, movement, command.stale_sources)
         if verdict.fate is not Fate.REFUSED:
             self._heard(movement.source)
+        if verdict.fate is not Fate.REFUSED or verdict.reason in _REFUSED_BY_STATE:
             self._keep(movement, command.content, verdict, undo)
         return verdict
 

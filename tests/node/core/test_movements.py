@@ -160,12 +160,24 @@ def test_a_source_that_the_unit_does_not_list_is_parked() -> None:
     ],
 )
 def test_what_cannot_be_a_movement_is_refused(change: m.MovementChange, reason: str) -> None:
-    """Not acceptable as a message: nothing is kept of it."""
+    """Not acceptable as a message: the census keeps nothing of it, and said again it is refused again."""
     made = house()
-    facts = {kind: dict(table) for kind, table in made.ledger.facts.items()}
-    verdict = made.move(change, "")
-    assert (verdict.fate, verdict.reason) == (m.Fate.REFUSED, reason)
-    assert {kind: dict(table) for kind, table in made.ledger.facts.items()} == facts
+    before = truth(made)
+    for _ in range(2):
+        verdict = made.move(change, "", name="odd")
+        assert (verdict.fate, verdict.reason) == (m.Fate.REFUSED, reason)
+        assert truth(made) == before
+
+
+def test_a_refused_movement_never_acts_later() -> None:
+    """Too many places to close today; tomorrow there would be enough, and the same message is still refused."""
+    made = house()
+    closed = m.BedClosed(PLACES, MONDAY, MONDAY + DAY, ClosureKind.REOPENABLE, ClosureReason.STAFF, places=6)
+    assert made.move(closed, source="hand", name="much").reason == "COUNT_OUT_OF_RANGE"
+    made.move(m.BedOpened(PLACES, places=4), source="hand")
+    again = made.move(closed, source="hand", name="much")
+    assert (again.fate, again.replayed) == (m.Fate.REFUSED, True)
+    assert not made.book(PLACES).closures
 
 
 def test_a_cancelled_movement_must_be_the_last_of_its_stay() -> None:
