@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from aval.adapters.cli.exits import Exit
-from aval.adapters.demo.building import HUB
+from aval.adapters.demo.building import HUB, LOOPBACK, free_ports
 from aval.adapters.demo.cast import finess_of, heard, in_state, settled_after
 from aval.adapters.demo.outages import stored
 from aval.adapters.demo.processes import Territory
@@ -26,11 +26,12 @@ async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answ
     """The network keeps the answer; the row is on the disk; kill -9; the node comes back and says it."""
     unit = await play.declare(SMR, beds=2)
     await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
-    relay = Relay(town.node(SMR).address)
+    home, aside = town.node(SMR).address, f"{LOOPBACK}:{free_ports(1)[0]}"
+    relay = Relay(aside)
     await relay.start()
     try:
         assert await town.stop(SMR) == 0
-        town.rewrite_node(SMR, relay.address)
+        town.move_node(SMR, aside, relay.address)
         await town.start([SMR])
         await until(lambda: relay.carried_bytes > 0, WITHIN_SECONDS, "the hub follows the node through the relay")
         carried = relay.carried_bytes
@@ -50,7 +51,7 @@ async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answ
         await relay.close()
     written = stored(database, name)
     assert written is not None
-    town.rewrite_node(SMR, None)
+    town.move_node(SMR, home)
     await town.start([SMR])
     known = await play.answered(request)
     assert in_state(known.asks[0], "HELD")

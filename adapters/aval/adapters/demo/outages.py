@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from aval.adapters.demo.building import DESK_OF_A_HOUSE
+from aval.adapters.demo.building import DESK_OF_A_HOUSE, LOOPBACK, free_ports
 from aval.adapters.demo.cast import Cast, finess_of, heard, in_state, is_sure, need_of, target
 from aval.adapters.demo.feed import Thresholds, install
 from aval.adapters.demo.telling import soon
@@ -46,10 +46,11 @@ class Outages:
         need, one = await self._immediate(day)
         finess = finess_of(one.unit.name)
         house = cast.name_of(finess)
-        relay = Relay(territory.node(finess).address)
+        home, aside = territory.node(finess).address, f"{LOOPBACK}:{free_ports(1)[0]}"
+        relay = Relay(aside)
         await relay.start()
         try:
-            await self._behind(finess, relay, house)
+            await self._behind(finess, aside, relay, house)
             await self._answers_through(relay, need, one.unit.name)
             relay.withhold()
             voice.line("   Le réseau garde désormais pour lui ce que dit ce nœud.")
@@ -71,7 +72,7 @@ class Outages:
         finally:
             await relay.close()
         voice.check(stored(database, name) == row, "sa base garde la réservation écrite")
-        territory.rewrite_node(finess, None)
+        territory.move_node(finess, home)
         began = time.monotonic()
         await territory.start([finess])
         held = await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "HELD"), HEARD_SECONDS)
@@ -85,14 +86,14 @@ class Outages:
         await cast.cancel(request)
         await cast.screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), HEARD_SECONDS)
 
-    async def _behind(self, finess: str, relay: Relay, house: str) -> None:
+    async def _behind(self, finess: str, aside: str, relay: Relay, house: str) -> None:
         """Restarts a node so that it announces the relay's address; what it says of its beds stays the same."""
         voice, cast, territory = self._voice, self._cast, self._cast.territory
         before = figures(await cast.own_units(finess))
         status = await territory.stop(finess)
         voice.line(f"   {house} redémarre derrière un relais que le hub traverse.")
         voice.check(status == 0, "le nœud s’est arrêté proprement")
-        territory.rewrite_node(finess, relay.address)
+        territory.move_node(finess, aside, relay.address)
         await territory.start([finess])
         after = figures(await cast.own_units(finess))
         voice.check(before == after, "redémarré, il dit les mêmes chiffres")

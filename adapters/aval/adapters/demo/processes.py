@@ -230,12 +230,16 @@ class Territory:
         """Where what it writes goes."""
         return self.folder / "feed.log" if server.key == FEED else Path(server.config).with_suffix(".log")
 
-    def rewrite_node(self, finess: str, announce: str | None) -> None:
-        """Writes a node's settings again, with the address that it announces, if it is another than its own."""
+    def move_node(self, finess: str, address: str, announce: str | None = None) -> None:
+        """Writes where a stopped node listens from its next start, and what it announces, if that is another address.
+
+        Behind a relay it must listen elsewhere: a hub that dials its former address again would go past the relay.
+        """
         path = Path(self.node(finess).config)
-        text = re.sub(r"^announce_address.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(r"^(announce_address|listen) = .*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         line = f'announce_address = "{announce}"\n' if announce else ""
-        path.write_text(line + text, encoding="utf-8")
+        path.write_text(f'listen = "{address}"\n{line}{text}', encoding="utf-8")
+        self.record.servers[finess] = msgspec.structs.replace(self.node(finess), address=address)
 
     def _reap(self) -> None:
         for child in self._children.values():
