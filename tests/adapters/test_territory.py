@@ -71,8 +71,8 @@ def test_it_holds_the_whole_ght_and_partners() -> None:
 def test_the_partners_hold_most_of_the_downstream_beds() -> None:
     downstream = {
         audience: (
-            sum(e.installed.smr for e in FILE.establishments if e.membership is audience),
-            sum(e.installed.ehpad for e in FILE.establishments if e.membership is audience),
+            sum(e.installed.smr for e in FILE.establishments if e.membership is audience and e.installed),
+            sum(e.installed.ehpad for e in FILE.establishments if e.membership is audience and e.installed),
         )
         for audience in (Audience.GHT, Audience.PARTNER)
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aval.v1 import terms_pb2
 from tests.node.shell.processes import MARIE, NodeProcess
 from tests.node.shell.words import declare_places
 
@@ -24,8 +25,14 @@ async def test_a_quiet_node_is_small_and_soon_ready(tmp_path: Path, capsys: pyte
     node = NodeProcess(tmp_path)
     await node.start()
     marie = node.caller(MARIE)
-    for unit, places in (("permanent", 80), ("temporaire", 6)):
-        await marie.census.DeclareUnit(declare_places(unit, installed=places, occupied=places - 1), timeout=10)
+    for unit, places, discipline in (
+        ("permanent", 80, terms_pb2.DISCIPLINE_EHPAD_PERMANENT),
+        ("temporaire", 6, terms_pb2.DISCIPLINE_EHPAD_TEMPORARY),
+    ):
+        request = declare_places(unit, installed=places, occupied=places - 1)
+        request.discipline = discipline
+        request.ClearField("policy")  # the default one: office hours, closed on public holidays
+        await marie.census.DeclareUnit(request, timeout=10)
     await marie.close()
     await node.stop()
     lines = []
