@@ -154,7 +154,9 @@ REASONS: dict[Reason, ReasonRow] = {
     Reason.QUEUE_FULL: ReasonRow(_BUSY, True, _C, "the queue is full: wait, then send the same call again"),
     Reason.SHUTTING_DOWN: ReasonRow(_DOWN, True, _C, "the server is stopping: call again"),
     Reason.NOT_SERVED: ReasonRow("UNIMPLEMENTED", False, _C, "a later version serves this verb"),
-    Reason.REQUEST_NOT_RECEIVED: ReasonRow(_BAD, False, _C, "the request did not arrive whole, or is longer than 1 MiB"),
+    Reason.REQUEST_NOT_RECEIVED: ReasonRow(
+        _BAD, False, _C, "the request did not arrive whole, or is longer than 1 MiB"
+    ),
     Reason.FIELD_INVALID: ReasonRow(_BAD, False, _C, "a field is missing or wrong: see `field` and `problem`"),
     Reason.MALFORMED_FINESS: ReasonRow(_BAD, False, _C, "not a FINESS number"),
     Reason.MALFORMED_NAME: ReasonRow(_BAD, False, _C, "not a resource name of the expected form"),
