@@ -1,13 +1,17 @@
-"""How long to wait before a node is tried again: a few seconds, longer each time, never in step with others.
+"""How long to wait before a node, or the store, is tried again: some seconds, longer each time, never in step.
 
-One `Backoff` belongs to one loop towards one node. A node that returns says so (`Announce`), and then waiting on is
-pointless: `clear` ends the present wait at once and begins again with the shortest one.
+One `Backoff` belongs to one loop. A node that returns says so (`Announce`), and then waiting on is pointless: `clear`
+ends the present wait at once and begins again with the shortest one. A store that refuses for now never ends a loop of
+the hub: what must be read before a loop begins goes through `until_stored`.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+
+import structlog
 
 from aval.kernel.clock import Clock, Rng
+from aval.kernel.reasons import Refusal
 
 FIRST_SECONDS = 0.5
 """The first wait: a process that restarts is back within a second or two."""
@@ -74,3 +78,23 @@ class Backoff:
         """The node has called: a wait under way ends now, and the next ones begin short."""
         self.attempt = 0
         self._cleared.set()
+
+
+async def until_stored(work: Callable[[], Awaitable[None]], backoff: Backoff, what: str) -> None:
+    """Does a work of the store, again and again while it is refused for now; `what` names it in the log.
+
+    Raises `Refusal` that no later try cures.
+    """
+    while True:
+        try:
+            await work()
+        except Refusal as error:
+            if not error.reason.row.retryable:
+                raise
+            structlog.get_logger().warning(
+                "store-awaited", cause=what, reason=error.reason.value, attempt=backoff.attempt
+            )
+            await backoff.wait()
+        else:
+            backoff.succeeded()
+            return

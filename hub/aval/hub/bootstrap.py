@@ -30,7 +30,7 @@ from aval.adapters.wire import (
     refusal_of,
     stop_on_signals,
 )
-from aval.hub.backoff import Backoff
+from aval.hub.backoff import Backoff, until_stored
 from aval.hub.courier import Courier
 from aval.hub.files import Files
 from aval.hub.follower import Follower
@@ -90,8 +90,8 @@ async def build(
     leased = {finess: LeasedStore(shared) for finess in members} if shared is not None else {}
     pictures = Pictures(frozenset(members), store, files, clock, meters, lost_after, through=leased)
     registry = Registry(members, distances, settings.roles, store, clock)
-    await pictures.load()
-    await registry.load()
+    for load_from_store in (pictures.load, registry.load):
+        await until_stored(load_from_store, Backoff(clock, rng), "start")
     searching = Searching(pictures, registry, store, clock)
     routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
     loops: dict[str, Loop] = {}
@@ -107,7 +107,7 @@ async def build(
             shared, leased, of_nodes, pictures=pictures, files=files, registry=registry, routes=routes, clock=clock
         )
         loops = {"leases": replicas.follow, "other hubs": replicas.hear}
-    loops["keeper"] = Keeper(files, store, searching, registry, clock, meters).run
+    loops["keeper"] = Keeper(files, store, searching, registry, clock, Backoff(clock, rng), meters).run
     hub = Hub(
         territory=territory,
         registry=registry,

@@ -200,7 +200,7 @@ class Files:
         """After a transaction: rings for each file, and wakes the couriers of the houses it has commands for."""
         for file in files:
             self.bell.ring(file.request.name, file)
-            for establishment in {row.establishment for row in file.rows}:
+            for establishment in sorted({row.establishment for row in file.rows}):
                 self._wake(establishment)
 
     def _kept(self, transaction: Transaction, act: Act, answer: bytes, file: RequestFile) -> Done:

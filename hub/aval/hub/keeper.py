@@ -9,9 +9,8 @@ from collections import Counter
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
-
 from aval.hub import brokerage
+from aval.hub.backoff import Backoff, until_stored
 from aval.hub.files import Decide, Files
 from aval.hub.model import RequestFile
 from aval.hub.picture import Seen, Viewpoint
@@ -20,7 +19,6 @@ from aval.hub.registry import Registry
 from aval.hub.searching import Searching
 from aval.kernel.clock import Clock
 from aval.kernel.lifecycle import RequestState
-from aval.kernel.reasons import Refusal
 
 LOOK_SECONDS_MAX = 30.0
 """Times are looked at again at least this often: the wall clock that they are told by may have been set."""
@@ -51,30 +49,33 @@ class Keeper:
     """Keeps the requests of a hub up to the time."""
 
     def __init__(
-        self, files: Files, store: Store, searching: Searching, registry: Registry, clock: Clock, meters: Meters
+        self,
+        files: Files,
+        store: Store,
+        searching: Searching,
+        registry: Registry,
+        clock: Clock,
+        backoff: Backoff,
+        meters: Meters,
     ) -> None:
         self._files = files
         self._store = store
         self._searching = searching
         self._registry = registry
         self._clock = clock
+        self._backoff = backoff
         self._meters = meters
         self._present: dict[str, RequestFile] = {}
         self._due: dict[str, datetime] = {}
         self._lost: set[str] = set()
         self._freed_look_at = self._forget_at = self._count_at = clock.monotonic()
-        self._log = structlog.get_logger()
 
     async def run(self) -> None:
         """For ever."""
         with self._files.bell.listen() as listener:
-            await self._load()
+            await until_stored(self._load, self._backoff, "keeper")
             while True:
-                try:
-                    await self._keep()
-                except Refusal as error:
-                    # The store refused: the next look, soon, does what this one could not.
-                    self._log.warning("keeping-put-off", reason=error.reason.value)
+                await until_stored(self._keep, self._backoff, "keeper")
                 changed = await listener.wait(self._clock, self._clock.monotonic() + self._wait_seconds())
                 for file in changed.values():
                     self._take(file)
@@ -92,9 +93,7 @@ class Keeper:
         known = self._present.get(name)
         if known is not None and known.request.revision > file.request.revision:
             return  # two transactions ended in one order, and were told of in the other
-        self._lost.discard(name)
-        self._due.pop(name, None)
-        self._present.pop(name, None)
+        self._drop(name)
         if file.request.archived:
             return
         self._present[name] = file
@@ -115,8 +114,8 @@ class Keeper:
         now = self._clock.now()
         for name in [name for name, time in self._due.items() if time <= now]:
             await self._change(name, partial(brokerage.tick, now=now))
-        for name in tuple(self._lost):
-            file = self._present[name]
+        for file in [self._present[name] for name in sorted(self._lost)]:
+            name = file.request.name
             for reservation in brokerage.unproposed(file):
                 units = await self._alternatives(file)
                 await self._change(
@@ -130,6 +129,13 @@ class Keeper:
         file = await self._files.change(name, decide)
         if file is not None:
             self._take(file)
+        else:  # dropped meanwhile: nothing of it is due any more
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._present.pop(name, None)
+        self._due.pop(name, None)
+        self._lost.discard(name)
 
     async def _fitting(self, file: RequestFile) -> list[Seen]:
         """What fits now, best first, as its people would find: with the eyes of the member in whose name it is."""
@@ -167,13 +173,13 @@ class Keeper:
     async def _forget(self, now: datetime) -> None:
         if self._clock.monotonic() < self._forget_at:
             return
-        self._forget_at = self._clock.monotonic() + FORGET_SECONDS
         before = now - COMMANDS_KEPT
         while (
             await self._store.run(lambda transaction: transaction.forget_commands(before, FORGOTTEN_AT_ONCE))
             == FORGOTTEN_AT_ONCE
         ):
             pass
+        self._forget_at = self._clock.monotonic() + FORGET_SECONDS
 
     def _count(self) -> None:
         if self._clock.monotonic() < self._count_at:

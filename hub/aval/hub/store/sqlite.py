@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -179,7 +180,9 @@ class SqliteStore:
     def _roll_back(self) -> None:
         self._transaction.take_written()
         if _is_open(self._connection):
-            self._connection.exec_driver_sql("ROLLBACK")
+            # A disk that cannot even do that refuses the next works too, each with another try: the thread stays.
+            with suppress(sa.exc.DBAPIError):
+                self._connection.exec_driver_sql("ROLLBACK")
 
 
 def _is_open(connection: sa.Connection) -> bool:
