@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aval.adapters.cli.exits import Exit
+from tests.typography import faults
 
 STORY_SECONDS_MAX = 220.0
 """Alone on two cores it takes a fifth of it; a machine that builds something else meanwhile may need more."""
@@ -31,6 +32,7 @@ def test_14_the_demonstration_tells_its_story_and_leaves_nothing(tmp_path: Path)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
     assert "✗" not in done.stdout
     assert done.stdout.count("SIMULATION") >= 10
+    assert not faults(done.stdout)
     assert not (tmp_path / ".aval" / "demo").exists()
     assert not processes_of(tmp_path)
     gone = aval("demo", "status", "--json", "key", folder=tmp_path)

@@ -255,6 +255,7 @@ _SPACED = (
     (re.compile(r" (?=[;!?»])"), NARROW),
     (re.compile(r"(?<=«) "), NARROW),
     (re.compile(r" (?=:(?:\s|$))"), NO_BREAK),
+    (re.compile(r"(?<=×) "), NO_BREAK),
     (re.compile(r"(?<=\d) (?=(?:h|min|s|ms|j|km|%|Mo)(?![a-zà-ÿ]))"), NO_BREAK),
 )
 

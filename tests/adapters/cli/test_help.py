@@ -85,6 +85,16 @@ def test_what_reads_gives_json_and_what_writes_has_a_dry_run(path: tuple[str, ..
         assert reads or path[-1] in WRITING_BY_NATURE | {"watch", "completion", "exit-codes"}
 
 
+def test_what_our_own_programs_start_is_named_nowhere() -> None:
+    for words in (["demo", "--help"], ["demo", "fed"]):
+        assert "feed" not in CliRunner().invoke(root, words, prog_name="aval").output
+    demo = root.get_command(click.Context(root), "demo")
+    assert demo is not None
+    shown = [item.value for item in demo.shell_complete(click.Context(demo), "")]
+    assert "up" in shown
+    assert "feed" not in shown
+
+
 def test_json_without_fields_lists_them() -> None:
     shown = CliRunner().invoke(root, ["find", "--discipline", "usld", "--json"])
     assert shown.exit_code == 0

@@ -129,8 +129,8 @@ def unary(
     return grpc.unary_unary_rpc_method_handler(method, kind.FromString, _bytes)
 
 
-@asynccontextmanager
-async def served(node: FakeNode) -> AsyncIterator[grpc.aio.Channel]:
+def serving(node: FakeNode) -> grpc.aio.Server:
+    """A server of a node, not started."""
     server = grpc.aio.server()
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "ApplyMovements": grpc.stream_stream_rpc_method_handler(
@@ -143,6 +143,12 @@ async def served(node: FakeNode) -> AsyncIterator[grpc.aio.Channel]:
         "ConfirmUnit": unary(node.confirm_unit, census_pb2.ConfirmUnitRequest),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("aval.v1.CensusService", handlers),))
+    return server
+
+
+@asynccontextmanager
+async def served(node: FakeNode) -> AsyncIterator[grpc.aio.Channel]:
+    server = serving(node)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -261,6 +267,29 @@ async def test_every_movement_is_told_in_order_whatever_the_node_does(
     assert feed.fates["APPLIED"] + feed.fates["ALREADY"] == len(expected)
     assert bool(breaks) <= feed.fates["ALREADY"] <= len(breaks), "each break lost one acknowledgement, or one again"
     assert set(node.alive) == {SYSTEM_SOURCE}
+
+
+async def test_a_connection_that_dies_is_only_an_interruption() -> None:
+    """The node's process is gone, and another one listens at its address: the rest is told to that one."""
+    clock, node, until = HandClock(MIDNIGHT), FakeNode(), MIDNIGHT + timedelta(hours=30)
+    first = serving(node)
+    port = first.add_insecure_port("127.0.0.1:0")
+    await first.start()
+    options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        feed = Feed(channel, HOSPITAL, 4, MIDNIGHT, clock)
+        async with running(feed, until) as task:
+            clock.advance(timedelta(hours=12))
+            await wait_until(lambda: len(node.order) > 10, 10, "the morning to be told")
+            await first.stop(None)
+            clock.advance(timedelta(hours=1))
+            second = serving(node)
+            assert second.add_insecure_port(f"127.0.0.1:{port}") == port
+            await second.start()
+            await moving(clock, timedelta(minutes=30), task)
+            await second.stop(None)
+    assert node.order == list(range(1, len(told(HOSPITAL, 4, until)) + 1))
+    assert node.streams >= 2
 
 
 async def test_what_is_past_is_told_at_once_and_the_rest_at_its_time() -> None:

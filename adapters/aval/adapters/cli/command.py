@@ -67,7 +67,10 @@ class Word(click.ParamType[Any]):
 
 
 class Verb(click.Command):
-    """A command that does something. `reads`: the fields of its `--json`; `writes` adds `--yes`, `--dry-run`."""
+    """A command that does something. `reads`: the fields of its `--json`; `writes` adds `--yes`, `--dry-run`.
+
+    `internal`: one that a program of ours starts; neither helps nor completions name it.
+    """
 
     def __init__(
         self,
@@ -78,8 +81,10 @@ class Verb(click.Command):
         params: Sequence[click.Parameter],
         reads: Sequence[str] = (),
         writes: bool = False,
+        internal: bool = False,
     ) -> None:
-        super().__init__(name, callback=callback, params=[*params, *_options_of_all(bool(reads), writes)])
+        every = [*params, *_options_of_all(bool(reads), writes)]
+        super().__init__(name, callback=callback, params=every, hidden=internal)
         self.key = key
         self.examples = tuple(examples)
         self.reads = tuple(reads)
@@ -140,10 +145,17 @@ class Group(click.Group):
         self.places = dict(places or {})
 
     def verb(
-        self, name: str, *, examples: Sequence[str], reads: Sequence[str] = (), writes: bool = False
+        self,
+        name: str,
+        *,
+        examples: Sequence[str],
+        reads: Sequence[str] = (),
+        writes: bool = False,
+        internal: bool = False,
     ) -> Callable[[Callable[..., None]], Verb]:
         """Makes the decorated function a command of this group."""
-        made = verb(name, key=f"{self.key}.{name}", examples=examples, reads=reads, writes=writes)
+        key = f"{self.key}.{name}"
+        made = verb(name, key=key, examples=examples, reads=reads, writes=writes, internal=internal)
 
         def decorate(callback: Callable[..., None]) -> Verb:
             command = made(callback)
@@ -155,6 +167,10 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were declared."""
         return [*self.places, *self.commands]
+
+    def shown_commands(self, ctx: click.Context) -> list[str]:
+        """Those that people are told of."""
+        return [*self.places, *(name for name, command in self.commands.items() if not command.hidden)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, its module imported now."""
@@ -170,7 +186,7 @@ class Group(click.Group):
         """The command of the first argument. Raises `Failure` with the nearest one."""
         word = args[0]
         if not word.startswith("-") and self.get_command(ctx, word) is None:
-            known = self.list_commands(ctx)
+            known = self.shown_commands(ctx)
             why = nearest(word, known) or say("choice.known", names=", ".join(known))
             raise Failure(say("command.unknown", word=word), why, f"{ctx.command_path} --help", code=Exit.USAGE)
         return super().resolve_command(ctx, args)
@@ -189,17 +205,23 @@ class Group(click.Group):
         formatter.write_paragraph()
         formatter.write_usage(ctx.command_path, "COMMAND …", say("usage") + " ")
         with formatter.section(say("commands").removesuffix(":")):
-            formatter.write_dl([(name, say(f"{self.key}.{name}")) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, say(f"{self.key}.{name}")) for name in self.shown_commands(ctx)])
 
 
 def verb(
-    name: str, *, key: str, examples: Sequence[str], reads: Sequence[str] = (), writes: bool = False
+    name: str,
+    *,
+    key: str,
+    examples: Sequence[str],
+    reads: Sequence[str] = (),
+    writes: bool = False,
+    internal: bool = False,
 ) -> Callable[[Callable[..., None]], Verb]:
     """Makes a function that takes a `Terminal` first, then its options by name, a command."""
 
     def decorate(callback: Callable[..., None]) -> Verb:
         params = list(reversed(getattr(callback, "__click_params__", [])))
-        return Verb(name, click.pass_obj(callback), key, examples, params, reads, writes)
+        return Verb(name, click.pass_obj(callback), key, examples, params, reads, writes, internal)
 
     return decorate
 

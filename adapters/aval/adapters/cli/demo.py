@@ -127,7 +127,7 @@ def down(terminal: Terminal, folder: Path) -> None:
     terminal.tell(say("demo.down", folder=folder))
 
 
-@demo.verb("feed", examples=("aval demo feed --dir .aval/demo", "aval demo feed"))
+@demo.verb("feed", examples=("aval demo feed --dir .aval/demo", "aval demo feed"), internal=True)
 @_folder
 def feed(terminal: Terminal, folder: Path) -> None:
     """Feeds the houses; `up` starts it."""

@@ -18,11 +18,10 @@ from aval.adapters.cli.needs import (
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
 from aval.adapters.cli.words import now, say, speech
+from aval.adapters.explained import exclusion_said, rank_said
 from aval.kernel.need import Feature
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 
-EXCLUSION_PREFIX = "EXCLUSION_REASON_"
-CRITERION_PREFIX = "CRITERION_"
 FRESHNESS_PREFIX = "FRESHNESS_"
 
 
@@ -77,12 +76,12 @@ def show(terminal: Terminal, found: request_pb2.SearchBedsResponse, why: bool) -
         terminal.tell(say("find.none"))
     if why:
         for one in found.ranked:
-            terminal.tell(f"  {one.rank}. {reasons_said(one)}")
+            terminal.tell(f"  {one.rank}. {rank_said(one, speaking)}")
     if found.excluded:
         terminal.tell(say("find.excluded"))
         for excluded in found.excluded:
             where = f"{excluded.establishment_display_name} – {excluded.display_name}"
-            terminal.tell(f"  {short_unit(excluded.unit)}  {where} : {exclusion_said(excluded)}")
+            terminal.tell(f"  {short_unit(excluded.unit)}  {where}, {exclusion_said(excluded, speaking, now())}")
     for relaxation in found.relaxations:
         what = say(f"relax.{relaxation.kind}", value=relaxation.value)
         count = speaking.count(relaxation.sure_places, say("place"), say("places"))
@@ -126,24 +125,6 @@ def age_said(unit: availability_pb2.Unit) -> str:
     return f"{age} ({speech().state(enum_name(availability_pb2.SourceKind, source.kind, 'SOURCE_KIND_'))})"
 
 
-def reasons_said(one: request_pb2.RankedUnit) -> str:
-    """Why a unit stands where it does, criterion by criterion."""
-    named = {
-        reason.criterion: enum_name(request_pb2.RankReason.Criterion, reason.criterion, CRITERION_PREFIX)
-        for reason in one.reasons
-    }
-    return ", ".join(f"{speech().state(named[reason.criterion])} = {reason.value}" for reason in one.reasons)
-
-
-def exclusion_said(one: request_pb2.ExcludedUnit) -> str:
-    """Why a unit was left out, with the values compared."""
-    word = speech().state(enum_name(request_pb2.ExclusionReason, one.reason, EXCLUSION_PREFIX))
-    details = ", ".join(f"{key} {_shown(value)}" for key, value in sorted(one.metadata.items()))
-    if one.HasField("age"):
-        details = ", ".join(part for part in (details, speech().age(one.age.ToTimedelta(), now())) if part)
-    return f"{word} ({details})" if details else word
-
-
 def discipline_label(number: terms_pb2.Discipline.ValueType) -> str:
     """The label of a discipline of the wire."""
     discipline = discipline_said(number)
@@ -154,7 +135,3 @@ def feature_label(number: terms_pb2.Feature.ValueType) -> str:
     """The slug of a feature of the wire."""
     name = enum_name(terms_pb2.Feature, number, "FEATURE_")
     return Feature[name].value if name in Feature.__members__ else name
-
-
-def _shown(value: str) -> str:
-    return value if len(value) <= 40 else value[:39] + "…"

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID, uuid5
 
 import grpc
@@ -228,39 +228,56 @@ class Feed:
         """One stream after the other, until all is acknowledged."""
         window = _Window(self._house, self._seed, self._start)
         while True:
-            call = self._census.ApplyMovements(self._sent(coming, window, until))
+            window.begin()
+            call = self._census.ApplyMovements()
+            hearing = asyncio.ensure_future(self._hear(call, coming, window))
+            telling = asyncio.ensure_future(self._tell(call, coming, window, until))
             try:
-                async for answer in call:
-                    window.acknowledge(answer.movement_id)
-                    self.fates[census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_")] += 1
-                    self._note_caught_up(coming, window)
+                done, _ = await asyncio.wait((hearing, telling), return_when=asyncio.FIRST_COMPLETED)
+                if telling in done:
+                    telling.result()  # a fault of ours is raised, and no answer is waited for
+                await hearing
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _AWAY and not _is_lost(error):
                     raise
             finally:
+                for task in (hearing, telling):
+                    task.cancel()
+                await asyncio.gather(hearing, telling, return_exceptions=True)
                 call.cancel()
             if coming.is_over and window.is_empty and self._clock.now() >= until:
                 return
             await self._pause(RETRY_AFTER)
 
-    async def _sent(
+    async def _hear(self, call: "_MovementsCall", coming: "_Coming", window: "_Window") -> None:
+        """Acknowledgements, until the node ends the stream. Raises grpc.aio.AioRpcError."""
+        while isinstance(answer := await call.read(), census_pb2.ApplyMovementsResponse):
+            window.acknowledge(answer.movement_id)
+            self.fates[census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_")] += 1
+            self._note_caught_up(coming, window)
+
+    async def _tell(self, call: "_MovementsCall", coming: "_Coming", window: "_Window", until: datetime) -> None:
+        """Writes each message of a stream, and its end. A stream that is over is left: `_hear` says how it ended."""
+        try:
+            async for request in self._said(coming, window, until):
+                await call.write(request)
+                await window.knocked()
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return
+
+    async def _said(
         self, coming: "_Coming", window: "_Window", until: datetime
     ) -> AsyncIterator[census_pb2.ApplyMovementsRequest]:
-        """What one stream says: what is not acknowledged, then each movement at its time. It ends at `until`, or when
-        another stream has taken over (gRPC may leave this one waiting when the server ends a stream)."""
-        turn = window.take_turn()
+        """What one stream says: what is not acknowledged, then each movement at its time. It ends at `until`."""
         for request in window.unacknowledged():
             yield request
-            await window.knocked()
         self._note_caught_up(coming, window)
         while (movement := coming.next) is not None:
             await self._reach(movement.time)
             await window.room()
-            if not window.has_turn(turn):
-                return
             coming.advance()
             yield window.enter(movement)
-            await window.knocked()
         await self._reach(until)
 
     def _note_caught_up(self, coming: "_Coming", window: "_Window") -> None:
@@ -327,6 +344,9 @@ class Feed:
             await self._pause(left)
 
 
+_MovementsCall: TypeAlias = (
+    "grpc.aio.StreamStreamCall[census_pb2.ApplyMovementsRequest, census_pb2.ApplyMovementsResponse]"
+)
 _Asked = TypeVar("_Asked", bound=Message)
 _Answered = TypeVar("_Answered", bound=Message)
 
@@ -373,14 +393,13 @@ class _Coming:
 
 
 class _Window:
-    """What was sent and is not acknowledged, in order, and which stream may add to it."""
+    """What was sent and is not acknowledged, in order, over all streams."""
 
     def __init__(self, house: HousePlan, seed: int, start: datetime) -> None:
         self._house = house
         self._prefix = f"{seed}-{start:%Y%m%dT%H%M}"
         self._sent: deque[census_pb2.ApplyMovementsRequest] = deque()
         self._told = 0
-        self._turn = 0
         self._has_room = asyncio.Event()
         self._answered = asyncio.Event()
 
@@ -391,13 +410,9 @@ class _Window:
     def unacknowledged(self) -> tuple[census_pb2.ApplyMovementsRequest, ...]:
         return tuple(self._sent)
 
-    def take_turn(self) -> int:
-        self._turn += 1
+    def begin(self) -> None:
+        """A new stream: it has answered nothing yet."""
         self._answered.clear()
-        return self._turn
-
-    def has_turn(self, turn: int) -> bool:
-        return turn == self._turn
 
     async def room(self) -> None:
         while len(self._sent) >= UNACKNOWLEDGED_MAX:

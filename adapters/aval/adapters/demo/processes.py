@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -61,7 +62,7 @@ class Territory:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> "Territory":
+    def open(cls, folder: Path) -> Self:
         """The territory that was built there. Raises FileNotFoundError."""
         return cls(folder, msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=Record))
 
@@ -120,7 +121,7 @@ class Territory:
         self.ready_path(server).unlink(missing_ok=True)
         with self.log_path(server).open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "aval.adapters.cli", *server.arguments, server.config],
+                self.command(server),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,6 +131,10 @@ class Territory:
         self._children[key] = child
         self.record.servers[key] = msgspec.structs.replace(server, pid=child.pid)
         return child
+
+    def command(self, server: Server) -> list[str]:
+        """The command line of a server; its settings come last, by which it is known."""
+        return [sys.executable, "-m", "aval.adapters.cli", *server.arguments, server.config]
 
     async def wait_ready(self, key: str) -> Ready:
         """What a server said of itself once it served. Raises `StartFailed`."""

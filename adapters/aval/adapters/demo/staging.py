@@ -7,6 +7,7 @@ from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 
+from aval.adapters.cli.reason_words import REASON_WORDS
 from aval.adapters.clock import SystemClock
 from aval.adapters.demo.building import FEED, HUB, Server, Tempo, build, keep_only
 from aval.adapters.demo.processes import Ready, Territory
@@ -58,7 +59,7 @@ async def play(staging: Staging) -> list[str]:
     except ClaimFalse:
         voice.line("   L’histoire s’arrête là.")
     except Refusal as refusal:
-        voice.check(False, f"un appel a été refusé : {refusal}")
+        voice.check(False, f"un appel a été refusé : {REASON_WORDS[f'reason.{refusal.reason.value}'][0]}")
     finally:
         for task in (played, stopped):
             task.cancel()

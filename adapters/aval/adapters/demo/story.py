@@ -28,17 +28,16 @@ from aval.adapters.demo.processes import Territory
 from aval.adapters.demo.rivalry import Rivalry
 from aval.adapters.demo.telling import (
     discipline_of_number,
-    exclusion,
     instant,
     is_bed,
     places,
-    rank_reasons,
     soon,
     unit_age,
     working_days,
 )
 from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.adapters.dial import ask
+from aval.adapters.explained import exclusion_said, rank_said
 from aval.kernel.disciplines import DISCIPLINES, Discipline, discipline_of
 from aval.v1 import request_pb2, reservation_pb2, terms_pb2, territory_pb2
 
@@ -161,18 +160,22 @@ class Story:
         date = speech.date(instant(need.arrival_earliest))
         if day > 1:
             voice.line(f"   Demain trop peu de maisons admettent : on cherche pour le {date}.")
-        stale = f"{found.stale_units} unités à confirmer"
-        voice.line(
-            f"   Pour le {date} : {found.sure_places} places sûres, {stale}, {len(found.excluded)} unités écartées."
+        counted = (
+            speech.count(found.sure_places, "place sûre", "places sûres"),
+            speech.count(found.stale_units, "unité à confirmer", "unités à confirmer"),
+            speech.count(len(found.excluded), "unité écartée", "unités écartées"),
         )
+        voice.line(f"   Pour le {date} : {', '.join(counted)}.")
         for one in found.ranked[:6]:
             where = f"{one.establishment_display_name} – {one.unit.display_name}"
             mode = "⚡ retenue immédiate" if one.immediate else "sur réponse"
             voice.line(f"   {one.rank}. {where} : {places(one)}, {mode}, {unit_age(voice, one.unit)}")
-            voice.line(f"      pourquoi ce rang : {rank_reasons(one)}")
+            voice.line(f"      pourquoi ce rang : {rank_said(one, speech)}")
+        if any(one.on_announced_departure for one in found.ranked[:6]):
+            voice.line("   ↗ : une sortie annoncée doit d’abord avoir lieu.")
         for excluded in found.excluded[:8]:
             where = f"{excluded.establishment_display_name} – {excluded.display_name}"
-            voice.line(f"   écartée : {where} : {exclusion(voice, excluded)}")
+            voice.line(f"   écartée : {where}, {exclusion_said(excluded, speech, now())}")
         ranked = {one.unit.name for one in found.ranked}
         voice.check(
             not ranked & {one.unit for one in found.excluded}, "aucune unité n’est à la fois classée et écartée"
@@ -203,7 +206,7 @@ class Story:
 
     async def _three_houses(self, need: terms_pb2.Need, found: request_pb2.SearchBedsResponse) -> None:
         voice, cast = self._voice, self._cast
-        voice.chapter("Trois maisons sont sollicitées, une retient, les autres sont libérées")
+        voice.chapter("Trois maisons sollicitées, une retient, les autres demandes sont retirées")
         chosen = _three(found.ranked)
         holder = next((one for one in chosen if one.immediate), chosen[0])
         targets = [target(one.unit.name, hold=one is holder and one.immediate) for one in chosen]
@@ -219,7 +222,7 @@ class Story:
             "une maison retient un lit",
         )
         house, until = cast.name_of(finess_of(kept.unit)), instant(kept.known.expire.expire_time)
-        voice.line(f"   {house} : retenu jusqu’à {voice.speech.moment(until, now())}, pour personne d’autre.")
+        voice.line(f"   {house} : un lit retenu jusqu’à {voice.speech.moment(until, now())}, pour elle seule.")
         told = await cast.confirm(held, kept)
         done = await cast.screen.until(request.name, settled_after(told), HEARD_SECONDS)
         voice.check(
@@ -234,7 +237,7 @@ class Story:
             else:
                 released = own.state == reservation_pb2.Reservation.STATE_RELEASED
                 why = own.ending.release == reservation_pb2.RELEASE_REASON_PLACED_AT_ANOTHER_MEMBER
-                voice.check(released and why, f"{house} : libéré (pourvu ailleurs), dit son nœud")
+                voice.check(released and why, f"{house} : retiré (pourvu ailleurs), dit son nœud")
 
     async def _someone_accepts(self, request: request_pb2.Request) -> None:
         """Where no policy holds by itself, people answer: the first house that has a bed accepts."""

@@ -76,24 +76,3 @@ def places(one: request_pb2.RankedUnit) -> str:
     """How many places fit; `≈` when that is not sure, `↗` when a departure must come true first."""
     mark = "" if is_sure(one.unit) else "≈ "
     return f"{mark}{one.places} {'place' if one.places < 2 else 'places'}{' ↗' if one.on_announced_departure else ''}"
-
-
-def rank_reasons(one: request_pb2.RankedUnit) -> str:
-    """Criterion by criterion, with the value compared."""
-    words = {
-        "SURE": "chiffre sûr", "UNMET_WISHES": "souhaits non couverts", "DISTANCE": "trajet",
-        "FAIRNESS": "demandes reçues en 24 h", "NAME": "nom",
-    }  # fmt: skip
-    said = []
-    for reason in one.reasons:
-        name = short(request_pb2.RankReason.Criterion, reason.criterion, "CRITERION_")
-        if name != "NAME":
-            said.append(f"{words.get(name, name.lower())} : {reason.value}")
-    return ", ".join(said)
-
-
-def exclusion(voice: Voice, one: request_pb2.ExcludedUnit) -> str:
-    """Why a unit was left out, with the values compared."""
-    word = voice.speech.state(short(request_pb2.ExclusionReason, one.reason, "EXCLUSION_REASON_"))
-    details = ", ".join(f"{key} {value}" for key, value in sorted(one.metadata.items()))
-    return f"{word} ({details})" if details else word
