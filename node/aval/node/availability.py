@@ -435,7 +435,7 @@ def _disagreements(unit: Unit, book: UnitBook, laid: BedGround | PlaceGround, no
         said = correction.free + correction.taken
         yield Disagreement(unit.sources[0].id, said, correction.free, correction.until, name, correction.reason)
     for word in sorted(book.words.values(), key=lambda word: word.source):
-        if word.free != winning:
+        if word.free != winning and not word.winning:
             yield Disagreement(word.source, word.free, winning)
 
 

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
+from aval.kernel.hours import WeekHours
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender, RoomRule, SourceKind, SupplementaryKind
 from aval.node.book import Draft
@@ -35,10 +36,8 @@ from aval.node.model import (
     Room,
     Source,
     Unit,
-    WeekHours,
     Word,
 )
-from aval.node.movements import add_places
 from aval.node.policy import default_policy
 from aval.node.reservations import move_to, take_away, unit_of
 
@@ -176,6 +175,18 @@ def _declare_places(draft: Draft, unit: Unit, told: tuple[DeclaredPlaces, ...], 
                 draft.put(Kind.PLACES, f"{unit.id}/{gender}", left)
 
 
+def add_places(draft: Draft, unit: Unit, count: int) -> None:
+    """Mobilises counted places beyond those open: indifferent ones where the unit has such, else of its first
+    gender.
+    """
+    book = draft.book(unit.id)
+    gender = Gender.ANY.value if Gender.ANY.value in book.places else next(iter(sorted(book.places)), None)
+    if gender is None:
+        raise Refusal(Reason.COUNT_OUT_OF_RANGE, {"field": "places", "problem": "the unit declares no places"})
+    places = book.places[gender]
+    draft.put(Kind.PLACES, f"{unit.id}/{gender}", replace(places, open=places.open + count))
+
+
 def _check_count(field: str, count: int, limit: int) -> None:
     if not 0 <= count <= limit:
         raise Refusal(Reason.COUNT_OUT_OF_RANGE, {"field": field, "count": str(count), "max": str(limit)})
@@ -217,25 +228,41 @@ def declare_counts(draft: Draft, command: DeclareCounts, now: datetime) -> str:
         raise Refusal(Reason.SOURCE_NOT_FOUND, {"unit": unit.id, "source": source_id})
     if command.figures_moved:
         raise Refusal(Reason.FIGURES_MOVED, {"unit": unit.id})
-    if not command.places:
+    above = outranked_by(unit, rank, command.stale_sources)
+    tell_counts(draft, unit, Word(unit.id, source_id, 0, now, winning=not above), command.places)
+    return source_id
+
+
+def outranked_by(unit: Unit, rank: int, stale_sources: frozenset[str]) -> str:
+    """The source above that one which is not stale, or "": then the one of that rank is heard."""
+    return next((source.id for source in unit.sources[:rank] if source.id not in stale_sources), "")
+
+
+def tell_counts(draft: Draft, unit: Unit, word: Word, told: tuple[DeclaredPlaces, ...]) -> None:
+    """Takes counts as the unit's, if the word is a winning one; else keeps it to be shown beside its figures.
+
+    Raises COUNT_OUT_OF_RANGE, UNIT_COUNTS_BEDS, FIELD_INVALID.
+    """
+    if unit.counting is Counting.BEDS:
+        raise Refusal(Reason.UNIT_COUNTS_BEDS, {"unit": unit.id})
+    if not told:
         raise field_invalid("places", "say how many are open and occupied")
-    word_key = f"{unit.id}/{source_id}"
-    if any(source.id not in command.stale_sources for source in unit.sources[:rank]):
-        for places in command.places:
+    word_key = f"{unit.id}/{word.source}"
+    free = sum(places.open - places.occupied for places in told)
+    if not word.winning:
+        for places in told:
             _check_count("open", places.open, PLACES_MAX)
             _check_count("occupied", places.occupied, places.open)
-        free = sum(places.open - places.occupied for places in command.places)
-        draft.put(Kind.WORD, word_key, Word(unit.id, source_id, free, now))
-        return source_id
+        draft.put(Kind.WORD, word_key, replace(word, free=free))
+        return
     for stay in list(draft.book(unit.id).stays.values()):
         # Admissions by hand, closed since, that no system will ever discharge: the person's count holds them now.
         reservation = draft.reservation(stay.reservation) if stay.reservation else None
         if not stay.source and (reservation is None or reservation.closed is not None):
             draft.put(Kind.STAY, stay.key, None)
-    _declare_places(draft, unit, command.places, replace_all=False)
-    draft.put(Kind.WORD, word_key, None)
+    _declare_places(draft, unit, told, replace_all=False)
+    draft.put(Kind.WORD, word_key, replace(word, free=free) if word.counted else None)
     draft.put(Kind.CORRECTION, unit.id, None)
-    return source_id
 
 
 def correct_figures(draft: Draft, command: CorrectFigures, now: datetime) -> None:

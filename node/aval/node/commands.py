@@ -11,6 +11,7 @@ COMMAND_UNKNOWN), and asks `Ledger.decide(command, now)`. Two families bear the 
 another content is refused ID_REUSED. Time, too, speaks by a command: `Tick`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -149,6 +150,18 @@ class NoteAnswer(HubCommand):
     answered_by: str = ""
     decline: DeclineReason | None = None
     said: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reinstate(HubCommand):
+    """What the hub knew of a live reservation before the node was restored, in the history `heard` (an incarnation).
+
+    `number` is that of the last command that the hub knows decided: no number of its own. `known.content` is empty: the
+    hub does not say again what its creation said.
+    """
+
+    known: Reservation
+    heard: int
 
 
 # --- the house's verbs on reservations -------------------------------------------------------------------------------
@@ -395,12 +408,30 @@ class SettleConflict(StaffCommand):
     supplementary: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyUnit(StaffCommand):
+    """A person has compared a unit of a restored node with reality."""
+
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """This database was put back to an earlier state: the hub has heard the history `heard` (an incarnation) of it.
+
+    `incarnation` is the new one, drawn by the shell; None where the database already has it.
+    """
+
+    heard: int
+    incarnation: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes: holds expire, marks appear, closures end, records are dropped."""
 
 
-AnyCommand = HubCommand | StaffCommand | Tick
+AnyCommand = HubCommand | StaffCommand | Tick | Reconcile
 
 
 # --- what is answered ------------------------------------------------------------------------------------------------
@@ -411,7 +442,7 @@ class Verdict:
     """The answer to a command: what was done, or `refusal`; and the things that it is about, as they now stand.
 
     `replayed`: it had been decided before; the verdict is the kept one, the state is the present one.
-    `names` are those of conflicts caused (`unit/uuid`). `fate` and `reason` are a movement's.
+    `names` are those of conflicts caused (`unit/uuid`). `fate`, `reason` and `metadata` are a movement's.
     """
 
     refusal: Refusal | None = None
@@ -425,6 +456,7 @@ class Verdict:
     parked: Parked | None = None
     conflict: Conflict | None = None
     replayed: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,7 +464,8 @@ class Decision:
     """What deciding gives: the rows to commit and apply, the verdict, the names touched, the sources heard.
 
     No change: no commit and no revision. `units` are those whose figures or description may have changed,
-    `reservations` the keys of those that did. `proofs` are ids of sources that gave a proof of life.
+    `reservations` the keys of those that did. `proofs` are ids of sources that gave a proof of life. `incarnation`: the
+    history that begins with it.
     """
 
     changes: tuple[Change, ...] = ()
@@ -441,3 +474,4 @@ class Decision:
     reservations: frozenset[str] = frozenset()
     proofs: tuple[str, ...] = ()
     establishment: bool = False
+    incarnation: int | None = None

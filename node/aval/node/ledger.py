@@ -61,6 +61,7 @@ from aval.node.model import (
     DepartureAnnounced,
     Ending,
     Fact,
+    CountsReported,
     Facts,
     Fate,
     Kind,
@@ -503,6 +504,10 @@ class _Answer:
     def _settle_movement(self, step: Draft, command: SettleMovement) -> tuple[Verdict, ConflictCause]:
         parked = step.parked(command.parked)
         if parked is None:
+            if isinstance(movement.change, CountsReported):
+                fate, metadata = movements.count(step, movement, stale_sources, self._now)
+                caused = self._finish(step, ConflictCause.COUNTS)
+                return Verdict(fate=fate, metadata=metadata, names=caused), Undo()
             raise Refusal(Reason.MOVEMENT_NOT_FOUND, {"parked": command.parked})
         if command.corrected is None:
             if not command.reason.strip():

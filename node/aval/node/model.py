@@ -301,8 +301,14 @@ class Correction(Struct, frozen=True):
 
 
 class Word(Struct, frozen=True):
-    """What an outranked source last said: so many free places. Shown where it differs from the winning figure."""
+    """What a source last said in counts: so many free places.
 
+    An outranked one's is shown where it differs from the winning figure. `counted`: when they were counted, by the
+    source's clock, so that an older count never takes the place of a newer one.
+    """
+
+    counted: datetime | None = None
+    winning: bool = False
     unit: str
     source: str
     free: int
@@ -395,6 +401,21 @@ class BedClosed(Struct, frozen=True, tag=True):
 class BedCleaned(Struct, frozen=True, tag=True):
     """A bed is clean."""
 
+class CountedPlaces(Struct, frozen=True):
+    """Counts of one gender, as told."""
+
+    gender: Gender
+    open: int
+    occupied: int
+
+
+class CountsReported(Struct, frozen=True, tag=True):
+    """How many counted places are open and occupied, as a source that knows numbers only states them."""
+
+    unit: str
+    places: tuple[CountedPlaces, ...]
+
+
     unit: str
     bed: str
 
@@ -407,6 +428,7 @@ MovementChange = (
     | LeaveReturn
     | Cancellation
     | DepartureAnnounced
+    | CountsReported
     | ArrivalExpected
     | BedOpened
     | BedClosed

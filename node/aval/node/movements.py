@@ -19,8 +19,9 @@ from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender, SupplementaryKind
 from aval.node.arrivals import gender_known, link, occupant, raise_doubt, stay_gone, undo_admission
 from aval.node.book import Draft
+from aval.node.census import add_places, outranked_by, tell_counts
 from aval.node.claims import spot_for_patient
-from aval.node.commands import Caller
+from aval.node.commands import Caller, DeclaredPlaces
 from aval.node.model import (
     Admission,
     ArrivalExpected,
@@ -30,9 +31,11 @@ from aval.node.model import (
     BedOpened,
     Cancellation,
     Closure,
+    CountsReported,
     DepartureAnnounced,
     Discharge,
     Expected,
+    Fate,
     Kind,
     Leave,
     LeaveReturn,
@@ -46,6 +49,7 @@ from aval.node.model import (
     Transfer,
     Undo,
     Unit,
+    Word,
 )
 
 PARKED_MAX = 10_000
@@ -86,7 +90,7 @@ def check_source(
         return
     if rank is None:
         raise Contradiction(ParkReason.SOURCE_NOT_OF_UNIT, movement.source)
-    if isinstance(movement.change, BedOpened | BedClosed | BedCleaned | Cancellation):
+    if isinstance(movement.change, BedOpened | BedClosed | BedCleaned | CountsReported | Cancellation):
         return
     above = next((source for source in unit.sources[:rank] if source.id not in stale_sources), None)
     if above is not None:
@@ -95,7 +99,7 @@ def check_source(
 
 def _unit_of(draft: Draft, movement: Movement) -> str | None:
     change = movement.change
-    if isinstance(change, Admission | Transfer | ArrivalExpected | BedOpened | BedClosed | BedCleaned):
+    if isinstance(change, Admission | Transfer | ArrivalExpected | BedOpened | BedClosed | BedCleaned | CountsReported):
         return change.unit
     if isinstance(change, Cancellation):
         return None  # of the same source: what it cancels was heard
@@ -456,22 +460,31 @@ def _open_places(draft: Draft, unit: Unit, chosen: dict[str, Closure], told: Bed
         add_places(draft, unit, left)
 
 
-def add_places(draft: Draft, unit: Unit, count: int) -> None:
-    """Mobilises counted places beyond those open: indifferent ones where the unit has such, else of its first
-    gender.
-    """
-    book = draft.book(unit.id)
-    gender = Gender.ANY.value if Gender.ANY.value in book.places else next(iter(sorted(book.places)), None)
-    if gender is None:
-        raise Refusal(Reason.COUNT_OUT_OF_RANGE, {"field": "places", "problem": "the unit declares no places"})
-    places = book.places[gender]
-    draft.put(Kind.PLACES, f"{unit.id}/{gender}", replace(places, open=places.open + count))
-
-
 def _bed_cleaned(draft: Draft, _movement: Movement, told: BedCleaned, _now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
     bed = _known_bed(draft, unit, told.bed)
     draft.put(Kind.BED, f"{unit.id}/{bed.id}", replace(bed, to_clean_since=None))
+
+
+def count(
+    draft: Draft, movement: Movement, stale_sources: frozenset[str], now: datetime
+) -> tuple[Fate, dict[str, str]]:
+    """Takes counts that a source states, once `check_source` let it speak: what became of them, and why.
+
+    Counts older than those it last stated of the unit change nothing, so that files out of order do no harm. Raises
+    COUNT_OUT_OF_RANGE, UNIT_COUNTS_BEDS.
+    """
+    told = cast("CountsReported", movement.change)
+    unit = _known_unit(draft, told.unit)
+    when = movement.event_time or now
+    last = draft.book(unit.id).words.get(movement.source)
+    if last is not None and last.counted is not None and last.counted > when:
+        return Fate.ALREADY, {"newer": last.counted.isoformat()}
+    rank = next((i for i, source in enumerate(unit.sources) if source.id == movement.source), 0)
+    above = outranked_by(unit, rank, stale_sources)
+    places = tuple(DeclaredPlaces(one.gender, one.open, one.occupied) for one in told.places)
+    tell_counts(draft, unit, Word(unit.id, movement.source, 0, now, when, winning=not above), places)
+    return Fate.APPLIED, {"outranked_by": above} if above else {}
 
 
 # --- cancellations ---------------------------------------------------------------------------------------------------

@@ -547,6 +547,22 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
         )
         return census_pb2.ListBedsResponse(beds=page, next_page_token=token)
 
+    async def ListStays(self, request: census_pb2.ListStaysRequest, context: _Context) -> census_pb2.ListStaysResponse:
+        edge = self._edge
+        unit = None
+        if request.parent != edge.names.establishment:
+            unit = edge.names.read_unit(request.parent, "parent")
+            self._known(unit)
+        page, token = edge.page(
+            house.stays(edge.published, unit, edge.names),
+            lambda stay: (stay.stay_key, str(stay.expected)),
+            request.page_size,
+            request.page_token,
+            "ListStays",
+            unit or "",
+        )
+        return census_pb2.ListStaysResponse(stays=page, next_page_token=token)
+
     async def UpdateBed(self, request: census_pb2.UpdateBedRequest, context: _Context) -> census_pb2.Bed:
         command = census.update_bed(request, self._edge.caller(), self._edge.names)
         await self._edge.submit(command)

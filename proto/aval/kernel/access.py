@@ -44,13 +44,13 @@ _READS = "GetEstablishment ListEstablishments ListUnits WatchAvailability"
 ACCESS: dict[Server, dict[str, frozenset[K]]] = {
     Server.NODE: {
         **_methods("AvailabilityService", _OWN | _HUB | {K.NODE}, _READS),
-        **_methods("CensusService", _OWN, "ApplyMovements ReportAlive ListBeds"),
+        **_methods("CensusService", _OWN, "ApplyMovements ReportAlive ListBeds ListStays"),
         **_methods(
             "CensusService",
             _OWN_PEOPLE,
             "DeclareUnit ConfirmUnit DeclareCounts CorrectFigures SetUnitPolicy GetUnitPolicy SetVisibility"
             " UpdateEstablishment UpdateBed ListParkedMovements SettleMovement AnswerArrivalDoubt ListArrivalDoubts"
-            " SettleConflict MoveClaim",
+            " SettleConflict MoveClaim ListUnverifiedUnits VerifyUnit",
         ),
         **_methods("LinkService", _HUB, "Exchange"),
         **_methods(

@@ -420,8 +420,12 @@ def apply_movement(
 
 
 def movement(message: census_pb2.Movement, names: Names) -> m.Movement:
+_OF_NO_STAY = ("bed_opened", "bed_closed", "bed_cleaned", "counts_reported", "cancellation")
+"""Changes that need no stay key; a cancellation is known by what it cancels."""
+
+
     """A change of the census, as told."""
-    of_beds = message.WhichOneof("change") in ("bed_opened", "bed_closed", "bed_cleaned", "cancellation")
+    of_beds = message.WhichOneof("change") in _OF_NO_STAY
     return m.Movement(
         source=code(message.source_id, "source_id"),
         id=opaque(message.movement_id, "movement_id"),
@@ -475,6 +479,8 @@ def _change_of_beds(message: census_pb2.Movement, names: Names) -> m.MovementCha
         case "bed_cleaned":
             return m.BedCleaned(*names.read_bed(message.bed_cleaned.bed, "bed_cleaned.bed"))
         case _:
+        case "counts_reported":
+            return _counts(message.counts_reported, names)
             raise field_invalid("change", "is missing, or is of a newer version of the contract")
 
 
@@ -537,6 +543,12 @@ def _opened(message: census_pb2.BedOpened, names: Names) -> m.BedOpened:
 
 
 def _closed(message: census_pb2.BedClosed, names: Names) -> m.BedClosed:
+def _counts(message: census_pb2.CountsReported, names: Names) -> m.CountsReported:
+    told = _places(message.places, "counts_reported.places", with_installed=False)
+    places = tuple(m.CountedPlaces(one.gender, one.open, one.occupied) for one in told)
+    return m.CountsReported(names.read_unit(message.unit, "counts_reported.unit"), places)
+
+
     unit, beds = _beds_of(message, "bed_closed", names)
     places = count(message.places, "bed_closed.places")
     if not beds and not places:

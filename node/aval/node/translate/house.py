@@ -95,6 +95,41 @@ def beds(published: Published, unit: str, names: Names, now: datetime) -> list[c
 def _supplementary(of: SupplementaryKind | None) -> census_pb2.SupplementaryKind.ValueType:
     return census_pb2.SUPPLEMENTARY_KIND_UNSPECIFIED if of is None else SUPPLEMENTARY.wire(of)
 
+def stays(published: Published, unit: str | None, names: Names) -> list[census_pb2.Stay]:
+    """Who is in a unit, or in the house, and whom it expects itself."""
+    ledger = published.ledger
+    found = []
+    for code in ledger.unit_ids() if unit is None else (unit,):
+        book = ledger.book(code)
+        for stay in book.stays.values():
+            found.append(
+                census_pb2.Stay(
+                    stay_key=stay.key,
+                    unit=names.unit(code),
+                    bed=names.bed(code, stay.bed) if stay.bed is not None else "",
+                    gender=GENDERS.wire(stay.gender),
+                    on_leave=stay.on_leave,
+                    departure_time=_maybe(stay.departure),
+                    source_id=stay.source,
+                    arrive_time=timestamp(stay.since),
+                )
+            )
+        for one in book.expected.values():
+            found.append(
+                census_pb2.Stay(
+                    stay_key=one.key,
+                    unit=names.unit(code),
+                    bed=names.bed(code, one.bed) if one.bed is not None else "",
+                    gender=GENDERS.wire(one.gender),
+                    departure_time=_maybe(one.departure),
+                    source_id=one.source,
+                    expected=True,
+                    arrive_time=timestamp(one.arrival),
+                )
+            )
+    return found
+
+
 
 def _in_bed(stay: m.Stay) -> bool:
     return not stay.on_leave or stay.keep_bed
@@ -108,6 +143,7 @@ def movement_fate(
     source: str, movement: str, verdict: Verdict, names: Names, at: terms_pb2.Cursor
 ) -> census_pb2.ApplyMovementsResponse:
     """What became of a movement."""
+        metadata=verdict.metadata,
     return census_pb2.ApplyMovementsResponse(
         source_id=source,
         movement_id=movement,
@@ -211,8 +247,20 @@ def _expected(of: m.ArrivalExpected, names: Names) -> census_pb2.ArrivalExpected
         departure_time=_maybe(of.departure),
     )
 
+        case m.CountsReported():
+            into.counts_reported.CopyFrom(
+                census_pb2.CountsReported(
+                    unit=names.unit(of.unit),
+                    places=[
+                        census_pb2.PlaceCapacity(gender=GENDERS.wire(one.gender), open=one.open, occupied=one.occupied)
+                        for one in of.places
+                    ],
+                )
+            )
 
-def _write_beds(of: m.BedOpened | m.BedClosed | m.BedCleaned, into: census_pb2.Movement, names: Names) -> None:
+def _write_beds(
+    of: m.BedOpened | m.BedClosed | m.BedCleaned | m.CountsReported, into: census_pb2.Movement, names: Names
+) -> None:
     match of:
         case m.BedOpened():
             into.bed_opened.CopyFrom(
