@@ -58,10 +58,10 @@ from aval.node.model import (
     BedOpened,
     Change,
     CommandRecord,
+    CountsReported,
     DepartureAnnounced,
     Ending,
     Fact,
-    CountsReported,
     Facts,
     Fate,
     Kind,
@@ -469,6 +469,10 @@ class _Answer:
         step = Draft(self._draft)
         try:
             movements.check_source(step, movement, caller, stale_sources, settled=False)
+            if isinstance(movement.change, CountsReported):
+                fate, metadata = movements.count(step, movement, stale_sources, self._now)
+                caused = self._finish(step, ConflictCause.COUNTS)
+                return Verdict(fate=fate, metadata=metadata, names=caused), Undo()
             undo, doubt_id = movements.apply(step, movement, caller.mandate, self._now)
         except movements.Contradiction as contradiction:
             try:
@@ -504,10 +508,6 @@ class _Answer:
     def _settle_movement(self, step: Draft, command: SettleMovement) -> tuple[Verdict, ConflictCause]:
         parked = step.parked(command.parked)
         if parked is None:
-            if isinstance(movement.change, CountsReported):
-                fate, metadata = movements.count(step, movement, stale_sources, self._now)
-                caused = self._finish(step, ConflictCause.COUNTS)
-                return Verdict(fate=fate, metadata=metadata, names=caused), Undo()
             raise Refusal(Reason.MOVEMENT_NOT_FOUND, {"parked": command.parked})
         if command.corrected is None:
             if not command.reason.strip():

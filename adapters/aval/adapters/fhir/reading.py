@@ -1,0 +1,128 @@
+"""Reads FHIR resources from bytes: bounded, and with an error that a person can act on.
+
+What is read is somebody else's: no size, depth, type or number in it is trusted. Everything that cannot be taken ends in
+`Unreadable` or in the problems of its own Location, and never in another exception.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from aval.adapters.fhir.capacity import Capacity, RecordUnreadable, capacity_of
+from aval.adapters.fhir.codes import CAPACITY_URL
+
+FILE_BYTES_MAX = 16 * 1024 * 1024
+"""Largest file: a territory of 1,000 units with all its records is 12 MB."""
+
+LOCATIONS_MAX = 1_000
+"""Locations of one file: an establishment has 1,000 units at most."""
+
+TEXT_LENGTH_MAX = 200
+"""Longest identifier or name that is kept of what was read."""
+
+
+class Unreadable(ValueError):
+    """Not a FHIR resource that can be taken; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLocation:
+    """A Location as read. `external` is its identifier of type 26, else the first, else its id; `problems` name what of
+    it cannot be taken."""
+
+    external: str
+    name: str
+    capacities: tuple[Capacity, ...]
+    problems: tuple[str, ...]
+
+
+def resource_of(content: bytes) -> dict[str, Any]:
+    """The resource in a file or a message. Raises `Unreadable`."""
+    if len(content) > FILE_BYTES_MAX:
+        raise Unreadable(f"{len(content):,} bytes; at most {FILE_BYTES_MAX:,}")
+    try:
+        decoded = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+    except RecursionError:
+        raise Unreadable("nested too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"not JSON: {error}") from None
+    if not isinstance(decoded, dict) or not isinstance(decoded.get("resourceType"), str):
+        raise Unreadable("not a FHIR resource: no resourceType")
+    return decoded
+
+
+def locations_of(resource: Mapping[str, Any]) -> list[ReadLocation]:
+    """The Locations of a Bundle, or the one that the resource is. Raises `Unreadable`."""
+    found: list[ReadLocation] = []
+    for one in _resources(resource):
+        if one.get("resourceType") != "Location":
+            continue
+        if len(found) == LOCATIONS_MAX:
+            raise Unreadable(f"more than {LOCATIONS_MAX:,} Locations")
+        found.append(location_of(one))
+    if not found:
+        raise Unreadable(f"no Location in this {resource['resourceType']!r}"[:TEXT_LENGTH_MAX])
+    return found
+
+
+def _resources(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if resource["resourceType"] != "Bundle":
+        yield resource
+        return
+    entries = resource.get("entry", [])
+    if not isinstance(entries, list):
+        raise Unreadable("Bundle.entry is no list")
+    for number, entry in enumerate(entries):
+        held = entry.get("resource") if isinstance(entry, dict) else None
+        if not isinstance(held, dict):
+            raise Unreadable(f"Bundle.entry[{number}] holds no resource")
+        yield held
+
+
+def next_page_of(resource: Mapping[str, Any]) -> bool:
+    """Whether a Bundle says that there are further pages, which a file does not hold."""
+    links = resource.get("link")
+    return any(
+        isinstance(link, dict) and link.get("relation") == "next" for link in (links if isinstance(links, list) else ())
+    )
+
+
+def location_of(resource: Mapping[str, Any]) -> ReadLocation:
+    """A Location, with what of it cannot be taken. Never raises."""
+    capacities: dict[str, Capacity] = {}
+    problems: list[str] = []
+    extensions = resource.get("extension")
+    number = 0
+    for extension in extensions if isinstance(extensions, list) else ():
+        if not isinstance(extension, dict) or extension.get("url") != CAPACITY_URL:
+            continue
+        number += 1
+        try:
+            capacity = capacity_of(extension)
+        except RecordUnreadable as error:
+            problems.append(f"record {number}: {error}")
+            continue
+        if capacity.indicator.key in capacities:
+            problems.append(f"record {number}: the indicator {capacity.indicator.key} is said twice")
+        capacities[capacity.indicator.key] = capacity
+    return ReadLocation(_external(resource), _text(resource.get("name")), tuple(capacities.values()), tuple(problems))
+
+
+def _text(value: object) -> str:
+    return value[:TEXT_LENGTH_MAX] if isinstance(value, str) else ""
+
+
+def _external(resource: Mapping[str, Any]) -> str:
+    identifiers = resource.get("identifier")
+    values: dict[str, str] = {}
+    for one in identifiers if isinstance(identifiers, list) else ():
+        if not isinstance(one, dict):
+            continue
+        kind = one.get("type")
+        codings = kind.get("coding") if isinstance(kind, dict) else None
+        code = next((c.get("code") for c in codings if isinstance(c, dict)), "") if isinstance(codings, list) else ""
+        if value := _text(one.get("value")):
+            values.setdefault(code if isinstance(code, str) else "", value)
+    return values.get("26") or next(iter(values.values()), "") or _text(resource.get("id"))
