@@ -307,12 +307,12 @@ class Word(Struct, frozen=True):
     source's clock, so that an older count never takes the place of a newer one.
     """
 
-    counted: datetime | None = None
-    winning: bool = False
     unit: str
     source: str
     free: int
     said: datetime
+    counted: datetime | None = None
+    winning: bool = False
 
 
 # --- movements -------------------------------------------------------------------------------------------------------
@@ -401,6 +401,10 @@ class BedClosed(Struct, frozen=True, tag=True):
 class BedCleaned(Struct, frozen=True, tag=True):
     """A bed is clean."""
 
+    unit: str
+    bed: str
+
+
 class CountedPlaces(Struct, frozen=True):
     """Counts of one gender, as told."""
 
@@ -416,10 +420,6 @@ class CountsReported(Struct, frozen=True, tag=True):
     places: tuple[CountedPlaces, ...]
 
 
-    unit: str
-    bed: str
-
-
 MovementChange = (
     Admission
     | Transfer
@@ -428,11 +428,11 @@ MovementChange = (
     | LeaveReturn
     | Cancellation
     | DepartureAnnounced
-    | CountsReported
     | ArrivalExpected
     | BedOpened
     | BedClosed
     | BedCleaned
+    | CountsReported
 )
 
 
