@@ -14,7 +14,7 @@ from aval.adapters.cli.root import root
 
 EXAMPLES_MIN = 2
 
-WRITING_BY_NATURE = {"up", "down", "feed", "serve"}
+WRITING_BY_NATURE = {"up", "down", "feed", "serve", "folder"}
 """What starts and stops processes has nothing to show beforehand."""
 
 

@@ -21,7 +21,7 @@ from aval.adapters.dial import Line
 from aval.adapters.pki import write_atomically
 from aval.v1 import availability_pb2, membership_pb2
 
-node = Group("node", "help.node")
+node = Group("node", "help.node", {"import": "aval.adapters.cli.imports:imports"})
 hub = Group("hub", "help.hub")
 
 STATUS_FIELDS = ("pid", "port", "metricsPort", "certificateSerial", "database", "health")

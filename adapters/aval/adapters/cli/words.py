@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
+from aval.adapters.cli.act_words import ACT_WORDS
 from aval.adapters.cli.command_words import COMMAND_WORDS
+from aval.adapters.cli.import_words import IMPORT_WORDS
 from aval.adapters.cli.reason_words import REASON_WORDS
 from aval.adapters.clock import SystemClock
 from aval.adapters.french import Language, Speech, language_of, typeset
@@ -373,7 +375,7 @@ def _catalogue(key: str, language: Language) -> str:
     return typeset(french) if language is Language.FRENCH else english
 
 
-ALL_WORDS: dict[str, tuple[str, str]] = WORDS | COMMAND_WORDS | REASON_WORDS
+ALL_WORDS: dict[str, tuple[str, str]] = WORDS | COMMAND_WORDS | IMPORT_WORDS | REASON_WORDS
 """Every key of the command line."""
 
 

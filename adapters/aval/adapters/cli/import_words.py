@@ -1,0 +1,45 @@
+"""What `aval node import` says, in French and in English."""
+
+IMPORT_WORDS: dict[str, tuple[str, str]] = {
+    "help.node.import": ("Des chiffres tirés d’un fichier.", "Figures from a file."),
+    "help.node.import.examples": (
+        "aval node import csv lits.csv --dry-run\naval node import folder /srv/aval/depot",
+        "aval node import csv lits.csv --dry-run\naval node import folder /srv/aval/depot",
+    ),
+    "help.node.import.csv": (
+        "Applique une feuille de calcul enregistrée en CSV, entière ou pas du tout.",
+        "Applies a spreadsheet saved as CSV, whole or not at all.",
+    ),
+    "help.node.import.folder": (
+        "Applique chaque feuille déposée dans un dossier.",
+        "Applies each sheet dropped in a folder.",
+    ),
+    "opt.map": (
+        "Correspondance (TOML) des colonnes et des codes ; sans elle, les titres usuels.",
+        "Mapping (TOML) of columns and codes; without it, the usual heads.",
+    ),
+    "opt.partial": ("Appliquer les bonnes lignes malgré les autres.", "Apply the good lines despite the others."),
+    "col.line": ("ligne", "line"),
+    "col.open": ("ouverts", "open"),
+    "map.bad": ("la correspondance est inutilisable", "the mapping cannot be used"),
+    "file.unreadable": ("{path} est illisible", "{path} cannot be read"),
+    "import.dry": ("À blanc : rien n’a été appliqué.", "Dry run: nothing was applied."),
+    "import.done": ("Appliqué.", "Applied."),
+    "import.none": (
+        "Rien n’a été appliqué, ou pas tout : voyez ci-dessus.",
+        "Nothing was applied, or not all: see above.",
+    ),
+    "folder.looking": ("{path} est regardé. Ctrl-C pour arrêter.", "Looking at {path}. Ctrl-C to stop."),
+    "folder.applied": ("appliqué : {detail}", "applied: {detail}"),
+    "folder.rejected": (
+        "rejeté : {detail} ; le rapport est à côté, dans « rejetes »",
+        "rejected: {detail}; the report is beside it, in “rejetes”",
+    ),
+    "folder.node-away": (
+        "le nœud ne répond pas ({detail}) ; les fichiers attendent",
+        "the node does not answer ({detail}); files wait",
+    ),
+    "folder.folder-unusable": ("le dossier est inutilisable ({detail})", "the folder cannot be used ({detail})"),
+    "folder.file-not-movable": ("fichier impossible à déplacer ({detail})", "file that cannot be moved ({detail})"),
+    "folder.file-unreadable": ("fichier illisible ({detail})", "file that cannot be read ({detail})"),
+}

@@ -1,0 +1,184 @@
+"""From a table to the figures of units: every bad line is named at once, and no figure is guessed.
+
+A row says of one unit (and gender) two of: how many places are open, occupied, free; or one of the last two, the rest
+being the node's to know. A cell that is empty says nothing: it is never zero. Whole numbers may be written as French
+spreadsheets do: `12`, `12,0`, `1 024`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from aval.adapters.csv.mapping import COLUMNS, REQUIRED, Mapping, folded
+from aval.adapters.csv.table import Table
+from aval.kernel.statuses import Gender
+
+COUNT_MAX = 2_000
+"""The node's own bound of counted places of one gender."""
+
+AHEAD_MAX = timedelta(minutes=10)
+"""How far ahead of us the clock of who wrote the sheet may be."""
+
+NOON = 12
+"""The hour of figures that bear a date alone: half a day from both its ends."""
+
+Value = TypeVar("Value")
+
+_SPACES = {ord(space): None for space in " \u00a0\u202f"}
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """What is wrong, where: `line` as an editor shows it (0: the whole file), `column` as its head says."""
+
+    line: int
+    column: str
+    what: str
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCounts:
+    """What a row says of a unit's places of one gender; None where it says nothing."""
+
+    line: int
+    unit: str
+    gender: Gender
+    open: int | None
+    occupied: int | None
+    free: int | None
+    told_at: datetime | None
+
+
+class _BadCell(ValueError):
+    def __init__(self, what: str, **details: object) -> None:
+        self.what = what
+        self.details = {name: str(value) for name, value in details.items()}
+        super().__init__(what)
+
+
+def read_counts(table: Table, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
+    """The good rows, and a problem for each thing that is wrong with the others. `now`: aware UTC."""
+    places, problems = _columns(table, mapping)
+    if problems:
+        return [], problems
+    found: list[UnitCounts] = []
+    seen: dict[tuple[str, Gender], int] = {}
+    for line, cells in table.rows:
+        row = _Row(line, {column: cells[index] for column, index in places.items()}, table, places)
+        counts = _row_counts(row, mapping, now)
+        if counts is not None:
+            first = seen.setdefault((counts.unit, counts.gender), line)
+            if first != line:
+                row.wrong("unit", "twice", first_line=first)
+        if row.problems:
+            problems += row.problems
+        elif counts is not None:
+            found.append(counts)
+    if not table.rows:
+        problems.append(LineProblem(0, "", "no-rows"))
+    return found, problems
+
+
+class _Row:
+    """A row while it is read, and what was wrong with it."""
+
+    def __init__(self, line: int, cells: dict[str, str], table: Table, places: dict[str, int]) -> None:
+        self.line = line
+        self.cells = cells
+        self.problems: list[LineProblem] = []
+        self._heads = {column: table.heads[index] for column, index in places.items()}
+
+    def wrong(self, column: str, what: str, **details: object) -> None:
+        told = {name: str(value) for name, value in details.items()}
+        self.problems.append(LineProblem(self.line, self._heads.get(column, ""), what, told))
+
+    def read(self, column: str, meaning: Callable[[str], Value]) -> Value | None:
+        try:
+            return meaning(self.cells.get(column, ""))
+        except _BadCell as bad:
+            self.wrong(column, bad.what, **bad.details)
+            return None
+
+
+def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineProblem]]:
+    heads = [folded(head) for head in table.heads]
+    places: dict[str, int] = {}
+    problems: list[LineProblem] = []
+    for column, known in mapping.heads.items():
+        here = [index for index, head in enumerate(heads) if head in {folded(one) for one in known}]
+        if len(here) > 1:
+            problems.append(LineProblem(1, table.heads[here[1]], "column-twice", {"column": column}))
+        elif here:
+            places[column] = here[0]
+        elif column in REQUIRED or known != COLUMNS[column]:
+            problems.append(LineProblem(1, known[0], "column-absent", {"heads": ", ".join(table.heads)}))
+    if not problems and not {"occupied", "free"} & places.keys():
+        problems.append(LineProblem(1, "", "no-figures", {"heads": ", ".join(table.heads)}))
+    return places, problems
+
+
+def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> UnitCounts | None:
+    unit = row.read("unit", lambda cell: _unit(cell, mapping))
+    gender = row.read("gender", lambda cell: _gender(cell, mapping))
+    opened, occupied, free = (row.read(column, _count) for column in ("open", "occupied", "free"))
+    told_at = row.read("told_at", lambda cell: _instant(cell, mapping, now))
+    if row.problems or unit is None or gender is None:
+        return None
+    if occupied is None and free is None:
+        row.wrong("free", "says-nothing")
+    if None not in (opened, occupied, free) and (opened or 0) != (occupied or 0) + (free or 0):
+        row.wrong("free", "does-not-add-up", open=opened, occupied=occupied, free=free)
+    return UnitCounts(row.line, unit, gender, opened, occupied, free, told_at)
+
+
+def _unit(cell: str, mapping: Mapping) -> str:
+    if not cell:
+        raise _BadCell("unit-absent")
+    if not mapping.units:
+        return cell
+    try:
+        return mapping.units[folded(cell)]
+    except KeyError:
+        raise _BadCell("unit-unmapped", code=cell) from None
+
+
+def _gender(cell: str, mapping: Mapping) -> Gender:
+    try:
+        return mapping.genders[folded(cell)]
+    except KeyError:
+        raise _BadCell("gender-unknown", word=cell) from None
+
+
+def _count(cell: str) -> int | None:
+    if not cell:
+        return None
+    whole, _, decimals = cell.translate(_SPACES).replace(",", ".").partition(".")
+    digits = whole.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or (decimals and not (decimals.isascii() and decimals.isdigit())):
+        raise _BadCell("not-a-number", word=cell)
+    if decimals.strip("0"):
+        raise _BadCell("not-whole", word=cell)
+    if whole.startswith("-") and digits.strip("0"):
+        raise _BadCell("negative", word=cell)
+    if len(digits) > len(str(COUNT_MAX)) or int(digits) > COUNT_MAX:
+        raise _BadCell("absurd", word=cell, max=COUNT_MAX)
+    return int(digits)
+
+
+def _instant(cell: str, mapping: Mapping, now: datetime) -> datetime | None:
+    if not cell:
+        return None
+    for form in mapping.dates:
+        try:
+            local = datetime.strptime(cell, form).replace(tzinfo=mapping.zone)
+        except ValueError:
+            continue
+        instant = (local if "%H" in form else local.replace(hour=NOON)).astimezone(UTC)
+        if instant > now + AHEAD_MAX:
+            raise _BadCell("in-the-future", word=cell)
+        if instant < now - mapping.age_max:
+            raise _BadCell("too-old", word=cell, hours_max=f"{mapping.age_max / timedelta(hours=1):g}")
+        return instant
+    raise _BadCell("not-a-date", word=cell)

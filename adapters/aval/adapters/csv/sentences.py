@@ -1,0 +1,122 @@
+"""What is said of a sheet, in French and in English: by line, and of the whole."""
+
+from collections.abc import Sequence
+
+from aval.adapters.csv.counts import LineProblem
+from aval.adapters.csv.telling import Outcome
+from aval.adapters.french import Language, typeset
+
+_SENTENCES: dict[str, tuple[str, str]] = {
+    # the file
+    "too-large": ("fichier de {bytes} octets, {bytes_max} au plus", "file of {bytes} bytes, at most {bytes_max}"),
+    "workbook": (
+        "c’est un classeur : dans le tableur, « Enregistrer sous », « CSV UTF-8 »",
+        "this is a workbook: in the spreadsheet, “Save as”, “CSV UTF-8”",
+    ),
+    "binary": ("ce n’est pas du texte", "this is not text"),
+    "utf-16": ("texte en UTF-16 : enregistrez en « CSV UTF-8 »", "text in UTF-16: save as “CSV UTF-8”"),
+    "encoding": ("ni UTF-8 ni Windows-1252 (octet {byte})", "neither UTF-8 nor Windows-1252 (byte {byte})"),
+    "empty": ("fichier vide", "empty file"),
+    "no-rows": ("aucune ligne sous les titres", "no row under the heads"),
+    "quotes": ("guillemets mal fermés ({problem})", "quotes badly closed ({problem})"),
+    "too-many-rows": ("plus de {rows_max} lignes", "more than {rows_max} rows"),
+    "too-many-columns": ("{columns} colonnes, {columns_max} au plus", "{columns} columns, at most {columns_max}"),
+    "long-cell": ("une case de plus de {characters_max} signes", "a cell of more than {characters_max} characters"),
+    "more-cells-than-heads": ("{cells} cases pour {heads} titres", "{cells} cells for {heads} heads"),
+    # the heads
+    "column-absent": ("colonne absente ; titres lus : {heads}", "no such column; heads read: {heads}"),
+    "column-twice": ("deux colonnes pour « {column} »", "two columns for “{column}”"),
+    "no-figures": (
+        "il faut une colonne « occupés » ou « libres » ; titres lus : {heads}",
+        "a column “occupied” or “free” is needed; heads read: {heads}",
+    ),
+    # a cell
+    "unit-absent": ("l’unité n’est pas dite", "the unit is not said"),
+    "unit-unmapped": ("« {code} » n’est pas dans la correspondance", "“{code}” is not in the mapping"),
+    "gender-unknown": ("« {word} » n’est pas un genre : F, H ou vide", "“{word}” is no gender: F, M or empty"),
+    "says-nothing": ("ni occupés ni libres", "neither occupied nor free"),
+    "does-not-add-up": (
+        "{occupied} occupés et {free} libres ne font pas {open} ouverts",
+        "{occupied} occupied and {free} free do not make {open} open",
+    ),
+    "not-a-number": ("« {word} » n’est pas un nombre", "“{word}” is not a number"),
+    "not-whole": ("« {word} » n’est pas un nombre entier", "“{word}” is not a whole number"),
+    "negative": ("« {word} » est négatif", "“{word}” is negative"),
+    "absurd": ("« {word} » : {max} au plus", "“{word}”: at most {max}"),
+    "not-a-date": ("« {word} » n’est pas une date : 25/11/2026 08:30", "“{word}” is not a date: 25/11/2026 08:30"),
+    "in-the-future": ("« {word} » est à venir", "“{word}” is in the future"),
+    "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
+    "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
+    # the node
+    "unit-unknown": ("le nœud ne connaît pas l’unité {unit}", "the node does not know unit {unit}"),
+    "unit-has-beds": (
+        "l’unité {unit} a des lits nommés : ses chiffres viennent des mouvements",
+        "unit {unit} has named beds: its figures come from movements",
+    ),
+    "source-unknown": (
+        "« {source} » n’est pas une source de l’unité {unit} ; déclarées : {known}",
+        "“{source}” is no source of unit {unit}; declared: {known}",
+    ),
+    "gender-not-counted": ("l’unité {unit} ne compte pas ce genre", "unit {unit} does not count that gender"),
+    "more-free-than-open": ("{free} libres pour {open} ouverts", "{free} free of {open} open"),
+    "more-taken-than-places": ("{occupied} occupés pour {places} places", "{occupied} occupied of {places} places"),
+    # the whole
+    "line": ("ligne {line}", "line {line}"),
+    "column": ("colonne « {column} »", "column “{column}”"),
+    "rejected": (
+        "Rien n’a été appliqué : corrigez ce qui suit, puis déposez de nouveau le fichier.",
+        "Nothing was applied: correct what follows, then drop the file again.",
+    ),
+    "applied": ("Appliqué.", "Applied."),
+    "figures": ("{unit} : {open} ouverts, {occupied} occupés", "{unit}: {open} open, {occupied} occupied"),
+    "outranked": (
+        "{unit} : gardé à côté, une meilleure source parle ({outranked_by})",
+        "{unit}: kept beside, a better source speaks ({outranked_by})",
+    ),
+    "older": ("{unit} : plus ancien que les chiffres du nœud", "{unit}: older than the node’s figures"),
+    "not-taken": ("{unit} : non appliqué ({reason})", "{unit}: not applied ({reason})"),
+}
+
+
+def said(what: str, language: Language = Language.FRENCH, **details: object) -> str:
+    """A sentence; details are filled in as they are."""
+    french, english = _SENTENCES[what]
+    return (typeset(french) if language is Language.FRENCH else english).format_map(_Gaps(details))
+
+
+class _Gaps(dict[str, object]):
+    """A detail that is not known is a dash."""
+
+    def __missing__(self, key: str) -> str:
+        return "—"
+
+
+def problem_said(problem: LineProblem, language: Language = Language.FRENCH) -> str:
+    """A problem, with its place."""
+    place = [said("line", language, line=problem.line)] if problem.line else []
+    place += [said("column", language, column=problem.column)] if problem.column else []
+    sentence = said(problem.what, language, **problem.details)
+    colon = "\u00a0: " if language is Language.FRENCH else ": "
+    return (", ".join(place) + colon if place else "") + sentence
+
+
+def outcome_said(outcome: Outcome, language: Language = Language.FRENCH) -> str:
+    """What the node did with a row that changed nothing, or not what was meant; empty when it simply stands."""
+    unit = outcome.unit.rpartition("/")[2]
+    if outcome.details.get("outranked_by"):
+        return said("outranked", language, unit=unit, **outcome.details)
+    if outcome.details.get("newer"):
+        return said("older", language, unit=unit)
+    return "" if outcome.is_good else said("not-taken", language, unit=unit, reason=outcome.reason or outcome.fate)
+
+
+def report_of(
+    problems: Sequence[LineProblem], outcomes: Sequence[Outcome], language: Language = Language.FRENCH
+) -> str:
+    """The report beside a file: each problem on its line, or what was applied and what stands beside."""
+    refused = [outcome for outcome in outcomes if not outcome.is_good]
+    head = "rejected" if problems else "not-taken" if refused else "applied"
+    lines = [said("rejected" if problems else "applied", language)] if head != "not-taken" else []
+    lines += [problem_said(problem, language) for problem in problems]
+    lines += [sentence for outcome in outcomes if (sentence := outcome_said(outcome, language))]
+    return "\r\n".join([*lines, ""])

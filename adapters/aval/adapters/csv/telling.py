@@ -1,0 +1,157 @@
+"""Figures of a sheet, told to the node as movements of a declared source: all of them, or none.
+
+The node commits each movement by itself. So everything that it would refuse is looked for before the first is sent:
+against the units, the places and the sources that it declares. What can still go wrong in between (the house changes a
+unit at that very moment) comes back as an outcome by line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import grpc
+
+from aval.adapters.csv.counts import LineProblem, UnitCounts
+from aval.adapters.dial import Line, ask
+from aval.adapters.wire import refusal_of
+from aval.kernel.statuses import Gender
+from aval.v1 import availability_pb2, census_pb2, terms_pb2
+
+PAGE_SIZE = 1_000
+"""Units in one page: all those of an establishment."""
+
+_GENDERS: dict[Gender, terms_pb2.Gender.ValueType] = {
+    Gender.FEMALE: terms_pb2.GENDER_FEMALE,
+    Gender.MALE: terms_pb2.GENDER_MALE,
+    Gender.ANY: terms_pb2.GENDER_ANY,
+}
+_SOURCES = (availability_pb2.SOURCE_KIND_FILE, availability_pb2.SOURCE_KIND_PERSON)
+"""The kinds of source that a sheet may be, the likelier first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a row comes to once its unit is known: places of one gender, from a source of that unit."""
+
+    line: int
+    unit: str
+    source: str
+    places: census_pb2.PlaceCapacity
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the node did with a row: `fate` as the contract names it; `reason` when it is not applied."""
+
+    line: int
+    unit: str
+    fate: str
+    reason: str
+    details: dict[str, str]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the figures stand, or were there already."""
+        return self.fate in ("APPLIED", "APPLIED_WITH_CONFLICT", "ALREADY")
+
+
+async def units_of(line: Line, finess: str) -> dict[str, availability_pb2.Unit]:
+    """The units of a house by their codes, as its node tells them. Raises `RemoteRefusal`."""
+    found: dict[str, availability_pb2.Unit] = {}
+    request = availability_pb2.ListUnitsRequest(parent=f"establishments/{finess}", page_size=PAGE_SIZE)
+    while True:
+        page = await ask(line.availability.ListUnits, request)
+        found |= {unit.name.rpartition("/")[2]: unit for unit in page.units}
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def resolve(
+    counts: Sequence[UnitCounts], units: dict[str, availability_pb2.Unit], source: str
+) -> tuple[list[Resolved], list[LineProblem]]:
+    """Each row with what the node knows of its unit. `source`: the mapping's, or empty to find the unit's own."""
+    resolved: list[Resolved] = []
+    problems: list[LineProblem] = []
+    for row in counts:
+        found = _resolve_one(row, units, source)
+        if isinstance(found, LineProblem):
+            problems.append(found)
+        else:
+            resolved.append(found)
+    return resolved, problems
+
+
+def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], source: str) -> Resolved | LineProblem:
+    unit = units.get(row.unit)
+    if unit is None:
+        return _problem(row, "unit-unknown", unit=row.unit)
+    if unit.counting == availability_pb2.COUNTING_BEDS:
+        return _problem(row, "unit-has-beds", unit=row.unit)
+    known = [one.id for kind in _SOURCES for one in unit.sources if one.kind == kind]
+    speaking = source or next(iter(known), "")
+    if speaking not in {one.id for one in unit.sources}:
+        return _problem(row, "source-unknown", unit=row.unit, source=speaking, known=", ".join(known))
+    gender = _GENDERS[row.gender]
+    here = {
+        count.status: count.count
+        for count in unit.counts
+        if count.gender == gender and count.horizon == availability_pb2.HORIZON_NOW
+    }
+    installed = here.get(availability_pb2.CAPACITY_STATUS_INSTALLED, 0)
+    extra = here.get(availability_pb2.CAPACITY_STATUS_SUPPLEMENTARY, 0)
+    if not here:
+        return _problem(row, "gender-not-counted", unit=row.unit)
+    opened = row.open
+    if opened is None and row.occupied is not None and row.free is not None:
+        opened = row.occupied + row.free
+    if opened is None:
+        opened = installed + extra - here.get(availability_pb2.CAPACITY_STATUS_CLOSED, 0)
+    occupied = row.occupied if row.occupied is not None else opened - (row.free or 0)
+    if occupied < 0:
+        return _problem(row, "more-free-than-open", free=row.free, open=opened)
+    if occupied > max(opened, installed):
+        return _problem(row, "more-taken-than-places", occupied=occupied, places=max(opened, installed))
+    places = census_pb2.PlaceCapacity(gender=gender, open=opened, occupied=occupied)
+    return Resolved(row.line, unit.name, speaking, places)
+
+
+def _problem(row: UnitCounts, what: str, **details: object) -> LineProblem:
+    return LineProblem(row.line, "", what, {name: str(value) for name, value in details.items()})
+
+
+async def tell(line: Line, rows: Sequence[Resolved], key: str, told_at: dict[int, datetime]) -> list[Outcome]:
+    """Tells rows to the node and waits for each to be committed. The same `key` again changes nothing (CONTRACT 29).
+
+    `told_at`: when each line's figures were true. Raises `RemoteRefusal` when the stream fails: rows told before stand.
+    """
+    call = line.census.ApplyMovements()
+    outcomes: list[Outcome] = []
+    try:
+        for row in rows:
+            await call.write(census_pb2.ApplyMovementsRequest(movement=_movement(row, key, told_at[row.line])))
+            answer = await call.read()
+            if not isinstance(answer, census_pb2.ApplyMovementsResponse):
+                break
+            fate = census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_")
+            outcomes.append(Outcome(row.line, row.unit, fate, answer.reason, dict(answer.metadata)))
+        else:
+            await call.done_writing()
+            return outcomes
+        raise refusal_of(
+            grpc.aio.AioRpcError(
+                await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+            )
+        )
+    except grpc.aio.AioRpcError as error:
+        raise refusal_of(error) from error
+    finally:
+        call.cancel()
+
+
+def _movement(row: Resolved, key: str, told_at: datetime) -> census_pb2.Movement:
+    movement = census_pb2.Movement(movement_id=f"{key}-{row.line}", source_id=row.source)
+    movement.event_time.FromDatetime(told_at)
+    movement.counts_reported.unit = row.unit
+    movement.counts_reported.places.append(row.places)
+    return movement

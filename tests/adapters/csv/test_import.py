@@ -1,0 +1,198 @@
+"""Sheets told to a real node: by the command, and by a process that watches a folder. Real processes, real mTLS."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from aval.adapters.cli.exits import Exit
+from aval.adapters.cli.servers import read_ready
+from aval.adapters.csv.folder import DONE, REJECTED, REPORT_SUFFIX
+from aval.adapters.dial import Caller, Line, ask
+from aval.adapters.pki import init_authority, issue
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import Adapter, Node, Staff, Territory
+from aval.v1 import availability_pb2, census_pb2, terms_pb2
+from tests.waiting import until
+
+TERRITORY = Territory("essai.aval.internal")
+FINESS = FinessET("540009479")
+UNIT = f"establishments/{FINESS}/units/U201"
+WITHIN_SECONDS = 30.0
+
+
+class House:
+    """An EHPAD with its node, its head nurse, and an adapter that tells of its sheet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        now = datetime.now(UTC)
+        authority = init_authority(folder / "ca", TERRITORY, now)
+        for name, identity in (
+            ("node", Node(TERRITORY, FINESS)),
+            ("cadre", Staff(TERRITORY, FINESS, "cadre")),
+            ("tableur", Adapter(TERRITORY, FINESS, "tableur")),
+        ):
+            issue(authority, identity, now).write(folder / name)
+        (folder / "node.toml").write_text(
+            f'territory = "{TERRITORY}"\nfiness = "{FINESS}"\nidentity = "node"\nlisten = "127.0.0.1:0"\n'
+            'database = "node.db"\n',
+            encoding="utf-8",
+        )
+        self.children = [self._start("node", "serve", "--config", "node.toml")]
+        self.address = ""
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{words[0]}-{len(words)}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "aval.adapters.cli", *words],
+                cwd=self.folder, stdout=log, stderr=log, env=self._environment(),
+            )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "AVAL_CONTEXTS": str(self.folder / "contexts.toml"),
+            "LANG": "fr_FR.UTF-8",
+        }
+
+    async def open(self) -> None:
+        await until(lambda: read_ready(self.folder / "node.toml") is not None, WITHIN_SECONDS, "the node is ready")
+        ready = read_ready(self.folder / "node.toml")
+        assert ready is not None
+        self.address = f"127.0.0.1:{ready.port}"
+        lines = [f'[contexts.{name}]\nidentity = "{name}"\nnode = "{self.address}"\n' for name in ("cadre", "tableur")]
+        (self.folder / "contexts.toml").write_text("".join(lines), encoding="utf-8")
+        async with Caller(self.folder / "cadre") as caller:
+            line = caller.node(self.address, FINESS)
+            for unit, counting in (("U201", "PLACES"), ("U202", "PLACES"), ("U300", "BEDS")):
+                await ask(line.census.DeclareUnit, self._declared(unit, counting))
+
+    def _declared(self, unit: str, counting: str) -> census_pb2.DeclareUnitRequest:
+        request = census_pb2.DeclareUnitRequest(
+            command_id=str(uuid4()),
+            name=f"establishments/{FINESS}/units/{unit}",
+            display_name=unit,
+            discipline=terms_pb2.DISCIPLINE_EHPAD_TEMPORARY,
+            counting=availability_pb2.Counting.Value(f"COUNTING_{counting}"),
+        )
+        if counting == "PLACES":
+            request.places.add(gender=terms_pb2.GENDER_ANY, installed=12, open=12, occupied=12)
+            request.sources.add(id="feuille", kind=availability_pb2.SOURCE_KIND_FILE, adapter="tableur")
+        request.sources.add(id="saisie", kind=availability_pb2.SOURCE_KIND_PERSON)
+        return request
+
+    def run(self, *words: str, context: str = "cadre") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "aval.adapters.cli", *words, "--context", context],
+            cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def watch(self, drop: Path) -> subprocess.Popen[bytes]:
+        child = self._start("node", "import", "folder", str(drop), "--context", "tableur")
+        self.children.append(child)
+        return child
+
+    async def units(self) -> dict[str, availability_pb2.Unit]:
+        async with Caller(self.folder / "cadre") as caller:
+            line: Line = caller.node(self.address, FINESS)
+            found = await ask(
+                line.availability.ListUnits, availability_pb2.ListUnitsRequest(parent=f"establishments/{FINESS}")
+            )
+            return {unit.name.rpartition("/")[2]: unit for unit in found.units}
+
+    async def available(self) -> dict[str, int]:
+        return {
+            name: sum(
+                count.count
+                for count in unit.counts
+                if count.status == availability_pb2.CAPACITY_STATUS_AVAILABLE
+                and count.horizon == availability_pb2.HORIZON_NOW
+            )
+            for name, unit in (await self.units()).items()
+        }
+
+    def close(self) -> None:
+        for child in self.children:
+            child.send_signal(signal.SIGTERM)
+        for child in self.children:
+            child.wait(WITHIN_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("ehpad"))
+    try:
+        asyncio.run(made.open())
+        yield made
+    finally:
+        made.close()
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return msgspec.json.decode(done.stdout.encode(), type=list[dict[str, Any]])
+
+
+async def test_a_sheet_is_applied_whole_or_not_at_all(house: House) -> None:
+    sheet = house.folder / "lits.csv"
+    before = await house.available()
+    sheet.write_bytes("Unité;Libres\r\nU201;3\r\nU999;1\r\nU300;1\r\nU202;15\r\n".encode("cp1252"))
+    refused = house.run("node", "import", "csv", "lits.csv")
+    assert refused.returncode == Exit.USAGE
+    assert [text.partition("\u00a0:")[0] for text in refused.stderr.splitlines()[:3]] == [
+        "ligne 3",
+        "ligne 4",
+        "ligne 5",
+    ]
+    assert "U999" in refused.stderr
+    assert await house.available() == before
+
+    dry = house.run("node", "import", "csv", "lits.csv", "--partial", "--dry-run", "--json", "all")
+    assert [(one["line"], one.get("occupied")) for one in lines_of(dry) if "unit" in one] == [(2, 9)]
+    assert await house.available() == before
+
+    partly = house.run("node", "import", "csv", "lits.csv", "--partial")
+    assert partly.returncode == Exit.PARTIAL
+    assert await house.available() == {**before, "U201": 3}
+
+    sheet.write_bytes("Unité;Libres\r\nU201;4\r\nU202;1\r\n".encode("utf-8-sig"))
+    done = house.run("node", "import", "csv", "lits.csv", "--json", "fate,source")
+    assert (done.returncode, lines_of(done)) == (Exit.DONE, [{"fate": "APPLIED", "source": "feuille"}] * 2)
+    assert await house.available() == {**before, "U201": 4, "U202": 1}
+
+
+async def test_a_folder_is_watched_by_a_process_that_may_die_at_any_time(house: House, tmp_path: Path) -> None:
+    drop = tmp_path / "depot"
+    drop.mkdir()
+    watcher = house.watch(drop)
+    (drop / "lits.csv").write_bytes("unité;ouverts;occupés\nU201;12;7\n".encode())
+    (drop / "faux.csv").write_bytes(b"unit;free\nU201;-2\n")
+    await until(lambda: _ended(drop) == 2, WITHIN_SECONDS, "both sheets came to their ends")
+    assert (await house.available())["U201"] == 5
+    report = next((drop / REJECTED).glob(f"*{REPORT_SUFFIX}")).read_text(encoding="utf-8-sig")
+    assert "ligne 2" in report
+    assert "négatif" in report
+
+    watcher.kill()
+    watcher.wait()
+    (drop / "lits.csv").write_bytes("unité;ouverts;occupés\nU201;12;6\n".encode())
+    house.watch(drop)
+    await until(lambda: _ended(drop) == 3, WITHIN_SECONDS, "another process takes what came meanwhile")
+    assert (await house.available())["U201"] == 6
+    assert len(list((drop / DONE).glob(f"*{REPORT_SUFFIX}"))) == 2
+
+
+def _ended(drop: Path) -> int:
+    return len([path for name in (DONE, REJECTED) for path in (drop / name).glob("*.csv")])

@@ -1,0 +1,233 @@
+"""Sheets as French spreadsheets write them: what is read, and what is said of each line that cannot be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aval.adapters.csv.counts import LineProblem, UnitCounts, read_counts
+from aval.adapters.csv.mapping import Mapping, MappingFault, load_mapping
+from aval.adapters.csv.sentences import problem_said
+from aval.adapters.csv.table import BYTES_MAX, CELL_MAX, COLUMNS_MAX, ROWS_MAX, TableFault, read_table
+from aval.adapters.french import Language
+from aval.kernel.statuses import Gender
+
+NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
+PLAIN = load_mapping(None)
+
+SHEET = "Unité;Genre;Lits ouverts;Occupés;Libres;Relevé le\r\nU201;F;12;10;2;24/11/2026 08:15\r\nU202;;1 024,0;;3;\r\n"
+
+
+def read(content: bytes | str, mapping: Mapping = PLAIN) -> tuple[list[UnitCounts], list[LineProblem]]:
+    return read_counts(read_table(content.encode() if isinstance(content, str) else content), mapping, NOW)
+
+
+def faults(content: str, mapping: Mapping = PLAIN) -> list[tuple[int, str, str]]:
+    found, problems = read(content, mapping)
+    assert found == [] or problems == [] or all(one.line not in {row.line for row in found} for one in problems)
+    return [(one.line, one.column, one.what) for one in problems]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (SHEET.encode("utf-8-sig"), "utf-8"),
+        (SHEET.encode("utf-8"), "utf-8"),
+        (SHEET.encode("cp1252"), "windows-1252"),
+    ],
+    ids=["Excel « CSV UTF-8 »", "UTF-8 without a mark", "Excel « CSV »"],
+)
+def test_the_encodings_of_french_spreadsheets_read_the_same(content: bytes, encoding: str) -> None:
+    table = read_table(content)
+    assert table.encoding == encoding
+    found, problems = read_counts(table, PLAIN, NOW)
+    assert problems == []
+    told = datetime(2026, 11, 24, 7, 15, tzinfo=UTC)  # 8 h 15 in Paris, in winter
+    assert found == [
+        UnitCounts(2, "U201", Gender.FEMALE, 12, 10, 2, told),
+        UnitCounts(3, "U202", Gender.ANY, 1024, None, 3, None),
+    ]
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+@pytest.mark.parametrize("ending", ["\r\n", "\n"])
+def test_separators_and_line_ends(separator: str, ending: str) -> None:
+    content = ending.join([separator.join(("UNITÉ ", "libres")), separator.join(("U1", "2")), ""])
+    found, problems = read(content)
+    assert (found, problems) == ([UnitCounts(2, "U1", Gender.ANY, None, None, 2, None)], [])
+
+
+def test_an_empty_cell_says_nothing_and_is_never_zero() -> None:
+    found, problems = read("unité;ouverts;occupés;libres\nU1;;4;\nU2;;;0\n")
+    assert problems == []
+    assert [(row.open, row.occupied, row.free) for row in found] == [(None, 4, None), (None, None, 0)]
+
+
+def test_every_bad_line_is_named_at_once_with_its_number_and_its_column() -> None:
+    content = (
+        "unité;genre;ouverts;occupés;libres;relevé le\n"
+        "U1;X;5;5;0;\n"  # 2: a gender
+        "\n"  # 3: blank, passed over, and counted
+        ";F;5;5;0;\n"  # 4: no unit
+        "U2;F;cinq;5;0;\n"  # 5: not a number
+        "U3;F;5;2,5;;\n"  # 6: half a patient
+        "U4;F;5;-1;;\n"  # 7: negative
+        "U5;F;5;4;3;\n"  # 8: does not add up
+        "U6;F;5;;;\n"  # 9: says nothing
+        "U7;F;99999;1;;\n"  # 10: absurd
+        "U8;F;5;1;;23/11/2026 06:00\n"  # 11: too old
+        "U8;H;5;1;;25/11/2026\n"  # 12: to come
+        "U8;I;5;1;;24-11-2026\n"  # 13: no date
+        "U9;F;5;5;0;24/11/2026 08:00\n"  # 14: good
+        "U9;femmes;5;5;0;\n"  # 15: the same again
+        '"U\n10";F;5;5;0;31/02/2026\n'  # 16 and 17: a date that is not
+        "U11;F;5;5;;\n"  # 18: good
+    )
+    assert faults(content) == [
+        (2, "genre", "gender-unknown"),
+        (4, "unité", "unit-absent"),
+        (5, "ouverts", "not-a-number"),
+        (6, "occupés", "not-whole"),
+        (7, "occupés", "negative"),
+        (8, "libres", "does-not-add-up"),
+        (9, "libres", "says-nothing"),
+        (10, "ouverts", "absurd"),
+        (11, "relevé le", "too-old"),
+        (12, "relevé le", "in-the-future"),
+        (13, "relevé le", "not-a-date"),
+        (15, "unité", "twice"),
+        (16, "relevé le", "not-a-date"),
+    ]
+    found, problems = read(content)
+    assert [row.line for row in found] == [14, 18]
+    assert problem_said(problems[3]) == "ligne 6, colonne « occupés » : « 2,5 » n’est pas un nombre entier".replace(
+        "« ", "«\u202f"
+    ).replace(" »", "\u202f»").replace(" :", "\u00a0:")
+    assert problem_said(problems[11], Language.ENGLISH) == "line 15, column “unité”: said already on line 14"
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "line"),
+    [
+        (b"", "empty", 0),
+        (b"\xef\xbb\xbf\r\n \r\n", "empty", 0),
+        (b"PK\x03\x04 a workbook", "workbook", 0),
+        ("unité;libres".encode("utf-16"), "utf-16", 0),
+        (b"unit;free\nU1;\x81\n", "encoding", 2),
+        (b"unit;free\nU1;\x00\n", "binary", 2),
+        (b'unit;free\nU1;"2\n', "quotes", 2),
+        (b"unit;free\nU1;2;3\n", "more-cells-than-heads", 2),
+        (b";".join([b"x"] * (COLUMNS_MAX + 1)), "too-many-columns", 1),
+        (b"unit;free\n" + b"U" * (CELL_MAX + 1) + b";1\n", "long-cell", 2),
+        (b"unit;free\n" + b"U1;1\n" * (ROWS_MAX + 1), "too-many-rows", ROWS_MAX + 2),
+        (b"x" * (BYTES_MAX + 1), "too-large", 0),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_table_is_refused_whole_by_name(content: bytes, what: str, line: int) -> None:
+    with pytest.raises(TableFault) as raised:
+        read_table(content)
+    assert (raised.value.what, raised.value.line) == (what, line)
+
+
+@pytest.mark.parametrize(
+    ("heads", "problem"),
+    [
+        ("service;libres;disponibles", (1, "disponibles", "column-twice")),
+        ("libres;occupés", (1, "unité", "column-absent")),
+        ("unité;ouverts", (1, "", "no-figures")),
+    ],
+)
+def test_heads_that_do_not_say_enough(heads: str, problem: tuple[int, str, str]) -> None:
+    assert faults(f"{heads}\nU1;1;1\n".replace(";1;1", ";1" * heads.count(";"))) == [problem]
+
+
+def test_heads_without_rows() -> None:
+    assert faults("unité;libres\n") == [(0, "", "no-rows")]
+
+
+def test_a_mapping_says_what_the_sheet_of_a_house_means(tmp_path: Path) -> None:
+    path = tmp_path / "lits.toml"
+    path.write_text(
+        'source = "tableur"\n[columns]\nunit = "Aile"\nfree = "Places à donner"\n'
+        '[units]\n"Rez-de-chaussée" = "U201"\n[genders]\n"Dames" = "female"\n'
+        '[format]\ndates = ["%d.%m.%Y %Hh%M"]\nage_max_hours = 2\n',
+        encoding="utf-8",
+    )
+    mapping = load_mapping(path)
+    found, problems = read(
+        "Aile;Genre;Places à donner;Date\nREZ-DE-CHAUSSÉE;dames;2;24.11.2026 08h00\nÉtage;F;1;\n", mapping
+    )
+    told = datetime(2026, 11, 24, 7, tzinfo=UTC)
+    assert found == [UnitCounts(2, "U201", Gender.FEMALE, None, None, 2, told)]
+    assert problems == [LineProblem(3, "Aile", "unit-unmapped", {"code": "Étage"})]
+    assert faults("Unité;Libres\nU1;1\n", mapping) == [
+        (1, "Aile", "column-absent"),
+        (1, "Places à donner", "column-absent"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("colums = {}", "colums"),
+        ("[columns]\nbeds = 'x'", "columns.beds"),
+        ("[genders]\nX = 'autre'", "genders.X"),
+        ("[format]\ntime_zone = 'Mars/Olympus'", "format.time_zone"),
+        ("[format]\nage_max_hours = 0", "format.age_max_hours"),
+        ("[units", "lits.toml"),
+    ],
+)
+def test_a_mapping_that_cannot_be_meant_says_where(tmp_path: Path, text: str, where: str) -> None:
+    path = tmp_path / "lits.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(MappingFault, match=where):
+        load_mapping(path)
+
+
+def test_the_change_to_winter_time_is_read_in_the_houses_zone() -> None:
+    now = datetime(2026, 10, 25, 12, tzinfo=UTC)
+    table = read_table("unité;libres;date\nU1;1;25/10/2026 12:30\n".encode())
+    found, problems = read_counts(table, PLAIN, now)
+    assert (problems, found[0].told_at) == ([], datetime(2026, 10, 25, 11, 30, tzinfo=UTC))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_table_or_a_fault(content: bytes) -> None:
+    try:
+        table = read_table(content)
+    except TableFault:
+        return
+    found, problems = read_counts(table, PLAIN, NOW)
+    assert not {row.line for row in found} & {one.line for one in problems}
+
+
+_CELL = st.sampled_from(
+    ["", "0", "3", "12,0", "-1", "x", "F", "U1", "U2", "24/11/2026 08:00", '"', "\u00a0", "1e9", "٣"]
+)
+
+
+@given(st.lists(st.lists(_CELL, min_size=5, max_size=5), max_size=6))
+def test_no_row_is_read_that_says_more_than_it_holds(rows: list[list[str]]) -> None:
+    content = "\n".join(["unité;genre;ouverts;occupés;libres", *(";".join(row) for row in rows)])
+    try:
+        found, problems = read(content)
+    except TableFault:
+        return
+    for row in found:
+        assert row.line not in {one.line for one in problems}
+        assert row.told_at is None
+        if None not in (row.open, row.occupied, row.free):
+            assert row.open == (row.occupied or 0) + (row.free or 0)
+        assert (row.occupied, row.free) != (None, None)
+        assert all(0 <= count <= 12 for count in (row.open, row.occupied, row.free) if count is not None)
+
+
+def test_a_figure_of_half_a_day_ago_is_taken_and_one_of_two_days_is_not() -> None:
+    for age, expected in ((timedelta(hours=12), []), (timedelta(hours=48), ["too-old"])):
+        stamp = (NOW - age + timedelta(hours=1)).strftime("%d/%m/%Y %H:%M")
+        assert [what for _, _, what in faults(f"unité;libres;date\nU1;1;{stamp}\n")] == expected
