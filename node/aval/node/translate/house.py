@@ -95,6 +95,11 @@ def beds(published: Published, unit: str, names: Names, now: datetime) -> list[c
 def _supplementary(of: SupplementaryKind | None) -> census_pb2.SupplementaryKind.ValueType:
     return census_pb2.SUPPLEMENTARY_KIND_UNSPECIFIED if of is None else SUPPLEMENTARY.wire(of)
 
+
+def _in_bed(stay: m.Stay) -> bool:
+    return not stay.on_leave or stay.keep_bed
+
+
 def stays(published: Published, unit: str | None, names: Names) -> list[census_pb2.Stay]:
     """Who is in a unit, or in the house, and whom it expects itself."""
     ledger = published.ledger
@@ -130,11 +135,6 @@ def stays(published: Published, unit: str | None, names: Names) -> list[census_p
     return found
 
 
-
-def _in_bed(stay: m.Stay) -> bool:
-    return not stay.on_leave or stay.keep_bed
-
-
 def _claim_start(of: m.Reservation) -> tuple[datetime, str]:
     return (of.claim.start if of.claim is not None else of.created, of.id)
 
@@ -143,12 +143,12 @@ def movement_fate(
     source: str, movement: str, verdict: Verdict, names: Names, at: terms_pb2.Cursor
 ) -> census_pb2.ApplyMovementsResponse:
     """What became of a movement."""
-        metadata=verdict.metadata,
     return census_pb2.ApplyMovementsResponse(
         source_id=source,
         movement_id=movement,
         fate=FATES.wire(verdict.fate or m.Fate.APPLIED),
         reason=verdict.reason,
+        metadata=verdict.metadata,
         cursor=at,
         conflicts=[names.conflict(key) for key in verdict.names],
         doubt=names.doubt(verdict.doubt.id) if verdict.doubt is not None else "",
@@ -247,6 +247,11 @@ def _expected(of: m.ArrivalExpected, names: Names) -> census_pb2.ArrivalExpected
         departure_time=_maybe(of.departure),
     )
 
+
+def _write_beds(
+    of: m.BedOpened | m.BedClosed | m.BedCleaned | m.CountsReported, into: census_pb2.Movement, names: Names
+) -> None:
+    match of:
         case m.CountsReported():
             into.counts_reported.CopyFrom(
                 census_pb2.CountsReported(
@@ -257,11 +262,6 @@ def _expected(of: m.ArrivalExpected, names: Names) -> census_pb2.ArrivalExpected
                     ],
                 )
             )
-
-def _write_beds(
-    of: m.BedOpened | m.BedClosed | m.BedCleaned | m.CountsReported, into: census_pb2.Movement, names: Names
-) -> None:
-    match of:
         case m.BedOpened():
             into.bed_opened.CopyFrom(
                 census_pb2.BedOpened(
