@@ -412,7 +412,8 @@ def _published(steps: list[tuple[datetime, int]], horizon: datetime) -> tuple[tu
 def _policy(view: View, unit: Unit, now: datetime) -> PolicySummary:
     policy = unit.policy
     answering = policy.answering
-    if answering is Answering.AUTOMATIC and unit.discipline is Discipline.EHPAD_PERMANENT:
+    alone = unit.discipline is not Discipline.EHPAD_PERMANENT and view.book(unit.id).reconciling is None
+    if answering is Answering.AUTOMATIC and not alone:
         answering = Answering.PERSON
     modes = {
         Answering.AUTOMATIC: (Mode.HOLD, Mode.ASK),

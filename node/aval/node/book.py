@@ -30,10 +30,14 @@ from aval.node.model import (
     MovementRecord,
     Parked,
     Places,
+    Reconciling,
+    Reinstated,
     Reservation,
+    Restore,
     Room,
     Serial,
     Stay,
+    Story,
     Tombstone,
     Unit,
     Word,
@@ -54,6 +58,8 @@ class UnitBook:
         "doubts",
         "expected",
         "places",
+        "reconciling",
+        "reinstated",
         "rooms",
         "stays",
         "words",
@@ -77,6 +83,8 @@ class UnitBook:
         """Open doubts only."""
         self.words: dict[str, Word] = {}
         self.correction: Correction | None = None
+        self.reconciling: Reconciling | None = None
+        self.reinstated: dict[str, Reinstated] = {}
 
     def copy(self) -> "UnitBook":
         """A book that can be written without this one changing."""
@@ -96,10 +104,14 @@ _SHELVES: dict[Kind, str] = {
     Kind.CLOSURE: "closures",
     Kind.CONFLICT: "conflicts",
     Kind.WORD: "words",
+    Kind.REINSTATED: "reinstated",
 }
 
 
-_GRANTED = frozenset({Kind.RESERVATION, Kind.CONFLICT, Kind.WORD, Kind.CORRECTION})
+_SINGLE = frozenset({"correction", "reconciling"})
+"""Shelves that hold one fact."""
+
+_GRANTED = frozenset({Kind.RESERVATION, Kind.CONFLICT, Kind.WORD, Kind.CORRECTION, Kind.RECONCILING, Kind.REINSTATED})
 """Kinds whose changes put nobody out of a bed."""
 
 
@@ -128,6 +140,8 @@ def _shelved(kind: Kind, key: str, fact: Fact) -> list[tuple[str, str, str, obje
     if kind is Kind.CORRECTION:
         correction = cast("Correction", fact)
         return [(correction.unit, "correction", "", fact)]
+    if kind is Kind.RECONCILING:
+        return [(cast("Reconciling", fact).unit, "reconciling", "", fact)]
     return []
 
 
@@ -146,8 +160,8 @@ def refile(book_of: Callable[[str], UnitBook], kind: Kind, key: str, old: Fact |
     for unit, shelf, short, _ in before:
         if (unit, shelf, short) not in kept:
             book = book_of(unit)
-            if shelf == "correction":
-                book.correction = None
+            if shelf in _SINGLE:
+                setattr(book, shelf, None)
             else:
                 del getattr(book, shelf)[short]
             if shelf != "demands":
@@ -155,8 +169,8 @@ def refile(book_of: Callable[[str], UnitBook], kind: Kind, key: str, old: Fact |
     seen = kind is not Kind.RESERVATION or _figures_differ(old, new)
     for unit, shelf, short, what in after:
         book = book_of(unit)
-        if shelf == "correction":
-            book.correction = cast("Correction", what)
+        if shelf in _SINGLE:
+            setattr(book, shelf, what)
         else:
             getattr(book, shelf)[short] = what
         if seen and shelf != "demands":
@@ -195,6 +209,10 @@ class View:
         """How many movements wait for a person."""
         raise NotImplementedError
 
+    def all_parked(self) -> dict[str, Parked]:
+        """The movements that wait for a person, by id: to be walked through once in a while."""
+        raise NotImplementedError
+
     @property
     def establishment(self) -> Establishment:
         """The house's description."""
@@ -208,6 +226,11 @@ class View:
         if zone is None:
             zone = _ZONES[name] = ZoneInfo(name)
         return zone
+
+    @property
+    def restore(self) -> Restore | None:
+        """That this database was put back to an earlier state, if it was."""
+        return cast("Restore | None", self.find(Kind.RESTORE, SELF))
 
     def unit(self, unit: str) -> Unit | None:
         """A unit."""
@@ -244,6 +267,10 @@ class View:
     def parked(self, key: str) -> Parked | None:
         """A movement that waits for a person."""
         return cast("Parked | None", self.find(Kind.PARKED, key))
+
+    def story(self, key: str) -> Story | None:
+        """What was told of a stay lately."""
+        return cast("Story | None", self.find(Kind.STORY, key))
 
     def movement(self, key: str) -> MovementRecord | None:
         """That a movement was taken, by `source/movement_id`."""
@@ -288,6 +315,16 @@ class Draft(View):
     def parked_count(self) -> int:
         """See `View`."""
         return self._base.parked_count()
+
+    def all_parked(self) -> dict[str, Parked]:
+        """See `View`."""
+        found = self._base.all_parked()
+        for (kind, key), fact in self._written.items():
+            if kind is Kind.PARKED:
+                found.pop(key, None)
+                if fact is not None:
+                    found[key] = cast("Parked", fact)
+        return found
 
     def _own_book(self, unit: str) -> UnitBook:
         book = self._books.get(unit)

@@ -70,6 +70,11 @@ class ComposedNode:
     edge: Edge
 
 
+def new_incarnation(rng: Rng) -> int:
+    """The number of a history that begins."""
+    return int.from_bytes(rng.token(INCARNATION_BYTES), "big")
+
+
 def compose(
     settings: Settings,
     *,
@@ -86,7 +91,16 @@ def compose(
     """
     writer = Writer(store, clock, meter, settings.finess, retained)
     pages = Pages(clock, rng)
-    edge = Edge(settings.finess, writer, clock, pages, meter, current_peer, settings.progress_seconds)
+    edge = Edge(
+        settings.finess,
+        writer,
+        clock,
+        pages,
+        meter,
+        current_peer,
+        settings.progress_seconds,
+        new_incarnation=lambda: new_incarnation(rng),
+    )
     return ComposedNode(writer, edge)
 
 
@@ -114,9 +128,7 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
             f"{settings.territory}: issue one with aval pki issue, or correct the settings"
         )
     async with AsyncExitStack() as closing:
-        store = await SqliteStore.open(
-            settings.database, settings.finess, lambda: int.from_bytes(rng.token(INCARNATION_BYTES), "big")
-        )
+        store = await SqliteStore.open(settings.database, settings.finess, lambda: new_incarnation(rng))
         closing.push_async_callback(store.close)
         node = compose(settings, clock=clock, rng=rng, store=store, meter=telemetry, current_peer=current_caller)
         await node.writer.start()

@@ -8,7 +8,7 @@ from aval.kernel.clock import Clock
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, CallerKind, Identity, Staff
 from aval.kernel.reasons import Reason, Refusal
-from aval.node.commands import AnyCommand, Caller, Verdict
+from aval.node.commands import AnyCommand, Caller, Reconcile, Verdict
 from aval.node.history import Cursor, Standing
 from aval.node.model import Mandate
 from aval.node.pages import Pages
@@ -62,6 +62,7 @@ class Edge:
         meter: Meter,
         current_peer: Callable[[], Peer],
         progress_seconds: float,
+        new_incarnation: Callable[[], int],
     ) -> None:
         self.names = Names(establishment)
         self.writer = writer
@@ -70,6 +71,7 @@ class Edge:
         self.progress_seconds = progress_seconds
         self._pages = pages
         self._current_peer = current_peer
+        self._new_incarnation = new_incarnation
 
     @property
     def published(self) -> Published:
@@ -119,8 +121,12 @@ class Edge:
         return cursor.revision
 
     async def check_hub_cursor(self, cursor: Cursor) -> None:
-        """Raises `Refusal(NODE_RESTORED)` if this node's history does not hold what its hub has heard of it."""
+        """Raises `Refusal(NODE_RESTORED)` if this node's history does not hold what its hub has heard of it.
+
+        Then the node reconciles, unless that history is known to be over: see `aval.node.reconciling`.
+        """
         if await self.writer.standing(cursor) is Standing.FOREIGN:
+            await self.submit(Reconcile(cursor.incarnation, self._new_incarnation()))
             here = self.published.cursor
             raise Refusal(
                 Reason.NODE_RESTORED,

@@ -135,6 +135,8 @@ def hold_by_policy(draft: Draft, reservation: Reservation, unit: Unit, now: date
 def _hold_alone(
     draft: Draft, reservation: Reservation, unit: Unit, now: datetime, keep_free: int
 ) -> Reservation | None:
+    if draft.book(unit.id).reconciling is not None:
+        return None  # nobody knows yet what is free there
     need = reservation.need
     arrivals = arrivals_of(draft, unit, need, now)
     try:

@@ -21,7 +21,7 @@ from aval.kernel.identity import CallerKind
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import ConflictCause, SourceKind
-from aval.node import arrivals, census, movements, reservations
+from aval.node import arrivals, census, movements, reconciling, reservations
 from aval.node.book import EMPTY_BOOK, Draft, UnitBook, View, refile
 from aval.node.commands import (
     AdmitReservation,
@@ -38,6 +38,8 @@ from aval.node.commands import (
     DeclareCounts,
     DeclareUnit,
     HubCommand,
+    Reconcile,
+    Reinstate,
     ReleaseReservation,
     ReportAlive,
     ReservationStaffCommand,
@@ -50,6 +52,7 @@ from aval.node.commands import (
     UpdateBed,
     UpdateEstablishment,
     Verdict,
+    VerifyUnit,
 )
 from aval.node.conflicts import keep_promises
 from aval.node.grants import grant_waiting_list, waiting_list
@@ -122,6 +125,10 @@ class Ledger(View):
     def parked_count(self) -> int:
         """See `View`."""
         return len(self._facts[Kind.PARKED])
+
+    def all_parked(self) -> dict[str, Parked]:
+        """See `View`."""
+        return dict(cast("Mapping[str, Parked]", self._facts[Kind.PARKED]))
 
     def all(self, kind: Kind) -> Mapping[str, Fact]:
         """All facts of a kind, by key. For reading."""
@@ -205,6 +212,9 @@ class Ledger(View):
         self._pass_time(draft, now)
         if isinstance(command, Tick):
             return _decision(self, draft, Verdict(), ())
+        if isinstance(command, Reconcile):
+            incarnation = reconciling.begin(draft, command, now)
+            return replace(_decision(self, draft, Verdict(), ()), incarnation=incarnation)
         answer = _Answer(draft, now)
         if isinstance(command, HubCommand):
             verdict = answer.hub(command)
@@ -255,11 +265,19 @@ def _decision(ledger: Ledger, draft: Draft, verdict: Verdict, proofs: tuple[str,
         elif kind is Kind.TOMBSTONE:
             if ledger.reservation(key) is None and fact is not None:
                 touched.add(key)
+        elif kind is Kind.RECONCILING:
+            touched |= _live_in(ledger, key)
         elif kind is Kind.ESTABLISHMENT:
             establishment = True
     for unit in lines:  # their ranks moved
         touched |= {reservation.key for reservation in waiting_list(draft, unit)}
     return Decision(changes, verdict, frozenset(draft.units), frozenset(touched), proofs, establishment)
+
+
+def _live_in(ledger: Ledger, unit: str) -> set[str]:
+    """Keys of the live reservations of a unit: whether they are verified is said with them."""
+    found = cast("Iterable[Reservation]", ledger.all(Kind.RESERVATION).values())
+    return {one.key for one in found if one.state.is_live and (one.claim.unit if one.claim else one.unit) == unit}
 
 
 class _Answer:
@@ -280,6 +298,8 @@ class _Answer:
         record = draft.command(record_key)
         if record is not None:
             return self._again(record, command, known)
+        if isinstance(command, Reinstate):
+            return self._reinstate(command, known, record_key)
         if isinstance(command, CreateReservation) and known is not None:
             return self._created_before(command, known)
         if known is not None and command.number <= known.last_number:
@@ -300,14 +320,30 @@ class _Answer:
             self._record(record_key, command, refusal, Verdict(reservation=after), MEMORY_DAYS)
         return Verdict(refusal, reservation=after)
 
+    def _reinstate(self, command: Reinstate, known: Reservation | Tombstone | None, record_key: str) -> Verdict:
+        """Not held against the numbers: it says where they stood."""
+        step = Draft(self._draft)
+        try:
+            _, refusal = reconciling.reinstate(step, command, known, self._now)
+        except Refusal as raised:
+            refusal = raised
+        else:
+            self._finish(step, ConflictCause.REINSTATED)
+        after = self._known(f"{command.caller.territory}/{command.reservation}")
+        if refusal is not None:
+            refusal.subject = after
+        self._record(record_key, command, refusal, Verdict(reservation=after), MEMORY_DAYS)
+        return Verdict(refusal, reservation=after)
+
     def _known(self, key: str) -> Reservation | Tombstone | None:
         return self._draft.reservation(key) or self._draft.tombstone(key)
 
     def _created_before(self, command: CreateReservation, known: Reservation | Tombstone) -> Verdict:
-        if isinstance(known, Tombstone) and not known.content:
-            # Its release came first: the creation is answered RELEASED, and from now on known by its content.
+        if not known.content:
+            # Its release came first (the creation is answered RELEASED), or it was reinstated: from now on it is known
+            # by its content.
             met = with_fields(known, content=command.content, last_number=max(known.last_number, command.number))
-            self._draft.put(Kind.TOMBSTONE, met.key, met)
+            self._draft.put(Kind.TOMBSTONE if isinstance(met, Tombstone) else Kind.RESERVATION, met.key, met)
             return Verdict(reservation=met)
         if known.content != command.content:
             return Verdict(Refusal(Reason.ID_REUSED, {"id": command.reservation}), reservation=known)
@@ -433,7 +469,13 @@ class _Answer:
                 after = step.reservation(conflict.reservation)
                 return Verdict(conflict=conflict, unit=conflict.unit, reservation=after), ConflictCause.ADMISSION
             case _:
-                raise Refusal(Reason.COMMAND_UNKNOWN, {"verb": type(command).__name__})
+                return self._rare_verb(step, command)
+
+    def _rare_verb(self, step: Draft, command: StaffCommand) -> tuple[Verdict, ConflictCause]:
+        if isinstance(command, VerifyUnit):
+            reconciling.verify(step, command)
+            return Verdict(unit=command.unit), ConflictCause.COUNTS
+        raise Refusal(Reason.COMMAND_UNKNOWN, {"verb": type(command).__name__})
 
     # Movements
 

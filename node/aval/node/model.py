@@ -5,10 +5,10 @@ and from the time. Each fact is frozen and encodes with msgspec as it stands; `K
 type, and `Change` is one row written (or, with no fact, removed). Ids are bare here (`med-a`, `12`, a UUID); resource
 names belong to the wire. Instants are aware UTC.
 
-Keys: UNIT `unit` · ROOM `unit/room` · BED `unit/bed` · PLACES `unit/R332` · STAY, EXPECTED the stay's opaque key ·
+Keys: UNIT `unit` · ROOM `unit/room` · BED `unit/bed` · PLACES `unit/R332` · STAY, EXPECTED, STORY the stay's key ·
 CLOSURE `unit/id` · CORRECTION `unit` · WORD `unit/source` · RESERVATION, TOMBSTONE `territory/uuid` ·
 CONFLICT `unit/uuid` · PARKED, DOUBT a UUID · MOVEMENT `source/movement_id` · COMMAND `scope/command_id` ·
-ESTABLISHMENT, SERIAL `self`.
+ESTABLISHMENT, SERIAL, RESTORE `self` · RECONCILING `unit` · REINSTATED `territory/uuid`.
 """
 
 from collections.abc import Mapping
@@ -73,6 +73,10 @@ class Kind(StrEnum):
     COMMAND = "command"
     SERIAL = "serial"
 
+    RESTORE = "restore"
+    RECONCILING = "reconciling"
+    REINSTATED = "reinstated"
+    STORY = "story"
 
 class Mandate(Struct, frozen=True):
     """Who acted, for whom, in which role. Made by the hub, or by the node for its staff; never by a client."""
@@ -198,10 +202,12 @@ class Room(Struct, frozen=True):
 class Bed(Struct, frozen=True):
     """A bed with identity. `to_clean_since` is set while it waits for cleaning.
 
-    `leaving`: its unit declares it no more; it takes nobody new, and is removed once nobody is in it.
+    `leaving`: its unit declares it no more; it takes nobody new, and is removed once nobody is in it. `turned`: when its
+    last patient left, or it was cleaned, by the source's clock: an older word on its cleanliness says nothing.
     """
 
     unit: str
+    turned: datetime | None = None
     id: str
     room: str
     gender: Gender = Gender.ANY
@@ -230,10 +236,12 @@ class Places(Struct, frozen=True):
 class Stay(Struct, frozen=True):
     """A patient in the census, under an opaque key.
 
-    `bed` is None where the source did not say it; `place` is the gender of the counted place taken. `departure` is
-    announced; `slipped`: it passed, time for the turnover included, without a discharge. `stay_end` is the end that a
-    reservation's grant gave the stay. `movement` is the last movement (a key) that changed it. `source` is empty for a
-    stay that only its reservation's admission told.
+    `told_bed` is the bed that its source says, `bed` the one that it is counted in: None where nobody said it, or while
+    that bed is another's, closed or unknown here; `notice` is then the id of what people read about it. `placed` is when
+    it was put there, by the source's clock, and `took` that bed as it was before, if the patient changed it. `place` is
+    the gender of the counted place taken. `departure` is announced; `slipped`: it passed, time for the turnover
+    included, without a discharge. `stay_end` is the end that a reservation's grant gave the stay. `movement` is the
+    movement (a key) that put it where it is. `source` is empty for a stay that only its reservation's admission told.
     """
 
     key: str
@@ -245,6 +253,15 @@ class Stay(Struct, frozen=True):
     departure: datetime | None = None
     stay_end: datetime | None = None
     slipped: bool = False
+    told_bed: str | None = None
+    placed: datetime | None = None
+    took: Bed | None = None
+    notice: str = ""
+
+    @property
+    def takes_bed(self) -> bool:
+        """Whether its bed is taken: not by a patient on leave who does not keep it."""
+        return not self.on_leave or self.keep_bed
     to_clean_after: bool = False
     on_leave: bool = False
     keep_bed: bool = True
@@ -327,10 +344,11 @@ class Admission(Struct, frozen=True, tag=True):
     reservation: str = ""
     departure: datetime | None = None
     to_clean_after: bool = False
+    bed_unknown: bool = False
 
 
 class Transfer(Struct, frozen=True, tag=True):
-    """A patient moved."""
+    """A patient moved. `bed_unknown`: into none of the beds known of."""
 
     unit: str
     bed: str | None = None
@@ -413,6 +431,12 @@ class CountedPlaces(Struct, frozen=True):
     occupied: int
 
 
+class StayMerged(Struct, frozen=True, tag=True):
+    """What was told of the stay `absorbed` is of this one: two registrations of one visit, or a new number."""
+
+    absorbed: str
+
+
 class CountsReported(Struct, frozen=True, tag=True):
     """How many counted places are open and occupied, as a source that knows numbers only states them."""
 
@@ -426,8 +450,21 @@ MovementChange = (
     | Discharge
     | Leave
     | LeaveReturn
+    | StayMerged
     | Cancellation
     | DepartureAnnounced
+STAY_CHANGES = (
+    Admission
+    | Transfer
+    | Discharge
+    | Leave
+    | LeaveReturn
+    | DepartureAnnounced
+    | ArrivalExpected
+    | StayMerged
+)
+"""Those that are of one stay."""
+
     | ArrivalExpected
     | BedOpened
     | BedClosed
@@ -437,7 +474,12 @@ MovementChange = (
 
 
 class Movement(Struct, frozen=True):
-    """One change of the census, as told. `event_time` is the source's clock: for people."""
+    """One change of the census, as told.
+
+    `event_time` is the source's clock, `sequence` its own numbering (0: none): both order what is told of one stay.
+    `corrects`: the id of the movement in whose place this one stands.
+    """
+    corrects: str = ""
 
     source: str
     id: str
@@ -491,22 +533,55 @@ class Fate(StrEnum):
 
 
 class Undo(Struct, frozen=True):
-    """What a cancellation of a movement puts back: each fact that it changed, as it was before; None: not there.
+    """What a cancellation of a movement of beds puts back: each fact that it changed, as it was before; None: not there.
 
-    Of a stay also whether the movement removed it; of counted places (by key), by how many it changed those open.
+    Of counted places (by key), by how many it changed those open.
     """
 
-    stays: tuple[tuple[str, Stay | None, bool], ...] = ()
-    expected: tuple[tuple[str, Expected | None], ...] = ()
     closures: tuple[tuple[str, Closure | None], ...] = ()
     beds: tuple[tuple[str, Bed | None], ...] = ()
     opened: tuple[tuple[str, int], ...] = ()
 
 
 class MovementRecord(Struct, frozen=True):
-    """That a movement was taken, kept 30 days: the same again is ALREADY, the same id with other content is refused."""
+    """That a movement was taken, kept 30 days: the same again is ALREADY, the same id with other content is refused.
+
+    `parked` is the id under which it waits. Without content: its cancellation came first, and is what waits.
+    """
 
     content: bytes
+    parked: str = ""
+
+
+class Told(Struct, frozen=True):
+    """A movement of a stay, as it was taken.
+
+    `adapter` is the NAME of the certificate that told it; `stale` the sources of its unit that were stale then;
+    `settled`: on a person's word, whatever its source's rank. `parked`: the id under which it waits.
+    """
+
+    movement: Movement
+    taken: datetime
+    by: Mandate
+    adapter: str = ""
+    stale: tuple[str, ...] = ()
+    settled: bool = False
+    cancelled: bool = False
+    parked: str = ""
+
+
+class Story(Struct, frozen=True):
+    """What was told of a stay in the last 30 days, from which the stay is told anew whenever a word more comes.
+
+    `before`, `expected_before`: what was known of it until then. `merged_into`: the stay whose story it is part of.
+    """
+
+    stay: str
+    last: datetime
+    told: tuple[Told, ...] = ()
+    before: Stay | None = None
+    expected_before: Expected | None = None
+    merged_into: str = ""
     fate: Fate
     taken: datetime
     reason: str = ""
@@ -722,6 +797,39 @@ class CommandRecord(Struct, frozen=True):
     doubt: str = ""
     refused: bool = False
 
+# --- after a restore -------------------------------------------------------------------------------------------------
+
+
+class Restore(Struct, frozen=True):
+    """That this database was put back to an earlier state, last at `since` (noticed then), as `incarnation`.
+
+    `past` are the histories that are over: a hub that still knows one of them has nothing new to tell.
+    """
+
+    incarnation: int
+    since: datetime
+    past: tuple[int, ...]
+
+
+class Reconciling(Struct, frozen=True):
+    """A unit of a restored node that nobody has compared with reality yet: never sure, nothing is granted alone."""
+
+    unit: str
+    since: datetime
+
+
+class Reinstated(Struct, frozen=True):
+    """What became of a reservation that the hub reinstated: for the people who compare. `found` None: unknown here."""
+
+    reservation: str
+    unit: str
+    known: ReservationState
+    at: datetime
+    found: ReservationState | None = None
+    taken: bool = True
+    conflict: bool = False
+
+
 
 class Serial(Struct, frozen=True):
     """The last number given to an offer, a conflict, a place in a waiting list…: it never comes twice."""
@@ -739,8 +847,12 @@ Fact = (
     | Expected
     | Closure
     | Correction
+    | Story
     | Word
     | Reservation
+    | Restore
+    | Reconciling
+    | Reinstated
     | Tombstone
     | Conflict
     | Parked
@@ -760,8 +872,12 @@ FACT_TYPES: dict[Kind, type[Fact]] = {
     Kind.EXPECTED: Expected,
     Kind.CLOSURE: Closure,
     Kind.CORRECTION: Correction,
+    Kind.STORY: Story,
     Kind.WORD: Word,
     Kind.RESERVATION: Reservation,
+    Kind.RESTORE: Restore,
+    Kind.RECONCILING: Reconciling,
+    Kind.REINSTATED: Reinstated,
     Kind.TOMBSTONE: Tombstone,
     Kind.CONFLICT: Conflict,
     Kind.PARKED: Parked,

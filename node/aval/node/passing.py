@@ -27,6 +27,7 @@ from aval.node.model import (
     MovementRecord,
     Reservation,
     Stay,
+    Story,
     Tombstone,
     Unit,
 )
@@ -88,6 +89,8 @@ def timer_of(fact: Fact, unit_of: Callable[[str], Unit | None]) -> datetime | No
             return fact.decided + timedelta(days=fact.days)
         case MovementRecord():
             return fact.taken + _DETAIL
+        case Story():
+            return fact.last + _DETAIL
         case Doubt():
             return None if fact.answered is None else fact.answered + _DETAIL
         case Stay():

@@ -60,11 +60,15 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes, whole or not at all; each key once. `proofs`: of sources heard since the last."""
+    """What one transaction writes, whole or not at all; each key once. `proofs`: of sources heard since the last.
+
+    `incarnation`: the history that begins with it, where it is another one.
+    """
 
     revision: Revision
     rows: Sequence[Row]
     proofs: Mapping[str, datetime] = field(default_factory=dict)
+    incarnation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Stored:
     """All that a store holds, as read at start and after a failed commit.
 
     `recent`: the newest revisions, oldest first, all with their `touched`; empty only for a new database.
-    `reservation_revisions`: key of a reservation or tombstone → number of the revision that last wrote it.
+    `reservation_revisions`: key of a reservation or tombstone → number of the revision that last wrote it. `former`:
+    the incarnation of the backup that this was restored from, by our own command; None if it never was.
     """
 
     incarnation: int
@@ -80,6 +85,7 @@ class Stored:
     recent: Sequence[Revision]
     reservation_revisions: Mapping[str, int]
     proofs: Mapping[str, datetime]
+    former: int | None = None
 
 
 class Store(Protocol):

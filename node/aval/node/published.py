@@ -16,7 +16,7 @@ from aval.kernel.lifecycle import ReservationState
 from aval.node.availability import UnitFigures, figures
 from aval.node.history import REVISIONS_RETAINED, Cursor, History
 from aval.node.ledger import Ledger
-from aval.node.model import Change, Doubt, Kind, Parked, Reservation, Unit
+from aval.node.model import Change, Doubt, Kind, Parked, Reconciling, Reservation, Unit
 from aval.node.ports import RESERVATION_KINDS, Revision, Stored
 
 
@@ -75,12 +75,22 @@ class Published:
         return cast("Mapping[str, Doubt]", self.ledger.all(Kind.DOUBT))
 
     @property
+    def reconciling(self) -> list[Reconciling]:
+        """Units of a restored node that nobody has compared yet."""
+        return list(cast("Mapping[str, Reconciling]", self.ledger.all(Kind.RECONCILING)).values())
+
+    @property
     def cursor(self) -> Cursor:
         """Where all that is read here stands."""
         return self.history.cursor
 
-    def publish(self, revision: Revision, changes: Sequence[Change]) -> None:
-        """Takes up a stored revision: its changes, then the figures of the units that it touched, at its time."""
+    def publish(self, revision: Revision, changes: Sequence[Change], incarnation: int | None = None) -> None:
+        """Takes up a stored revision: its changes, then the figures of the units that it touched, at its time.
+
+        `incarnation`: the history that begins with it; whoever follows an earlier one gets everything again.
+        """
+        if incarnation is not None:
+            self.history.incarnation = self.ledger.incarnation = incarnation
         self.history.add(revision)
         if revision.touched is None:
             raise ValueError("a new revision says what it touched")

@@ -227,7 +227,8 @@ def note_answer(draft: Draft, reservation: Reservation, command: NoteAnswer, now
     )
     noted = replace(reservation, notes=(*reservation.notes, note)[-NOTES_MAX:])
     policy = unit_of(draft, reservation.unit).policy.notes
-    wanted = {NoteVerdict.NO: policy.apply_no, NoteVerdict.YES: policy.apply_yes, NoteVerdict.WAIT: False}
+    apply_yes = policy.apply_yes and draft.book(reservation.unit).reconciling is None
+    wanted = {NoteVerdict.NO: policy.apply_no, NoteVerdict.YES: apply_yes, NoteVerdict.WAIT: False}
     if wanted[note.verdict] and reservation.state in (_S.ASKED, _S.WAITLISTED):
         try:
             return _apply_note(draft, noted, note, note.written_by, now)

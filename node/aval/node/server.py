@@ -17,7 +17,7 @@ from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.node.commands import Verdict
 from aval.node.edge import Edge
 from aval.node.model import Unit
-from aval.node.translate import census, house, inward, outward
+from aval.node.translate import census, house, inward, outward, reinstating
 from aval.node.translate.words import DISCIPLINES, STATES, Names
 from aval.node.watch import Watch
 from aval.v1 import (
@@ -256,7 +256,7 @@ class HubCommands:
         if header.HasField("cursor"):
             await edge.check_hub_cursor(inward.cursor(header.cursor, "header.cursor", edge.names))
         inward.check_age(header)
-        return await edge.writer.submit(inward.hub_command(request, edge.caller(), edge.names))
+        return await edge.writer.submit(reinstating.hub_command(request, edge.caller(), edge.names))
 
 
 class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
@@ -632,3 +632,26 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
     async def MoveClaim(self, request: census_pb2.MoveClaimRequest, context: _Context) -> census_pb2.MoveClaimResponse:
         await self._edge.submit(census.move_claim(request, self._edge.caller(), self._edge.names))
         return census_pb2.MoveClaimResponse(cursor=self._edge.moment().cursor())
+
+    async def ListUnverifiedUnits(
+        self, request: census_pb2.ListUnverifiedUnitsRequest, context: _Context
+    ) -> census_pb2.ListUnverifiedUnitsResponse:
+        edge = self._edge
+        edge.names.check_establishment(request.parent, "parent")
+        page, token = edge.page(
+            edge.published.reconciling,
+            lambda unit: (unit.unit,),
+            request.page_size,
+            request.page_token,
+            "ListUnverifiedUnits",
+        )
+        units = [reinstating.unverified_unit(unit, edge.published, edge.names) for unit in page]
+        return census_pb2.ListUnverifiedUnitsResponse(units=units, next_page_token=token)
+
+    async def VerifyUnit(self, request: census_pb2.VerifyUnitRequest, context: _Context) -> availability_pb2.Unit:
+        command = reinstating.verify_unit(request, self._edge.caller(), self._edge.names)
+        await self._edge.submit(command)
+        if self._edge.published.ledger.unit(command.unit) is None:
+            # A unit that the restored node does not know, and where the hub knew reservations.
+            return availability_pb2.Unit(name=request.name)
+        return self._unit(command.unit)

@@ -46,6 +46,7 @@ class Watch:
     async def messages(self, revision: int, standing: Standing | None) -> AsyncGenerator[news.News]:
         """What to send, for ever. `standing`: what the follower's cursor is (None: it gave none), at `revision`."""
         published = self._writer.published
+        incarnation = published.cursor.incarnation
         if standing is not Standing.KNOWN:
             revision = published.cursor.revision
             for message in news.snapshot(self._moment(), standing, reservations=self._reservations):
@@ -58,7 +59,11 @@ class Watch:
                 while True:
                     moved.clear()
                     now = self._clock.monotonic()
-                    if published.cursor.revision > revision:
+                    if published.cursor.incarnation != incarnation:
+                        incarnation, revision = published.cursor.incarnation, published.cursor.revision
+                        for message in news.snapshot(self._moment(), Standing.FOREIGN, reservations=self._reservations):
+                            yield message
+                    elif published.cursor.revision > revision:
                         since, revision = revision, published.cursor.revision
                         for message in self._since(since):
                             yield message

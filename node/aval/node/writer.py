@@ -21,7 +21,7 @@ import structlog
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.availability import figures
-from aval.node.commands import AnyCommand, CorrectFigures, Decision, DeclareCounts, Tick, Verdict
+from aval.node.commands import AnyCommand, CorrectFigures, Decision, DeclareCounts, Reconcile, Tick, Verdict
 from aval.node.history import COMPACT_EVERY, REVISIONS_RETAINED, Cursor, Standing, chained
 from aval.node.ledger import Ledger
 from aval.node.model import Change, Kind
@@ -107,7 +107,11 @@ class Writer:
         self.published.forget_sources()
         for source, at in self.published.proofs.items():
             self._meter.source_alive(self._establishment, source, (self.now() - at).total_seconds())
-        await self._settle([_Waiting(Tick(), everything=True)])
+        begin = [_Waiting(Tick(), everything=True)]
+        restore = self._ledger.restore
+        if stored.former is not None and (restore is None or restore.incarnation != stored.incarnation):
+            begin.insert(0, _Waiting(Reconcile(stored.former)))
+        await self._settle(begin)
         if self.published.history.revision == (stored.recent[-1].number if stored.recent else 0):
             raise StorageUnavailable("the first revision could not be stored")
 
@@ -185,7 +189,8 @@ class Writer:
         touched = self._touched(decisions, now, everything=any(waiting.everything for waiting in batch))
         self._heard([source for decision in decisions for source in decision.proofs], now)
         moved = bool(changes) or touched != Touched()
-        if moved and not await self._commit(now, changes, touched, batch):
+        begun = [decision.incarnation for decision in decisions if decision.incarnation is not None]
+        if moved and not await self._commit(now, changes, touched, batch, begun[-1] if begun else None):
             return
         if any(change.kind is Kind.UNIT for change in changes):
             for source in self.published.forget_sources():
@@ -215,6 +220,8 @@ class Writer:
             self._log.error("decision-failed", command=type(command).__name__, exception=cause)
             return Decision(verdict=Verdict(refusal=Refusal(Reason.INTERNAL)))
         self._ledger.apply(decision.changes)
+        if decision.incarnation is not None:
+            self._ledger.incarnation = decision.incarnation
         return decision
 
     def _decide_or_fail(self, command: AnyCommand, now: datetime) -> Decision:
@@ -261,14 +268,21 @@ class Writer:
                 moved.add(unit)
         return frozenset(moved)
 
-    async def _commit(self, now: datetime, changes: list[Change], touched: Touched, batch: list[_Waiting]) -> bool:
+    async def _commit(
+        self,
+        now: datetime,
+        changes: list[Change],
+        touched: Touched,
+        batch: list[_Waiting],
+        incarnation: int | None,
+    ) -> bool:
         history = self.published.history
         number = history.revision + 1
         rows = [row_of(change) for change in changes]
         revision = Revision(number, chained(history.digest, number, now, rows), now, touched)
         began = self._clock.monotonic()
         try:
-            await self._store.commit(Batch(revision, rows, self._unsaved))
+            await self._store.commit(Batch(revision, rows, self._unsaved, incarnation))
         except StorageUnavailable as error:
             self._meter.commit_failed()
             self._log.error("commit-failed", problem=error.problem, count=len(batch), revision=number)
@@ -279,7 +293,9 @@ class Writer:
             return False
         self._unsaved, self._save_at = {}, math.inf
         self._meter.committed(len(batch), self._clock.monotonic() - began)
-        self.published.publish(revision, changes)
+        self.published.publish(revision, changes, incarnation)
+        if incarnation is not None:
+            self._log.warning("node-restored", incarnation=f"{incarnation:016x}", revision=number)
         self._meter.reservations(self.published.states)
         return True
 

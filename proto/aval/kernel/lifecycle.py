@@ -101,6 +101,26 @@ def refusal_of(state: ReservationState, given: ReservationInput) -> str:
     return "NOT_IN_THIS_STATE"
 
 
+_ADVANCE = {_S.ASKED: 1, _S.WAITLISTED: 2, _S.HELD: 3, _S.CONFIRMED: 4, _S.ADMITTED: 5}
+"""How far a live reservation has come: at a restored node the one that has come farther stands."""
+
+
+def reinstates(found: ReservationState | None, known: ReservationState) -> bool:
+    """Whether, at a node restored from a backup, what its hub knew of a live reservation takes the place of `found`.
+
+    Taken where the node knows none, or knows it less advanced; where both say the same, since what the hub heard is not
+    older than a backup; and where time alone ended what had been promised. What people have ended or taken farther
+    since the restore stays (DESIGN §5, Restore).
+    """
+    if known.is_final:
+        return False
+    if found is None:
+        return True
+    if found is ReservationState.EXPIRED:
+        return known in (ReservationState.CONFIRMED, ReservationState.ADMITTED)
+    return found.is_live and _ADVANCE[found] <= _ADVANCE[known]
+
+
 class RequestState(StrEnum):
     """Where a request stands. CONFIRMING, CONFIRMED, RELEASING and ADMITTED name the reservation they are about."""
 

@@ -117,6 +117,7 @@ class Reason(StrEnum):
     REQUEST_LIMIT = "REQUEST_LIMIT"
     # node and hub
     NODE_RESTORED = "NODE_RESTORED"
+    NOT_RESTORED = "NOT_RESTORED"
     NODE_UNREACHABLE = "NODE_UNREACHABLE"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
@@ -209,6 +210,9 @@ REASONS: dict[Reason, ReasonRow] = {
     Reason.REQUEST_CHANGED: ReasonRow("ABORTED", False, _U, "the request changed since you read it: read again"),
     Reason.REQUEST_LIMIT: ReasonRow(_BUSY, True, _U, "too many live requests"),
     Reason.NODE_RESTORED: ReasonRow("ABORTED", True, _N, "the node's history does not hold that cursor"),
+    Reason.NOT_RESTORED: ReasonRow(
+        _PRE, False, _C, "what is to be reinstated was heard of this very history: there is nothing to put back"
+    ),
     Reason.NODE_UNREACHABLE: ReasonRow(_DOWN, True, _U, "the establishment's node does not answer"),
     Reason.STORAGE_UNAVAILABLE: ReasonRow(_DOWN, True, _N, "nothing could be stored; nothing was done"),
     Reason.INTERNAL: ReasonRow("INTERNAL", True, _N, "an error of the server, logged there under the request id"),

@@ -73,8 +73,11 @@ async def test_a_command_with_a_cursor_of_another_history_is_not_decided(at: Hou
     assert answer.refusal.reason == "NODE_RESTORED"
     assert not answer.HasField("cursor")
     assert not at.node.writer.published.reservations
+    assert at.cursor.incarnation != request.header.cursor.incarnation, "another history begins"
     request.header.cursor.revision -= 1
-    assert (await at.command(request)).reservation.state == STATES.STATE_HELD
+    assert (await at.command(request)).refusal.reason == "NODE_RESTORED", "what was before is over"
+    request.header.cursor.CopyFrom(at.cursor)
+    assert (await at.command(request)).reservation.state == STATES.STATE_ASKED, "nothing is granted alone now"
 
 
 async def test_a_command_that_is_not_decided_is_answered_with_the_present_state(at: House) -> None:
@@ -87,12 +90,47 @@ async def test_a_command_that_is_not_decided_is_answered_with_the_present_state(
     assert answer.reservation == held.reservation
 
 
-async def test_what_a_later_version_serves_says_so(at: House) -> None:
-    request = reservation_pb2.ReinstateReservationRequest(header=header(new_id(), 1))
-    assert (await at.command(request)).refusal.reason == "NOT_SERVED"
+async def test_what_the_hub_knew_is_reinstated_and_waits_for_a_person(at: House) -> None:
+    held = await at.command(create("smr", TOMORROW))
+    confirmed = await at.command(confirm(held.reservation, 2))
+    foreign = terms_pb2.Cursor(establishment=at.cursor.establishment, incarnation=1, revision=9, tag=b"another1")
+    late = confirm(held.reservation, 3)
+    late.header.cursor.CopyFrom(foreign)
+    assert (await at.command(late)).refusal.reason == "NODE_RESTORED"
+    told = reservation_pb2.Reservation()
+    told.CopyFrom(confirmed.reservation)
+    told.name = told.name[:-12] + "00000000beef"
+    request = reservation_pb2.ReinstateReservationRequest(header=header(new_id(), 2), known=told, heard=foreign)
+    answer = await at.command(request)
+    assert not answer.HasField("refusal")
+    assert answer.reservation.state == STATES.STATE_CONFIRMED
+    assert answer.reservation.unverified
+    assert answer.reservation.offer.offer_tag == told.offer.offer_tag
+    assert (answer.reservation.need, answer.reservation.requester) == (told.need, told.requester)
+    at.calls_as(MARIE)
+    listing = census_pb2.ListUnverifiedUnitsRequest(parent="establishments/540000023")
+    (unit,) = (await at.census.ListUnverifiedUnits(listing, NO_CONTEXT)).units
+    assert unit.unit == told.unit
+    assert [(one.reservation, one.found, one.taken) for one in unit.reservations] == [(told.name, 0, True)]
+    assert unit.unheard == [confirmed.reservation.name]
+    assert (await at.census.ListBeds(census_pb2.ListBedsRequest(parent=told.unit), NO_CONTEXT)) is not None
+    verified = await at.census.VerifyUnit(census_pb2.VerifyUnitRequest(command_id=new_id(), name=told.unit), NO_CONTEXT)
+    assert not verified.unverified
+    assert not (await at.census.ListUnverifiedUnits(listing, NO_CONTEXT)).units
+    at.calls_as(HUB)
+    of = reservation_pb2.GetReservationRequest(name=told.name)
+    assert not (await at.reservations.GetReservation(of, NO_CONTEXT)).unverified
+
+
+async def test_what_is_final_is_not_reinstated(at: House) -> None:
+    held = await at.command(create("smr", TOMORROW))
+    gone = await at.command(release(held.reservation, 2))
+    request = reservation_pb2.ReinstateReservationRequest(
+        header=header(new_id(), 2), known=gone.reservation, heard=at.cursor
+    )
     with pytest.raises(Refusal) as refused:
         await at.reservations.ReinstateReservation(request, NO_CONTEXT)
-    assert refused.value.reason is Reason.NOT_SERVED
+    assert refused.value.reason is Reason.FIELD_INVALID
 
 
 async def test_one_stream_bears_a_whole_life(at: House) -> None:

@@ -162,8 +162,8 @@ import json
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0002"
-down_revision = "0001"
+revision = "later"
+down_revision = "0002"
 
 
 def upgrade():
@@ -184,7 +184,7 @@ def later_migrations(folder: Path, script: str) -> Path:
     for source in (schema.MIGRATIONS / "env.py", *(schema.MIGRATIONS / "versions").glob("0*.py")):
         target = folder / source.relative_to(schema.MIGRATIONS)
         target.write_text(source.read_text())
-    (folder / "versions" / "0002_later.py").write_text(script)
+    (folder / "versions" / "later.py").write_text(script)
     return folder
 
 
@@ -194,13 +194,13 @@ async def test_an_earlier_version_is_migrated_with_its_data(tmp_path: Path) -> N
     await store.commit(batch(1, named("Centre hospitalier")))
     await store.close()
     migrations = later_migrations(tmp_path / "migrations", LATER)
-    later = await SqliteStore.open(path, HOUSE, lambda: 7, head="0002", migrations=migrations)
+    later = await SqliteStore.open(path, HOUSE, lambda: 7, head="later", migrations=migrations)
     stored = await later.load()
     assert stored.facts[Kind.ESTABLISHMENT] == {SELF: Establishment(display_name="CENTRE HOSPITALIER")}
     assert stored.incarnation == INCARNATION
     await later.close()
     assert "later" in shape(path)
-    with pytest.raises(StorageRefused, match="version 0002"):
+    with pytest.raises(StorageRefused, match="version later"):
         await sqlite_store(path)
 
 
@@ -212,7 +212,7 @@ async def test_a_migration_that_fails_leaves_the_earlier_version(tmp_path: Path)
     await store.close()
     migrations = later_migrations(tmp_path / "migrations", BROKEN)
     with pytest.raises(RuntimeError, match="half way"):
-        await SqliteStore.open(path, HOUSE, lambda: 7, head="0002", migrations=migrations)
+        await SqliteStore.open(path, HOUSE, lambda: 7, head="later", migrations=migrations)
     again = await sqlite_store(path)
     assert await again.load() == before
     await again.close()

@@ -16,7 +16,7 @@ from aval.kernel.identity import CallerKind
 from aval.kernel.reasons import Refusal
 from aval.node.commands import Caller
 from aval.node.model import Mandate
-from aval.node.translate import census, house, inward
+from aval.node.translate import census, house, inward, reinstating
 from aval.node.translate.words import Names
 from aval.v1 import census_pb2, reservation_pb2
 from tests.node.shell.fakes import HERE, HOUSE, HUB, MARIE
@@ -78,7 +78,7 @@ def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 0) -> Message
 
 def of_hub(request: Any) -> object:
     inward.check_age(request.header)
-    return inward.hub_command(request, HUB_CALLER, NAMES)
+    return reinstating.hub_command(request, HUB_CALLER, NAMES)
 
 
 HUB_REQUESTS = [
@@ -100,6 +100,7 @@ CENSUS: dict[str, Callable[[Any], object]] = {
     "SetVisibilityRequest": lambda request: census.set_visibility(request, STAFF, NAMES),
     "UpdateEstablishmentRequest": lambda request: census.update_establishment(request, STAFF, NAMES),
     "UpdateBedRequest": lambda request: census.update_bed(request, STAFF, NAMES),
+    "VerifyUnitRequest": lambda request: reinstating.verify_unit(request, STAFF, NAMES),
     "SettleMovementRequest": lambda request: census.settle_movement(request, STAFF, NAMES),
     "AnswerArrivalDoubtRequest": lambda request: census.answer_doubt(request, STAFF, NAMES),
     "SettleConflictRequest": lambda request: census.settle_conflict(request, STAFF, NAMES),

@@ -73,6 +73,7 @@ _FRENCH: dict[Reason, str] = {
     Reason.LIVE_RESERVATION: "retirez d’abord les réservations en cours",
     Reason.REQUEST_CHANGED: "la demande a changé depuis votre lecture : relisez",
     Reason.REQUEST_LIMIT: "trop de demandes en cours",
+    Reason.NOT_RESTORED: "le nœud n’a pas été restauré depuis : rien à rétablir",
     Reason.NODE_RESTORED: "le nœud a été restauré : son histoire n’est plus la même",
     Reason.NODE_UNREACHABLE: "le nœud de l’établissement ne répond pas",
     Reason.STORAGE_UNAVAILABLE: "rien n’a pu être enregistré, rien n’a été fait",

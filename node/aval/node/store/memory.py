@@ -48,6 +48,8 @@ class MemoryStore:
                 self._rows[row.kind, row.key] = (revision.number, row.body)
         self._revisions[revision.number] = (revision, touched_body(revision.touched))
         self._proofs.update(batch.proofs)
+        if batch.incarnation is not None:
+            self._incarnation = batch.incarnation
 
     async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
         """See `Store.save_proofs`."""

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table
 from aval.node.model import Kind
 from aval.node.ports import StorageRefused
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration of this package."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -58,6 +58,13 @@ META = Table(
     Column("name", Text, primary_key=True, nullable=False),
     Column("value", Text, nullable=False),
 )
+
+
+INCARNATION = "incarnation"
+"""The name in `meta` of the history's number."""
+
+FORMER = "former"
+"""The name in `meta` of the incarnation of the backup that this database was restored from."""
 
 
 def prepare(connection: Connection, *, head: str = HEAD, migrations: Path = MIGRATIONS) -> None:

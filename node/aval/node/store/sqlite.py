@@ -28,7 +28,17 @@ from sqlalchemy.pool import NullPool
 from aval.node.model import Fact, Kind
 from aval.node.ports import RESERVATION_KINDS, Batch, Revision, StorageRefused, StorageUnavailable, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
-from aval.node.store.schema import FACT_TABLES, HEAD, META, MIGRATIONS, REVISION, SOURCE_PROOF, prepare
+from aval.node.store.schema import (
+    FACT_TABLES,
+    FORMER,
+    HEAD,
+    INCARNATION,
+    META,
+    MIGRATIONS,
+    REVISION,
+    SOURCE_PROOF,
+    prepare,
+)
 
 BUSY_SECONDS = 2.0
 """How long a statement waits for somebody else's lock (a backup); then the store is unavailable for this batch."""
@@ -59,6 +69,7 @@ _REMOVE_FACT = {
 }
 _WRITE_REVISION = str(REVISION.insert().compile(dialect=_DIALECT))
 _WRITE_PROOF = _upsert(SOURCE_PROOF)
+_NEW_INCARNATION = META.update().where(META.c.name == INCARNATION)
 _PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
 
 
@@ -69,7 +80,6 @@ class SqliteStore:
         self._path = path
         self._lock = lock
         self._pages_max = pages_max
-        self._incarnation = 0
         self._compacted = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._connection: Connection | None = None
@@ -93,9 +103,7 @@ class SqliteStore:
         """
         store = cls(path, _locked(path), pages_max)
         try:
-            store._incarnation = await store._in_thread(
-                lambda: store._open(establishment, new_incarnation, head, migrations)
-            )
+            await store._in_thread(lambda: store._open(establishment, new_incarnation, head, migrations))
         except BaseException:
             await store.close()
             raise
@@ -147,7 +155,7 @@ class SqliteStore:
 
     # Below, all runs in the store's thread.
 
-    def _open(self, establishment: str, new_incarnation: Callable[[], int], head: str, migrations: Path) -> int:
+    def _open(self, establishment: str, new_incarnation: Callable[[], int], head: str, migrations: Path) -> None:
         try:
             connection = self._connected()
             damage = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
@@ -162,19 +170,18 @@ class SqliteStore:
                 "start anew"
             )
         self._transaction(lambda connection: prepare(connection, head=head, migrations=migrations))
-        return self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
+        self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
 
-    def _identify(self, connection: Connection, establishment: str, new_incarnation: Callable[[], int]) -> int:
+    def _identify(self, connection: Connection, establishment: str, new_incarnation: Callable[[], int]) -> None:
         meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(META.c.name, META.c.value))}
         if not meta:
-            meta = {"establishment": establishment, "incarnation": str(new_incarnation())}
+            meta = {"establishment": establishment, INCARNATION: str(new_incarnation())}
             connection.execute(META.insert(), [{"name": name, "value": value} for name, value in meta.items()])
         if meta["establishment"] != establishment:
             raise StorageRefused(
                 f"the database {self._path} is of establishment {meta['establishment']}, not {establishment}: "
                 "give this node a file of its own as `database`"
             )
-        return int(meta["incarnation"])
 
     def _load(self) -> Stored:
         connection = self._connected()
@@ -196,7 +203,9 @@ class SqliteStore:
             source: datetime.fromisoformat(at)
             for source, at in connection.execute(select(SOURCE_PROOF.c.source, SOURCE_PROOF.c.at))
         }
-        return Stored(self._incarnation, facts, recent[::-1], revisions, proofs)
+        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(META.c.name, META.c.value))}
+        former = int(meta[FORMER]) if FORMER in meta else None
+        return Stored(int(meta[INCARNATION]), facts, recent[::-1], revisions, proofs, former)
 
     def _commit(self, batch: Batch) -> None:
         revision = batch.revision
@@ -220,6 +229,8 @@ class SqliteStore:
             head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
             connection.exec_driver_sql(_WRITE_REVISION, head)
             _many(connection, _WRITE_PROOF, proofs)
+            if batch.incarnation is not None:
+                connection.execute(_NEW_INCARNATION.values(value=str(batch.incarnation)))
 
         self._transaction(write)
 

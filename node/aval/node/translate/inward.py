@@ -149,13 +149,13 @@ class _OnReservation(Staff):
     reservation: str
 
 
-def hub_command(request: HubRequest, caller: c.Caller, names: Names) -> c.HubCommand:
+def hub_command(
+    request: reservation_pb2.CreateReservationRequest | _Later, caller: c.Caller, names: Names
+) -> c.HubCommand:
     """The command that a hub's request states. Raises `Refusal`."""
     header = request.header
     if header.number < 1:
         raise field_invalid("header.number", "must be 1 or more, growing")
-    if isinstance(request, reservation_pb2.ReinstateReservationRequest):
-        raise Refusal(Reason.NOT_SERVED)
     shared = _Hub(
         caller=replace(caller, mandate=mandate(header.mandate)),
         command_id=uuid(header.command_id, "header.command_id"),
@@ -212,7 +212,7 @@ def _on_reservation(request: _Later, shared: _Hub) -> c.HubCommand:
             if not request.details:
                 raise field_invalid("details", "is empty: nothing would be supplied")
             details = enumerate(request.details)
-            return c.SupplyDetails(**shared, details=tuple(_detail(one, f"details[{at}]") for at, one in details))
+            return c.SupplyDetails(**shared, details=tuple(detail(one, f"details[{at}]") for at, one in details))
         case reservation_pb2.NoteReservationAnswerRequest():
             note = request.note
             verdict = NOTE_VERDICTS.word(note.verdict, "note.verdict")
@@ -380,7 +380,8 @@ def actor(raw: bytes | None) -> terms_pb2.Actor | None:
     return message
 
 
-def _detail(message: reservation_pb2.Detail, field: str) -> Detail:
+def detail(message: reservation_pb2.Detail, field: str) -> Detail:
+    """A coded answer. Raises FIELD_INVALID."""
     question = QUESTIONS.word(message.question, f"{field}.question")
     match message.WhichOneof("answer"):
         case "yes":

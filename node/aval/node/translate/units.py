@@ -69,6 +69,7 @@ class UnitWriter:
             policy=_policy(shown.policy),
             sources=[self._source(source) for source in unit.sources],
             features=_features(unit.features),
+            unverified=self._published.ledger.book(unit_id).reconciling is not None,
         )
         if unit.ages is not None:
             message.ages.CopyFrom(pb.AgeRange(min_years=unit.ages.min_years, max_years=unit.ages.max_years))
@@ -83,7 +84,8 @@ class UnitWriter:
             message.freshness = pb.FRESHNESS_STALE
             return
         source, age = winning
-        message.freshness = FRESHNESS.wire(freshness_of(age, source.fresh_max, source.stale_min))
+        fresh = freshness_of(age, source.fresh_max, source.stale_min)
+        message.freshness = pb.FRESHNESS_STALE if message.unverified else FRESHNESS.wire(fresh)
         if age is not None:
             message.age.FromTimedelta(age)
 
