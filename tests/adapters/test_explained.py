@@ -91,16 +91,24 @@ def test_a_rank_is_said_criterion_by_criterion() -> None:
     one = request_pb2.RankedUnit(
         reasons=[
             request_pb2.RankReason(criterion=criterion.CRITERION_SURE, value="fresh"),
+            request_pb2.RankReason(criterion=criterion.CRITERION_ANSWER, value="yes"),
             request_pb2.RankReason(criterion=criterion.CRITERION_UNMET_WISHES, value="0"),
             request_pb2.RankReason(criterion=criterion.CRITERION_DISTANCE, value="12.4 km"),
             request_pb2.RankReason(criterion=criterion.CRITERION_FAIRNESS, value="3"),
             request_pb2.RankReason(criterion=criterion.CRITERION_NAME, value="establishments/540000023/units/U1"),
         ]
     )
-    said = rank_said(one, FRENCH)
+    said = rank_said(one, FRENCH, NOW)
     assert plain(said) == (
-        "chiffre sûr : à jour, souhaits non couverts : 0, trajet : 12,4 km, demandes reçues en 24 h : 3,"
+        "chiffre sûr : à jour, réponse à temps : oui, souhaits non couverts : 0, trajet : 12,4 km, demandes reçues en 24 h : 3,"
         " à égalité, par nom"
     )
     assert not faults(said)
-    assert "sure figure: fresh" in plain(rank_said(one, ENGLISH))
+    assert "sure figure: fresh" in plain(rank_said(one, ENGLISH, NOW))
+
+
+def test_a_unit_where_nobody_answers_in_time_says_from_when() -> None:
+    late = request_pb2.RankReason(criterion=request_pb2.RankReason.CRITERION_ANSWER, value="2026-11-26T08:00:00+00:00")
+    one = request_pb2.RankedUnit(reasons=[late])
+    assert plain(rank_said(one, FRENCH, NOW)) == "réponse à temps : pas avant jeu. 26 nov. 9 h 00"
+    assert plain(rank_said(one, ENGLISH, NOW)) == "answered in time: not before Thu 26 Nov 9:00 am"

@@ -224,7 +224,8 @@ def a_policy(chance: random.Random) -> cs.UnitPolicy:
     if chance.random() < 0.5:
         policy.ttl.CopyFrom(length(chance.choice((300, 3600, 86_400))))
     if chance.random() < 0.2:
-        policy.answer_hours.extend(cs.WeekHours(day=day, start_minute=480, end_minute=1080) for day in range(1, 6))
+        for day in range(1, 6):
+            policy.answer_hours.add(day=day, start_minute=480, end_minute=1080)
     return policy
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from aval.adapters.french import Speech
 from aval.v1 import request_pb2
 
-SURE, WISHES, DISTANCE, FAIRNESS, NAME = (
+SURE, ANSWER, WISHES, DISTANCE, FAIRNESS, NAME = (
     request_pb2.RankReason.CRITERION_SURE,
+    request_pb2.RankReason.CRITERION_ANSWER,
     request_pb2.RankReason.CRITERION_UNMET_WISHES,
     request_pb2.RankReason.CRITERION_DISTANCE,
     request_pb2.RankReason.CRITERION_FAIRNESS,
@@ -17,7 +18,7 @@ SURE, WISHES, DISTANCE, FAIRNESS, NAME = (
 )
 
 
-def rank_said(one: request_pb2.RankedUnit, speech: Speech) -> str:
+def rank_said(one: request_pb2.RankedUnit, speech: Speech, now: datetime) -> str:
     """The criteria that place a unit before the next one, with what was compared: `chiffre sûr : à jour, …`."""
     colon = "\u00a0: " if speech.french else ": "
     said = []
@@ -26,7 +27,7 @@ def rank_said(one: request_pb2.RankedUnit, speech: Speech) -> str:
             said.append("à égalité, par nom" if speech.french else "tied, by name")
             continue
         criterion = _short(request_pb2.RankReason.Criterion, reason.criterion, "CRITERION_")
-        said.append(speech.state(criterion) + colon + _compared(reason, speech))
+        said.append(speech.state(criterion) + colon + _compared(reason, speech, now))
     return ", ".join(said)
 
 
@@ -40,12 +41,22 @@ def exclusion_said(one: request_pb2.ExcludedUnit, speech: Speech, now: datetime)
     return f"{word} ({', '.join(details)})" if details else word
 
 
-def _compared(reason: request_pb2.RankReason, speech: Speech) -> str:
+def _compared(reason: request_pb2.RankReason, speech: Speech, now: datetime) -> str:
     if reason.criterion == SURE:
         return speech.state(reason.value.upper())
+    if reason.criterion == ANSWER:
+        return _answered(reason.value, speech, now)
     if reason.criterion == DISTANCE:
         return _length(reason.value, speech)
     return reason.value
+
+
+def _answered(value: str, speech: Speech, now: datetime) -> str:
+    """`oui`, or `pas avant lun. 9 h 00`."""
+    if value == "yes":
+        return "oui" if speech.french else "yes"
+    moment = speech.moment(datetime.fromisoformat(value), now)
+    return f"pas avant {moment}" if speech.french else f"not before {moment}"
 
 
 def _length(value: str, speech: Speech) -> str:

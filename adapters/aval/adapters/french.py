@@ -117,6 +117,7 @@ _STATES: dict[str, tuple[str, str]] = {
     "NOT_REPORTED": ("non renseigné", "not reported"),
     # why a unit stands where it does
     "SURE": ("chiffre sûr", "sure figure"),
+    "ANSWER": ("réponse à temps", "answered in time"),
     "UNMET_WISHES": ("souhaits non couverts", "unmet wishes"),
     "DISTANCE": ("trajet", "distance"),
     "FAIRNESS": (f"demandes reçues en 24{NO_BREAK}h", "requests received in 24 h"),

@@ -142,7 +142,8 @@ class Keeper:
         member = self._registry.members.get(file.request.on_behalf_of)
         if member is None:
             return []
-        found = await self._searching.search(file.request.need, Viewpoint(member.audience, member.finess))
+        viewpoint = Viewpoint(member.audience, member.finess)
+        found = await self._searching.search(file.request.need, file.request.urgency, viewpoint)
         return [one.candidate.seen for one in found.ranked]
 
     async def _alternatives(self, file: RequestFile) -> tuple[str, ...]:

@@ -6,13 +6,15 @@ which is reading what a node said, not recomputing it; where beds have identity 
 word decides.
 
 **Which arrival.** The stay is `[arrival, arrival + stay_max)`, without end if the need states none. Of all arrivals in
-the window, from now and from the next admission hour on, the one with most places counts, the earliest of equals. It is
-found among the window's start and the instants within it at which something of the unit changes: between two such
-instants an earlier arrival sees the same beginning and ends its stay no later, so it has at least as many places.
+the window, from now on and within the unit's admission hours, the one with most places counts, the earliest of equals.
+It is found among the first admission instants after the window's start and after each instant in it at which something
+of the unit changes: between two such instants an earlier arrival sees the same beginning and ends its stay no later, so
+it has at least as many places. A node seeks its grants in the same way.
 
 **Reasons.** An exclusion bears the first reason that is true, in the order of `ExclusionReason`; a unit is ranked when
-each of them is false of it. The order of ranks is that of `Criterion`, printed with each unit: sure before stale, fewer
-wishes unmet, nearer, fewest requests received in a day, name. There is no hidden score.
+each of them is false of it. The order of ranks is that of `Criterion`, printed with each unit: sure before stale,
+answered in time for the urgency, fewer wishes unmet, nearer, fewest requests received in a day, name. There is no
+hidden score.
 """
 
 from bisect import bisect_right
@@ -31,7 +33,8 @@ from msgspec import Struct
 from aval.hub.model import FreeStep, Phone, PlaceClass
 from aval.hub.picture import Seen, figure
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
-from aval.kernel.need import Feature, Interval, Mode, Need
+from aval.kernel.hours import TIME_ZONE_DEFAULT, first_open_from, zone_of
+from aval.kernel.need import ANSWER_BY, Feature, Interval, Mode, Need, Urgency
 from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
 
 LIMIT_DEFAULT = 50
@@ -70,6 +73,7 @@ class Criterion(StrEnum):
     """What ranks units, in the order applied; the wire's `RankReason.Criterion` has the same."""
 
     SURE = "sure"
+    ANSWER = "answer"
     UNMET_WISHES = "unmet_wishes"
     DISTANCE = "distance"
     FAIRNESS = "fairness"
@@ -88,7 +92,8 @@ class RelaxationKind(StrEnum):
 class Candidate(Struct, frozen=True):
     """A unit as seen, with what the search needs beside it. Distances are from the need's origin, None if not known.
 
-    `minutes` is a drive of a known matrix; `requests_day` how many requests the unit received in 24 hours.
+    `minutes` is a drive of a known matrix; `requests_day` how many requests the house received in 24 hours; `time_zone`
+    the IANA name of its time zone.
     """
 
     seen: Seen
@@ -97,6 +102,13 @@ class Candidate(Struct, frozen=True):
     distance_km: float | None = None
     minutes: float | None = None
     requests_day: int = 0
+    time_zone: str = TIME_ZONE_DEFAULT
+
+    @property
+    def immediate(self) -> bool:
+        """Whether the unit's policy may hold at once."""
+        policy = self.seen.unit.policy
+        return policy.answering is Answering.AUTOMATIC and Mode.HOLD in policy.modes
 
     @property
     def travel(self) -> float:
@@ -231,17 +243,30 @@ class _Look:
     @cached_property
     def arrivals(self) -> tuple[datetime, ...]:
         """The arrivals worth trying, in order: see the module."""
-        need, latest = self.need, self.need.arrival_latest
-        start = max(need.arrival_earliest, min(self.now, latest))
-        opening = self.unit.policy.next_admission_time
-        if opening is not None and start < opening <= latest:
-            start = opening
-        unit = self.unit
+        start, latest, unit = self.start, self.need.arrival_latest, self.unit
         blocked = [*self.debts, *(one.interval for one in unit.closures), *(one.interval for one in unit.conflicts)]
         edges = {one.end for one in blocked if one.end is not None and start < one.end <= latest}
         for one in self.fitting:
             edges.update(step.time for step in one.steps if start < step.time <= latest)
-        return (start, *sorted(edges))
+        instants = (start, *sorted(edges))
+        admitted = {opening for one in instants if (opening := self.admission(one)) is not None and opening <= latest}
+        # Without any admission hour in the window, what else is true of it is still told first.
+        return tuple(sorted(admitted)) or instants
+
+    @cached_property
+    def start(self) -> datetime:
+        """From when on the patient may arrive."""
+        return max(self.need.arrival_earliest, min(self.now, self.need.arrival_latest))
+
+    def admission(self, instant: datetime) -> datetime | None:
+        """The first instant from then on at which the unit admits; None if it says of none."""
+        policy = self.unit.policy
+        if policy.admission_hours is None:
+            return max(instant, policy.next_admission_time or instant)
+        hours, closed = policy.admission_hours.hours, policy.admission_hours.closed_days
+        if not hours and not closed:
+            return instant
+        return first_open_from(instant, hours, closed.__contains__, zone_of(self.candidate.time_zone))
 
     @cached_property
     def debts(self) -> tuple[Interval, ...]:
@@ -358,8 +383,10 @@ def _by_length(features: frozenset[Feature]) -> tuple[int, list[str]]:
 
 
 def _admission_hours(look: _Look) -> dict[str, str] | None:
-    opening = look.unit.policy.next_admission_time
-    return {"next_admission_time": opening.isoformat()} if opening and opening > look.need.arrival_latest else None
+    opening = look.admission(look.start)
+    if opening is not None and opening <= look.need.arrival_latest:
+        return None
+    return {"next_admission_time": opening.isoformat()} if opening is not None else {}
 
 
 def _conflict(look: _Look) -> dict[str, str] | None:
@@ -426,16 +453,23 @@ def judge(need: Need, candidate: Candidate, now: datetime) -> Fit | Misfit:
 class _Fitting(NamedTuple):
     candidate: Candidate
     fit: Fit
+    answer_due: datetime
 
     @property
     def is_sure(self) -> bool:
         return self.candidate.seen.freshness.is_sure
 
-    def key(self) -> tuple[int, int, float, int, str]:
+    @property
+    def late_until(self) -> datetime | None:
+        """When somebody will be there to answer, if that is after an answer is due."""
+        there = self.candidate.seen.unit.policy.next_answer_time
+        return None if self.candidate.immediate or there is None or there <= self.answer_due else there
+
+    def key(self) -> tuple[int, int, int, float, int, str]:
         """What is compared, in the order of `Criterion`."""
-        one = self.candidate
+        one, sure, late = self.candidate, self.is_sure, self.late_until is not None
         wishes = len(self.fit.unmet_wishes)
-        return 0 if self.is_sure else 1, wishes, one.travel, one.requests_day, one.seen.unit.name
+        return 0 if sure else 1, int(late), wishes, one.travel, one.requests_day, one.seen.unit.name
 
     def value(self, criterion: Criterion) -> str:
         """The value compared by a criterion, for people."""
@@ -443,6 +477,8 @@ class _Fitting(NamedTuple):
         match criterion:
             case Criterion.SURE:
                 return one.seen.freshness.value
+            case Criterion.ANSWER:
+                return "yes" if self.late_until is None else self.late_until.isoformat()
             case Criterion.UNMET_WISHES:
                 return str(len(self.fit.unmet_wishes))
             case Criterion.DISTANCE if one.minutes is not None:
@@ -466,32 +502,33 @@ def _reasons(one: _Fitting, other: _Fitting | None) -> tuple[RankReason, ...]:
 
 
 def _ranked(rank: int, one: _Fitting, other: _Fitting | None) -> Ranked:
-    policy = one.candidate.seen.unit.policy
     return Ranked(
         rank=rank,
         candidate=one.candidate,
         places=one.fit.places,
         arrival=one.fit.arrival,
         unmet_wishes=one.fit.unmet_wishes,
-        immediate=policy.answering is Answering.AUTOMATIC and Mode.HOLD in policy.modes,
+        immediate=one.candidate.immediate,
         on_announced_departure=one.fit.on_announced_departure,
         reasons=_reasons(one, other),
     )
 
 
-def search(need: Need, candidates: Iterable[Candidate], now: datetime, *, limit: int = 0) -> Found:
+def search(need: Need, urgency: Urgency, candidates: Iterable[Candidate], now: datetime, *, limit: int = 0) -> Found:
     """Ranks and excludes the units of the need's discipline among `candidates`; see the module.
 
+    `urgency` says how soon an answer is due, as in `aval.kernel.need.ANSWER_BY`, counted in real time from now.
     `limit`: at most so many ranked units are told; 0 means 50, more than 200 means 200. Where few sure places are
     found, looser needs are tried, each counted as its own search would: give candidates of `disciplines_searched`.
     """
     candidates = tuple(candidates)
+    answer_due = now + ANSWER_BY[urgency]
     fitting: list[_Fitting] = []
     excluded: list[Excluded] = []
     for candidate in _of_discipline(need, candidates):
         verdict = judge(need, candidate, now)
         if isinstance(verdict, Fit):
-            fitting.append(_Fitting(candidate, verdict))
+            fitting.append(_Fitting(candidate, verdict, answer_due))
         else:
             excluded.append(Excluded(candidate, verdict.reason, verdict.metadata))
     fitting.sort(key=_Fitting.key)

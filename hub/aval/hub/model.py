@@ -6,12 +6,13 @@ ones, the store keeps them. Units, reservations and requests are called by their
 establishments by their bare FINESS. Instants are aware UTC.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
 
 from aval.kernel.disciplines import Discipline
+from aval.kernel.hours import WeekHours
 from aval.kernel.lifecycle import (
     AskState,
     DeclineReason,
@@ -557,14 +558,25 @@ class Conflict(Struct, frozen=True):
     create_time: datetime
 
 
+class AdmissionHours(Struct, frozen=True, omit_defaults=True):
+    """When a unit admits: hours of the week (none: round the clock), but for closed days, of the house's time zone."""
+
+    hours: tuple[WeekHours, ...] = ()
+    closed_days: frozenset[date] = frozenset()
+
+
 class Policy(Struct, frozen=True, omit_defaults=True):
-    """A unit's policy in short form (CONTRACT 13)."""
+    """A unit's policy in short form (CONTRACT 13).
+
+    `admission_hours` None: the node does not say, and admits at any time from `next_admission_time` on.
+    """
 
     answering: Answering = Answering.PERSON
     modes: tuple[Mode, ...] = ()
     ttl: timedelta | None = None
     next_answer_time: datetime | None = None
     next_admission_time: datetime | None = None
+    admission_hours: AdmissionHours | None = None
 
 
 class Source(Struct, frozen=True, omit_defaults=True):

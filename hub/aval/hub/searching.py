@@ -13,7 +13,8 @@ from aval.hub.pictures import Pictures
 from aval.hub.ports import Store
 from aval.hub.registry import Registry
 from aval.kernel.clock import Clock
-from aval.kernel.need import Need
+from aval.kernel.hours import TIME_ZONE_DEFAULT
+from aval.kernel.need import Need, Urgency
 
 FAIRNESS_SPAN = timedelta(hours=24)
 """Requests received in this span are compared, so that one house is not always asked first."""
@@ -38,7 +39,13 @@ class Searching:
         ]
 
     async def search(
-        self, need: Need, viewpoint: Viewpoint, *, limit: int = 0, establishments: frozenset[str] = frozenset()
+        self,
+        need: Need,
+        urgency: Urgency,
+        viewpoint: Viewpoint,
+        *,
+        limit: int = 0,
+        establishments: frozenset[str] = frozenset(),
     ) -> Found:
         """What fits that need, as that viewpoint sees it; only in these houses (FINESS), if given."""
         since = self._clock.now() - FAIRNESS_SPAN
@@ -59,7 +66,8 @@ class Searching:
                     distance_km=distance.km if distance else None,
                     minutes=distance.minutes if distance else None,
                     requests_day=demand.get(finess, 0),
+                    time_zone=said.time_zone if said else TIME_ZONE_DEFAULT,
                 )
                 for one in seen(picture, viewpoint, now, lost_after=self._pictures.lost_after, disciplines=disciplines)
             )
-        return matching.search(need, candidates, self._clock.now(), limit=limit)
+        return matching.search(need, urgency, candidates, self._clock.now(), limit=limit)

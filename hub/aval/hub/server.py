@@ -204,11 +204,11 @@ class RequestServicer(request_pb2_grpc.RequestServiceServicer):
         hub.regulator()
         need = terms.need(request.need)
         self._check_origin(need.origin)
-        terms.URGENCIES.required(request.urgency, "urgency")
+        urgency = terms.URGENCIES.required(request.urgency, "urgency")
         if request.limit < 0:
             raise field_invalid("limit", "0 or more")
         houses = _houses(hub, request.establishments, "establishments")
-        found = await hub.searching.search(need, hub.viewpoint(), limit=request.limit, establishments=houses)
+        found = await hub.searching.search(need, urgency, hub.viewpoint(), limit=request.limit, establishments=houses)
         return requests.wire_found(found, hub.searching.unreachable())
 
     async def CreateRequest(self, request: pb.CreateRequestRequest, context: _Context) -> pb.Request:

@@ -11,23 +11,17 @@ the `holidays` library, loaded when a unit first asks for them.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
-from aval.kernel.need import Mode, Need, Urgency
+from aval.kernel.hours import WeekHours, local_instant, windows
+from aval.kernel.need import ANSWER_BY, Mode, Need, Urgency
 from aval.kernel.statuses import Answering, Gender
-from aval.node.model import Policy, Unit, WeekHours
+from aval.node.model import Policy, Unit
 
 _DAY = timedelta(days=1)
-
-ANSWER_BY: dict[Urgency, timedelta] = {
-    Urgency.TODAY: timedelta(minutes=30),
-    Urgency.WITHIN_48_HOURS: timedelta(hours=4),
-    Urgency.PLANNED: _DAY,
-}
-"""How long a house has to answer (DESIGN §6)."""
 
 _TTL_BY_FIELD: dict[Field, timedelta] = {
     Field.MCO: timedelta(hours=1),
@@ -47,8 +41,8 @@ TTL_MIN = timedelta(minutes=5)
 TTL_MAX = timedelta(days=60)
 """A longer hold is a reservation: nobody may block a bed for longer without confirming."""
 
-DAYS_SEARCHED_MAX = 400
-"""A calendar without an open hour for so long is no calendar: time is then counted as it runs."""
+CLOSED_MONTHS_PUBLISHED = 3
+"""Months whose closed days are published, the present one counted: at least the 60 days that the steps reach."""
 
 OFFICE_HOURS = tuple(WeekHours(day, 9 * 60, 17 * 60) for day in range(1, 6))
 """Monday to Friday, 9 h to 17 h: when an SMR, USLD, HAD or EHPAD answers, unless its house says something else."""
@@ -95,44 +89,37 @@ def _closed(day: date, policy: Policy) -> bool:
     return policy.closed_on_public_holidays and day in public_holidays(day.year, policy.alsace_moselle)
 
 
-def _instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
-    local_day, minutes = day + timedelta(days=minute // 1440), minute % 1440
-    return datetime.combine(local_day, time(minutes // 60, minutes % 60), zone).astimezone(UTC)
-
-
 def always_open(hours: tuple[WeekHours, ...], policy: Policy) -> bool:
     """Whether no hour, day or holiday is ever closed."""
     return not hours and not policy.closed_days and not policy.closed_on_public_holidays
 
 
-def _windows_of(
-    day: date, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo
-) -> list[tuple[datetime, datetime]]:
-    """The open windows of a local day, in order, as instants; windows that touch or overlap are one."""
-    if _closed(day, policy):
-        return []
-    weekday = day.isoweekday()
-    spans = [(h.start_minute, h.end_minute) for h in hours if h.day == weekday] if hours else [(0, 1440)]
-    windows: list[tuple[datetime, datetime]] = []
-    for start, end in sorted(spans):
-        opens, closes = _instant(day, start, zone), _instant(day, end, zone)
-        if windows and opens <= windows[-1][1]:
-            windows[-1] = (windows[-1][0], max(windows[-1][1], closes))
-        elif opens < closes:
-            windows.append((opens, closes))
-    return windows
-
-
 def _windows(
     since: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo
 ) -> Iterator[tuple[date, datetime, datetime]]:
-    """Open windows that end after `since`, in order, each with its local day."""
-    day = since.astimezone(zone).date()
-    for _ in range(DAYS_SEARCHED_MAX):
-        for opens, closes in _windows_of(day, hours, policy, zone):
-            if closes > since:
-                yield day, opens, closes
-        day += _DAY
+    return windows(since, hours, partial(_closed, policy=policy), zone)
+
+
+def published_closed_days(now: datetime, policy: Policy, zone: ZoneInfo) -> tuple[date, ...]:
+    """The closed days of the present month and of the two after it, as the unit publishes them."""
+    first, until = (_month_after(now, months, zone) for months in (0, CLOSED_MONTHS_PUBLISHED))
+    days = {date.fromisoformat(day) for day in policy.closed_days if first.isoformat() <= day < until.isoformat()}
+    if policy.closed_on_public_holidays:
+        for year in range(first.year, until.year + 1):
+            days |= {day for day in public_holidays(year, policy.alsace_moselle) if first <= day < until}
+    return tuple(sorted(days))
+
+
+def next_month(now: datetime, zone: ZoneInfo) -> datetime:
+    """When `published_closed_days` may next give another answer."""
+    return local_instant(_month_after(now, 1, zone), 0, zone)
+
+
+def _month_after(now: datetime, months: int, zone: ZoneInfo) -> date:
+    """The first day of the month so many months after the present one."""
+    today = now.astimezone(zone).date()
+    years, month = divmod(today.month - 1 + months, 12)
+    return date(today.year + years, month + 1, 1)
 
 
 def open_since(instant: datetime, hours: tuple[WeekHours, ...], policy: Policy, zone: ZoneInfo) -> datetime | None:
@@ -179,7 +166,7 @@ def _same_hour(begun: datetime, days: int, hours: tuple[WeekHours, ...], policy:
     """The same local hour, so many open days later; if that day is closed then, the nearest open instant after it."""
     first = begun.astimezone(zone)
     passed, seen = -1, None
-    for day, _, _ in _windows(_instant(first.date(), 0, zone), hours, policy, zone):
+    for day, _, _ in _windows(local_instant(first.date(), 0, zone), hours, policy, zone):
         if day == seen:
             continue
         passed, seen = passed + 1, day

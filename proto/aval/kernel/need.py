@@ -33,6 +33,14 @@ class Urgency(StrEnum):
     PLANNED = "planned"
 
 
+ANSWER_BY: dict[Urgency, timedelta] = {
+    Urgency.TODAY: timedelta(minutes=30),
+    Urgency.WITHIN_48_HOURS: timedelta(hours=4),
+    Urgency.PLANNED: timedelta(days=1),
+}
+"""How long a house has to answer (DESIGN §6)."""
+
+
 class Mode(StrEnum):
     """HOLD: the unit's policy may hold at once. ASK: a person answers."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
+import time as clock
 from dataclasses import replace as dataclass_replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -21,17 +22,20 @@ from aval.hub.matching import (
     Excluded,
     ExclusionReason,
     Fit,
+    Found,
     Misfit,
+    RankReason,
     RelaxationKind,
     distance_km,
     judge,
     search,
     suits,
 )
-from aval.hub.model import Closure, Conflict, Count, Declared, FreeStep, PlaceClass, Unit
+from aval.hub.model import AdmissionHours, Closure, Conflict, Count, Declared, FreeStep, PlaceClass, Policy, Unit
 from aval.hub.picture import Seen
 from aval.kernel.disciplines import Discipline
-from aval.kernel.need import Feature, Interval, Need
+from aval.kernel.hours import WeekHours, zone_of
+from aval.kernel.need import ANSWER_BY, Feature, Interval, Mode, Need, Urgency
 from aval.kernel.statuses import Answering, Counting, Freshness, Gender, Horizon, Shown, Status
 from tests.hub.core.worlds import (
     HORIZON_HOURS,
@@ -44,6 +48,8 @@ from tests.hub.core.worlds import (
     needs,
     territories,
 )
+
+URGENCY = Urgency.WITHIN_48_HOURS
 
 OPEN_END = HORIZON_HOURS + 48 + 72 + 1
 """A stay without end is checked until nothing changes any more, after the latest arrival and the longest stay."""
@@ -63,13 +69,27 @@ def stay_hours(need: Need, arrival: int) -> range:
     return range(arrival, arrival + int(need.stay_max / timedelta(hours=1)))
 
 
-def arrivals(need: Need, unit: Unit) -> list[int]:
+def admits(unit: Unit, number: int, zone: str) -> bool:
+    """Whether somebody may arrive at that hour."""
+    said = unit.policy.admission_hours
+    if said is None:
+        opening = unit.policy.next_admission_time
+        return opening is None or opening <= hour(number)
+    local = hour(number).astimezone(zone_of(zone))
+    minute = local.hour * 60 + local.minute
+    within = (one.start_minute <= minute < one.end_minute for one in said.hours if one.day == local.isoweekday())
+    return local.date() not in said.closed_days and (not said.hours or any(within))
+
+
+def window(need: Need) -> range:
+    """The hours at which the need would have somebody arrive."""
     first = max(0, int((need.arrival_earliest - NOW) / timedelta(hours=1)))
-    last = int((need.arrival_latest - NOW) / timedelta(hours=1))
-    opening = unit.policy.next_admission_time
-    if opening is not None and opening <= need.arrival_latest:
-        first = max(first, int((opening - NOW) / timedelta(hours=1)))
-    return list(range(first, last + 1))
+    return range(first, int((need.arrival_latest - NOW) / timedelta(hours=1)) + 1)
+
+
+def arrivals(need: Need, candidate: Candidate) -> list[int]:
+    hours_admitted = [number for number in window(need) if admits(candidate.seen.unit, number, candidate.time_zone)]
+    return hours_admitted or list(window(need))
 
 
 def closed_whole(need: Need, unit: Unit, arrival: int) -> bool:
@@ -99,7 +119,7 @@ def expected(need: Need, candidate: Candidate) -> dict[ExclusionReason, bool] | 
     unit, km, minutes = candidate.seen.unit, candidate.distance_km, candidate.minutes
     suited = [one for one in unit.classes if suits(one.gender, need.gender)]
     fitting = [one for one in suited if need.required <= one.features | unit.features]
-    tried = arrivals(need, unit)
+    tried = arrivals(need, candidate)
     years = None if need.age_months is None else need.age_months // 12
     most = 0
     for arrival in tried:
@@ -112,7 +132,6 @@ def expected(need: Need, candidate: Candidate) -> dict[ExclusionReason, bool] | 
     too_far = need.distance_km_max is not None and km is not None and km > need.distance_km_max
     if need.minutes_max is not None:
         too_far |= minutes > need.minutes_max if minutes is not None else km is not None and km > need.minutes_max
-    opening = unit.policy.next_admission_time
     true = {
         ExclusionReason.UNREACHABLE: candidate.seen.freshness is Freshness.UNREACHABLE,
         ExclusionReason.CLOSED_TO_TERRITORY: unit.policy.answering is Answering.CLOSED,
@@ -123,7 +142,7 @@ def expected(need: Need, candidate: Candidate) -> dict[ExclusionReason, bool] | 
         ExclusionReason.TOO_FAR: too_far,
         ExclusionReason.GENDER: bool(unit.classes) and not suited,
         ExclusionReason.FEATURE: bool(suited) and not fitting,
-        ExclusionReason.ADMISSION_HOURS: opening is not None and opening > need.arrival_latest,
+        ExclusionReason.ADMISSION_HOURS: not any(admits(unit, number, candidate.time_zone) for number in window(need)),
         ExclusionReason.CONFLICT: all(in_conflict(need, unit, arrival) for arrival in tried),
         ExclusionReason.FULL: bool(fitting) and most < 1,
         ExclusionReason.NOT_REPORTED: not unit.classes,
@@ -140,6 +159,8 @@ def test_a_unit_is_judged_as_brute_force_judges_it(need: Need, candidate: Candid
         assert isinstance(verdict, Fit)
         assert verdict.places == wanted
         assert need.arrival_earliest <= verdict.arrival <= need.arrival_latest
+        number = int((verdict.arrival - NOW) / timedelta(hours=1))
+        assert admits(candidate.seen.unit, number, candidate.time_zone)
     else:
         first = next(reason for reason in ExclusionReason if wanted[reason])
         assert isinstance(verdict, Misfit)
@@ -151,7 +172,7 @@ def test_a_unit_is_judged_as_brute_force_judges_it(need: Need, candidate: Candid
 def test_each_unit_of_the_discipline_is_ranked_or_excluded_once_and_no_other(
     need: Need, territory: list[Candidate]
 ) -> None:
-    found = search(need, territory, NOW)
+    found = search(need, URGENCY, territory, NOW)
     told = [one.candidate.seen.unit.name for one in found.ranked]
     told += [one.candidate.seen.unit.name for one in found.excluded]
     wanted = [
@@ -167,7 +188,7 @@ def test_each_unit_of_the_discipline_is_ranked_or_excluded_once_and_no_other(
 @settings(max_examples=50)
 @given(needs(), territories())
 def test_the_reason_of_an_exclusion_is_false_of_every_ranked_unit(need: Need, territory: list[Candidate]) -> None:
-    found = search(need, territory, NOW)
+    found = search(need, URGENCY, territory, NOW)
     for ranked in found.ranked:
         assert isinstance(expected(need, ranked.candidate), int)
 
@@ -179,13 +200,13 @@ def test_the_order_is_total_and_does_not_depend_on_how_units_come(
 ) -> None:
     mixed = list(territory)
     chance.shuffle(mixed)
-    assert search(need, mixed, NOW) == search(need, territory, NOW)
+    assert search(need, URGENCY, mixed, NOW) == search(need, URGENCY, territory, NOW)
 
 
 @settings(max_examples=50)
 @given(needs(), territories())
 def test_sure_places_are_counted_from_sure_units_only_and_exactly(need: Need, territory: list[Candidate]) -> None:
-    found = search(need, territory, NOW)
+    found = search(need, URGENCY, territory, NOW)
     fitting = {
         one.seen.unit.name: places
         for one in territory
@@ -226,7 +247,7 @@ def mended(need: Need, one: Excluded) -> Candidate:
         case ExclusionReason.FEATURE:
             unit = replace(unit, features=unit.features | need.required)
         case ExclusionReason.ADMISSION_HOURS:
-            unit = replace(unit, policy=replace(unit.policy, next_admission_time=None))
+            unit = replace(unit, policy=replace(unit.policy, next_admission_time=None, admission_hours=None))
         case ExclusionReason.CONFLICT:
             unit = _free_everywhere(unit, conflicts=())
         case ExclusionReason.FULL | ExclusionReason.NOT_REPORTED:
@@ -238,7 +259,7 @@ def mended(need: Need, one: Excluded) -> Candidate:
 def test_changing_the_fact_that_an_exclusion_names_changes_the_verdict(need: Need, candidate: Candidate) -> None:
     need = dataclass_replace(need, discipline=Discipline.SMR_GERIATRIC)
     unit = replace(candidate.seen.unit, discipline=Discipline.SMR_GERIATRIC)
-    found = search(need, [replace(candidate, seen=replace(candidate.seen, unit=unit))], NOW)
+    found = search(need, URGENCY, [replace(candidate, seen=replace(candidate.seen, unit=unit))], NOW)
     for one in found.excluded:
         verdict = judge(need, mended(need, one), NOW)
         assert isinstance(verdict, Fit) or list(EXCLUSIONS).index(verdict.reason) > list(EXCLUSIONS).index(one.reason)
@@ -250,6 +271,9 @@ def worsened(need: Need, one: Candidate, other: Candidate, criterion: Criterion)
     match criterion:
         case Criterion.SURE:
             return replace(one, seen=Seen(unit, Freshness.STALE))
+        case Criterion.ANSWER:
+            later = replace(unit.policy, answering=Answering.PERSON, next_answer_time=hour(5))
+            return replace(one, seen=Seen(replace(unit, policy=later), one.seen.freshness))
         case Criterion.UNMET_WISHES:
             bare = tuple(replace(places, features=places.features - need.wished) for places in unit.classes)
             return replace(
@@ -267,12 +291,12 @@ def worsened(need: Need, one: Candidate, other: Candidate, criterion: Criterion)
 @given(needs(), territories())
 def test_the_last_reason_of_a_rank_is_what_places_it_before_the_next(need: Need, territory: list[Candidate]) -> None:
     need = dataclass_replace(need, distance_km_max=None, minutes_max=None)
-    found = search(need, territory, NOW)
+    found = search(need, URGENCY, territory, NOW)
     for ranked, following in zip(found.ranked, found.ranked[1:], strict=False):
         deciding = ranked.reasons[-1].criterion
         assert [reason.criterion for reason in ranked.reasons] == list(Criterion)[: len(ranked.reasons)]
         worse = worsened(need, ranked.candidate, following.candidate, deciding)
-        again = search(need, [worse, following.candidate], NOW)
+        again = search(need, URGENCY, [worse, following.candidate], NOW)
         first = again.ranked[0]
         assert first.candidate == following.candidate or first.reasons != ranked.reasons
 
@@ -280,9 +304,53 @@ def test_the_last_reason_of_a_rank_is_what_places_it_before_the_next(need: Need,
 def test_stale_units_come_after_sure_ones_even_when_nearer() -> None:
     near = free_unit("establishments/540000023/units/NEAR", Freshness.STALE, minutes=1)
     far = free_unit("establishments/540000049/units/FAR", Freshness.AGEING, minutes=50)
-    found = search(any_need(), [near, far], NOW)
+    found = search(any_need(), URGENCY, [near, far], NOW)
     assert [one.candidate.seen.unit.name[-3:] for one in found.ranked] == ["FAR", "EAR"]
     assert (found.sure_places, found.stale_units) == (1, 1)
+
+
+def test_a_unit_that_admits_on_weekdays_is_not_found_for_a_saturday_nor_on_a_public_holiday() -> None:
+    """NOW is Monday 23 November 2026, 9 h in Paris; the hours are known for the whole window, not the next one only."""
+    christmas = frozenset({date(2026, 12, 25)})
+    weekdays = AdmissionHours(tuple(WeekHours(day, 9 * 60, 17 * 60) for day in range(1, 6)), christmas)
+    unit = free_unit("establishments/540000023/units/A", policy=Policy(admission_hours=weekdays))
+
+    def on(day: date, until: date) -> Found:
+        earliest, latest = (datetime.combine(one, time(hour), UTC) for one, hour in ((day, 8), (until, 18)))
+        return search(any_need(arrival_earliest=earliest, arrival_latest=latest), URGENCY, [unit], NOW)
+
+    assert on(date(2026, 11, 28), date(2026, 11, 29)).excluded[0].metadata == {
+        "next_admission_time": "2026-11-30T08:00:00+00:00"
+    }
+    assert on(date(2026, 12, 25), date(2026, 12, 27)).excluded[0].reason is ExclusionReason.ADMISSION_HOURS
+    assert on(date(2026, 11, 28), date(2026, 12, 1)).ranked[0].arrival == datetime(2026, 11, 30, 8, tzinfo=UTC)
+    assert on(date(2026, 12, 24), date(2026, 12, 24)).ranked[0].arrival == datetime(2026, 12, 24, 8, tzinfo=UTC)
+    elsewhere = replace(unit, time_zone="America/Martinique")  # where 9 h is 13 h in London
+    need = any_need(arrival_earliest=hour(24), arrival_latest=hour(34))
+    assert search(need, URGENCY, [elsewhere], NOW).ranked[0].arrival == datetime(2026, 11, 24, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+def test_a_unit_that_answers_in_time_for_the_urgency_comes_before_a_nearer_one_that_does_not(urgency: Urgency) -> None:
+    due = NOW + ANSWER_BY[urgency]
+
+    def unit(code: str, minutes: int, answering: Answering, there: datetime | None) -> Candidate:
+        policy = Policy(answering, (Mode.HOLD, Mode.ASK), next_answer_time=there)
+        return free_unit(f"establishments/540000023/units/{code}", minutes=minutes, policy=policy)
+
+    late = unit("LATE", 1, Answering.PERSON, due + timedelta(minutes=1))
+    found = search(
+        any_need(),
+        urgency,
+        [late, unit("ALONE", 40, Answering.AUTOMATIC, late.seen.unit.policy.next_answer_time),
+         unit("THERE", 20, Answering.PERSON, due), unit("ALWAYS", 30, Answering.PERSON, None)],
+        NOW,
+    )  # fmt: skip
+    assert [one.candidate.seen.unit.name.rpartition("/")[2] for one in found.ranked] == [
+        "THERE", "ALWAYS", "ALONE", "LATE",
+    ]  # fmt: skip
+    assert found.ranked[2].reasons[-1] == RankReason(Criterion.ANSWER, "yes")
+    assert found.ranked[3].reasons[-1] == RankReason(Criterion.ANSWER, (due + timedelta(minutes=1)).isoformat())
 
 
 # --- looser needs ----------------------------------------------------------------------------------------------------
@@ -291,10 +359,10 @@ def test_stale_units_come_after_sure_ones_even_when_nearer() -> None:
 @settings(max_examples=50)
 @given(needs(), territories())
 def test_each_relaxation_finds_what_its_need_finds(need: Need, territory: list[Candidate]) -> None:
-    found = search(need, territory, NOW)
+    found = search(need, URGENCY, territory, NOW)
     assert not found.relaxations or found.sure_places < FEW_PLACES
     for loose in found.relaxations:
-        assert loose.sure_places == search(loose.need, territory, NOW).sure_places > 0
+        assert loose.sure_places == search(loose.need, URGENCY, territory, NOW).sure_places > 0
         assert loose.need != need
 
 
@@ -320,7 +388,7 @@ def test_the_four_ways_to_loosen_a_need() -> None:
     )
     simple = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 1),))
     territory[3] = replace(bare, seen=Seen(replace(bare.seen.unit, classes=(simple,)), Freshness.FRESH))
-    found = search(any_need(minutes_max=60.0, required=frozenset({Feature.OXYGEN})), territory, NOW)
+    found = search(any_need(minutes_max=60.0, required=frozenset({Feature.OXYGEN})), URGENCY, territory, NOW)
     assert found.sure_places == 0
     assert {(one.kind, one.sure_places) for one in found.relaxations} == {
         (RelaxationKind.ARRIVAL_PLUS_1_DAY, 1),
@@ -337,7 +405,7 @@ def test_a_bed_announced_free_within_the_window_is_found_and_said() -> None:
     one = free_unit("establishments/540000023/units/A")
     leaves = PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 0), FreeStep(hour(30), 1)))
     one = replace(one, seen=Seen(replace(one.seen.unit, classes=(leaves,)), Freshness.FRESH))
-    (ranked,) = search(any_need(), [one], NOW).ranked
+    (ranked,) = search(any_need(), URGENCY, [one], NOW).ranked
     assert (ranked.arrival, ranked.places, ranked.on_announced_departure) == (hour(30), 1, True)
 
 
@@ -356,18 +424,18 @@ def test_an_arrival_waits_for_the_end_of_what_blocks_the_unit(conflict: Conflict
     )
     for changes in ways:
         need = any_need(stay_max=timedelta(hours=9))
-        (ranked,) = search(need, [free_unit("establishments/540000023/units/A", **changes)], NOW).ranked
+        (ranked,) = search(need, URGENCY, [free_unit("establishments/540000023/units/A", **changes)], NOW).ranked
         assert ranked.arrival == hour(28)
         within = dataclass_replace(need, arrival_latest=hour(27))
-        (excluded,) = search(within, [free_unit("establishments/540000023/units/A", **changes)], NOW).excluded
+        (excluded,) = search(within, URGENCY, [free_unit("establishments/540000023/units/A", **changes)], NOW).excluded
         assert excluded.reason is (ExclusionReason.CLOSED if "closures" in changes else ExclusionReason.CONFLICT)
 
 
 def test_at_most_two_hundred_are_told_and_all_are_counted() -> None:
     territory = [free_unit(f"establishments/540000023/units/U{number:03d}") for number in range(300)]
-    found = search(any_need(), territory, NOW, limit=1000)
+    found = search(any_need(), URGENCY, territory, NOW, limit=1000)
     assert (len(found.ranked), found.ranked_count, found.sure_places) == (LIMIT_MAX, 300, 300)
-    assert len(search(any_need(), territory, NOW).ranked) == 50
+    assert len(search(any_need(), URGENCY, territory, NOW).ranked) == 50
 
 
 def test_the_distance_between_nancy_and_metz() -> None:
@@ -385,7 +453,7 @@ def test_five_hundred_units_are_searched_within_a_tenth_of_a_second() -> None:
     need = any_need(stay_max=timedelta(days=20), minutes_max=60.0)
     taken = []
     for _ in range(5):
-        began = time.process_time()
-        assert search(need, territory, NOW).ranked_count == 0
-        taken.append(time.process_time() - began)
+        began = clock.process_time()
+        assert search(need, URGENCY, territory, NOW).ranked_count == 0
+        taken.append(clock.process_time() - began)
     assert min(taken) < 0.1

@@ -45,7 +45,7 @@ from aval.hub.picture import (
 )
 from aval.kernel.disciplines import Discipline
 from aval.kernel.lifecycle import ReservationState
-from aval.kernel.need import Need
+from aval.kernel.need import Need, Urgency
 from aval.kernel.statuses import Audience, Counting, Freshness, Gender, Horizon, Shown, Status
 from tests.hub.core.worlds import (
     HOUSES,
@@ -277,7 +277,7 @@ def test_what_is_hidden_changes_nothing_that_is_told(
     for one in (unit, twin):
         pictures = [picture_of(one.establishment, [one]), picture_of(neighbour.establishment, [neighbour])]
         listed = [told for picture in pictures for told in seen(picture, viewpoint, 1001.0)]
-        found = search(need, [Candidate(told, distance_km=1.0, minutes=2.0) for told in listed], NOW)
+        found = search(need, Urgency.PLANNED, [Candidate(told, distance_km=1.0, minutes=2.0) for told in listed], NOW)
         told.append((listed, capacity(listed), found))
     assert told[0] == told[1]
 
@@ -362,7 +362,7 @@ def test_an_order_of_places_cannot_tell_a_hidden_figure() -> None:
     picture = picture_of(HOUSE, [plain(classes=(many, few), visibility=VisibilityRule(partner=Shown.YES_OR_NO))])
     need = Need(Discipline.SMR_GERIATRIC, Gender.FEMALE, hour(1), hour(2))
     places = [
-        search(need, [Candidate(one) for one in seen(picture, viewpoint, 1000.0)], NOW).sure_places
+        search(need, Urgency.PLANNED, [Candidate(one) for one in seen(picture, viewpoint, 1000.0)], NOW).sure_places
         for viewpoint in (Viewpoint(Audience.GHT), Viewpoint(Audience.PARTNER), Viewpoint(Audience.PARTNER, HOUSE))
     ]
     assert places == [9, 1, 9]

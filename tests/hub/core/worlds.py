@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from aval.hub.matching import Candidate
 from aval.hub.model import (
+    AdmissionHours,
     AgeRange,
     Closure,
     Conflict,
@@ -31,6 +32,7 @@ from aval.hub.model import (
 )
 from aval.hub.picture import Picture, Seen, Viewpoint, apply, shown
 from aval.kernel.disciplines import Discipline
+from aval.kernel.hours import WeekHours
 from aval.kernel.need import Feature, Interval, Mode, Need
 from aval.kernel.statuses import (
     Answering,
@@ -111,11 +113,24 @@ counts = st.builds(
     gender=st.sampled_from((Gender.FEMALE, Gender.MALE, Gender.ANY)),
     count=st.integers(0, 3),
 )
+admission_hours = st.builds(
+    AdmissionHours,
+    hours=st.lists(
+        st.builds(
+            lambda day, start, length: WeekHours(day, start * 60, min(start + length, 24) * 60),
+            st.integers(1, 7), st.integers(0, 23), st.integers(1, 24),
+        ),
+        max_size=4,
+    ).map(tuple),
+    closed_days=st.frozensets(st.integers(0, 3).map(lambda days: (NOW + timedelta(days=days)).date()), max_size=2),
+)  # fmt: skip
 policies = st.builds(
     Policy,
     answering=st.sampled_from((Answering.AUTOMATIC, *[Answering.PERSON] * 4, Answering.CLOSED)),
     modes=st.sampled_from(((), (Mode.ASK,), (Mode.HOLD, Mode.ASK))),
+    next_answer_time=st.none() | hours,
     next_admission_time=st.none() | hours,
+    admission_hours=st.none() | admission_hours,
 )
 
 

@@ -1,6 +1,6 @@
 """What a unit publishes: the ROR's meaning, grants that come true, steps that a count by hand finds again."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from aval.kernel.hours import WeekHours
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Feature, Mode
 from aval.kernel.statuses import (
@@ -318,7 +319,7 @@ def test_policy_in_short_form() -> None:
     """Nobody's limits by number; a permanent place never shows as automatic; the next hours are instants that stand
     still.
     """
-    made = house(replace(AUTOMATIC, answering=Answering.PERSON, answer_hours=(m.WeekHours(1, 9 * 60, 17 * 60),)))
+    made = house(replace(AUTOMATIC, answering=Answering.PERSON, answer_hours=(WeekHours(1, 9 * 60, 17 * 60),)))
     summary = made.figures().policy
     assert summary.answering is Answering.PERSON
     assert summary.modes == (Mode.ASK,)
@@ -326,6 +327,27 @@ def test_policy_in_short_form() -> None:
     assert made.figures().next_change == made.now + 8 * HOUR
     made.now += 9 * HOUR
     assert made.figures().policy.next_answer == made.now - 9 * HOUR + 7 * DAY
+
+
+def test_admission_hours_are_published_with_the_closed_days_of_three_months() -> None:
+    """As the house says them; a revision is due when the month turns in its time zone, and brings the next month's."""
+    hours = (WeekHours(1, 9 * 60, 17 * 60), WeekHours(5, 9 * 60, 12 * 60))
+    own = frozenset({"2027-01-15", "2027-02-02", "2026-10-01"})
+    made = house(replace(AUTOMATIC, admission_hours=hours, closed_on_public_holidays=True, closed_days=own))
+    shown = made.figures().policy
+    assert shown.admission_hours == hours
+    assert [day.isoformat() for day in shown.closed_days] == [
+        "2026-11-01", "2026-11-11", "2026-12-25", "2027-01-01", "2027-01-15",
+    ]  # fmt: skip
+    turn = datetime(2026, 11, 30, 23, tzinfo=UTC)  # midnight in Paris
+    while (due := made.figures().next_change) is not None and due < turn:
+        made.now = due
+        assert made.figures().policy.closed_days == shown.closed_days
+    assert due == turn
+    made.now = turn
+    assert [day.isoformat() for day in made.figures().policy.closed_days][-1] == "2027-02-02"
+    assert date(2026, 11, 11) not in made.figures().policy.closed_days
+    assert house(AUTOMATIC).figures().policy.closed_days == ()
 
 
 @pytest.mark.parametrize("state", [ReservationState.ASKED, ReservationState.HELD])

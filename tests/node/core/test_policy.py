@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aval.kernel.disciplines import DISCIPLINES, Discipline
+from aval.kernel.hours import WeekHours
 from aval.kernel.need import Urgency
 from aval.kernel.reasons import Reason
 from aval.kernel.statuses import Answering, Counting
 from aval.node import commands as c
-from aval.node.model import Policy, Unit, WeekHours
+from aval.node.model import Policy, Unit
 from aval.node.policy import (
     OFFICE_HOURS,
     after_open_time,

@@ -76,7 +76,7 @@ def show(terminal: Terminal, found: request_pb2.SearchBedsResponse, why: bool) -
         terminal.tell(say("find.none"))
     if why:
         for one in found.ranked:
-            terminal.tell(f"  {one.rank}. {rank_said(one, speaking)}")
+            terminal.tell(f"  {one.rank}. {rank_said(one, speaking, now())}")
     if found.excluded:
         terminal.tell(say("find.excluded"))
         for excluded in found.excluded:

@@ -165,12 +165,12 @@ def _policy(name: str, house: HousePlan, unit: UnitPlan) -> census_pb2.UnitPolic
     )
 
 
-def _week(hours: OpenHours | None) -> Iterator[census_pb2.WeekHours]:
+def _week(hours: OpenHours | None) -> Iterator[availability_pb2.WeekHours]:
     if hours is None:
         return
     closes = 24 * 60 if hours.closes is None else hours.closes.hour * 60 + hours.closes.minute
     for day in sorted(hours.days):
-        yield census_pb2.WeekHours(
+        yield availability_pb2.WeekHours(
             day=day + 1, start_minute=hours.opens.hour * 60 + hours.opens.minute, end_minute=closes
         )
 

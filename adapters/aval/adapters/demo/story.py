@@ -170,7 +170,7 @@ class Story:
             where = f"{one.establishment_display_name} – {one.unit.display_name}"
             mode = "⚡ retenue immédiate" if one.immediate else "sur réponse"
             voice.line(f"   {one.rank}. {where} : {places(one)}, {mode}, {unit_age(voice, one.unit)}")
-            voice.line(f"      pourquoi ce rang : {rank_said(one, speech)}")
+            voice.line(f"      pourquoi ce rang : {rank_said(one, speech, now())}")
         if any(one.on_announced_departure for one in found.ranked[:6]):
             voice.line("   ↗ : une sortie annoncée doit d’abord avoir lieu.")
         for excluded in found.excluded[:8]:

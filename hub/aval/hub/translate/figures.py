@@ -1,7 +1,7 @@
 """What establishments publish, in both directions: from nodes as they tell it, to the territory as it may be shown."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 
 from aval.hub import model
 from aval.hub.model import ChangePart, Cursor, Description, Member, Progress, SnapshotCause, SnapshotPart, Unit
@@ -26,6 +26,7 @@ from aval.hub.translate.terms import (
     wire_interval,
     wire_mandate,
 )
+from aval.kernel.hours import WeekHours
 from aval.kernel.statuses import (
     Answering,
     Audience,
@@ -55,6 +56,10 @@ ANSWERING = Words(pb.PolicySummary.Answering, "ANSWERING", Answering)
 SNAPSHOT_CAUSES = Words(pb.Snapshot.Cause, "CAUSE", SnapshotCause)
 VIEWS = Words(pb.ViewAs, "VIEW_AS", Audience)
 MEMBERSHIPS = {Audience.GHT: pb.MEMBERSHIP_GHT, Audience.PARTNER: pb.MEMBERSHIP_PARTNER}
+
+MINUTES_A_DAY = 24 * 60
+WEEK_HOURS_MAX = 7 * 24
+"""Hours of the week that a unit may have, as the contract says."""
 
 # --- from nodes ------------------------------------------------------------------------------------------------------
 
@@ -186,6 +191,27 @@ def _policy(message: pb.PolicySummary) -> model.Policy:
         ttl=maybe_duration(message, "ttl"),
         next_answer_time=maybe_instant(message, "next_answer_time"),
         next_admission_time=maybe_instant(message, "next_admission_time"),
+        admission_hours=_admission_hours(message.admission_hours) if message.HasField("admission_hours") else None,
+    )
+
+
+def _admission_hours(message: pb.AdmissionHours) -> model.AdmissionHours | None:
+    """None if they cannot be read, which is as good as unsaid."""
+    hours = tuple(WeekHours(one.day, one.start_minute, one.end_minute) for one in message.hours)
+    if len(hours) > WEEK_HOURS_MAX or not all(
+        1 <= one.day <= 7 and 0 <= one.start_minute < one.end_minute <= MINUTES_A_DAY for one in hours
+    ):
+        return None
+    try:
+        return model.AdmissionHours(hours, frozenset(map(date.fromisoformat, message.closed_days)))
+    except ValueError:
+        return None
+
+
+def _wire_admission_hours(value: model.AdmissionHours) -> pb.AdmissionHours:
+    return pb.AdmissionHours(
+        hours=[pb.WeekHours(day=h.day, start_minute=h.start_minute, end_minute=h.end_minute) for h in value.hours],
+        closed_days=[day.isoformat() for day in sorted(value.closed_days)],
     )
 
 
@@ -267,6 +293,9 @@ def wire_unit(value: Unit, freshness: Freshness, age: timedelta | None) -> pb.Un
             ttl=duration(value.policy.ttl),
             next_answer_time=timestamp(value.policy.next_answer_time),
             next_admission_time=timestamp(value.policy.next_admission_time),
+            admission_hours=_wire_admission_hours(value.policy.admission_hours)
+            if value.policy.admission_hours is not None
+            else None,
         ),
         sources=[_wire_source(one) for one in value.sources],
         disagreements=[

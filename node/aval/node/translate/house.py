@@ -1,6 +1,5 @@
 """The house's own view of its census, as messages: beds, policies, parked movements, doubts. None goes to a hub."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,7 +9,7 @@ from aval.kernel.statuses import SupplementaryKind
 from aval.node import model as m
 from aval.node.commands import Verdict
 from aval.node.published import Published
-from aval.node.translate.outward import interval, mandate
+from aval.node.translate.outward import interval, mandate, wire_hours
 from aval.node.translate.words import (
     ANSWERING,
     CLOSURE_KINDS,
@@ -40,14 +39,14 @@ def policy(unit: m.Unit, names: Names) -> census_pb2.UnitPolicy:
         automatic=census_pb2.AutomaticHold(
             per_day_max=of.automatic.per_day_max,
             genders=sorted(GENDERS.wire(gender) for gender in of.automatic.genders),
-            hours=_hours(of.automatic.hours),
+            hours=wire_hours(of.automatic.hours),
             keep_free=of.automatic.keep_free,
         ),
         ttl=duration(of.ttl) if of.ttl is not None else None,
         ttl_max=duration(of.ttl_max) if of.ttl_max is not None else None,
         renewals_max=of.renewals_max,
-        answer_hours=_hours(of.answer_hours),
-        admission_hours=_hours(of.admission_hours),
+        answer_hours=wire_hours(of.answer_hours),
+        admission_hours=wire_hours(of.admission_hours),
         closed_on_public_holidays=of.closed_on_public_holidays,
         alsace_moselle=of.alsace_moselle,
         closed_days=sorted(of.closed_days),
@@ -56,10 +55,6 @@ def policy(unit: m.Unit, names: Names) -> census_pb2.UnitPolicy:
         notes=census_pb2.NotePolicy(apply_no=of.notes.apply_no, apply_yes=of.notes.apply_yes),
         grant_waiting_list=of.grant_waiting_list,
     )
-
-
-def _hours(of: Iterable[m.WeekHours]) -> list[census_pb2.WeekHours]:
-    return [census_pb2.WeekHours(day=one.day, start_minute=one.start_minute, end_minute=one.end_minute) for one in of]
 
 
 def beds(published: Published, unit: str, names: Names, now: datetime) -> list[census_pb2.Bed]:

@@ -4,9 +4,11 @@ At a node figures are exact for all its callers. Some things go to some only: co
 visibility to the house's people and the own hub (`inside`); an offer's room to the house's people (`staff`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from aval.kernel.hours import WeekHours
 from aval.kernel.identity import CallerKind
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Need
@@ -34,7 +36,7 @@ from aval.node.translate.words import (
     duration,
     timestamp,
 )
-from aval.v1 import link_pb2, reservation_pb2, terms_pb2
+from aval.v1 import availability_pb2, link_pb2, reservation_pb2, terms_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ STATUS_NUMBERS = {
     "UNAUTHENTICATED": 16,
 }
 """google.rpc.Code by name, for the refusals of streams."""
+
+
+def wire_hours(of: Iterable[WeekHours]) -> list[availability_pb2.WeekHours]:
+    """Hours of the week as messages."""
+    return [availability_pb2.WeekHours(day=h.day, start_minute=h.start_minute, end_minute=h.end_minute) for h in of]
 
 
 def mandate(of: m.Mandate) -> terms_pb2.Mandate:
