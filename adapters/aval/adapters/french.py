@@ -149,6 +149,19 @@ _STATES: dict[str, tuple[str, str]] = {
     "COMMISSION_PENDING": ("commission d’admission en attente", "admission board pending"),
     "FILE_INCOMPLETE": ("dossier incomplet", "file incomplete"),
     "OTHER": ("autre", "other"),
+    # what is noted of a telephone answer, and what a house may ask
+    "YES": ("oui", "yes"),
+    "NO": ("non", "no"),
+    "WAIT": ("à patienter", "wait"),
+    "PROPOSED": ("attend la maison", "waits for the house"),
+    "APPLIED": ("appliqué", "applied"),
+    "REJECTED": ("écarté par la maison", "rejected by the house"),
+    "WEIGHT": ("poids", "weight"),
+    "RESISTANT_BACTERIA": ("portage de bactéries résistantes", "resistant bacteria"),
+    "AUTONOMY": ("autonomie (GIR)", "autonomy (GIR)"),
+    "DISCHARGE_PLAN": ("projet de sortie", "discharge plan"),
+    "COSTLY_TREATMENT": ("traitement coûteux", "costly treatment"),
+    "WANDERING": ("déambulation ou agitation", "wandering or agitation"),
 }
 
 

@@ -16,9 +16,10 @@ Counts are sparse: within what the unit declares, absent is zero; outside it, un
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from aval.kernel.disciplines import Discipline
+from aval.kernel.hours import WeekHours
 from aval.kernel.lifecycle import ReservationState
 from aval.kernel.need import Feature, Mode
 from aval.kernel.statuses import Answering, Gender, Horizon, Status
@@ -38,7 +39,15 @@ from aval.node.claims import (
     takes,
 )
 from aval.node.model import Bed, Closure, Conflict, Unit
-from aval.node.policy import default_ttl, is_wildcard, next_turn, open_since
+from aval.node.policy import (
+    always_open,
+    default_ttl,
+    is_wildcard,
+    next_month,
+    next_turn,
+    open_since,
+    published_closed_days,
+)
 
 STEPS_MAX = 64
 """Steps of a class (CONTRACT 6): about 1.3 kB a unit."""
@@ -102,7 +111,8 @@ class Disagreement:
 class PolicySummary:
     """A policy as others may read it.
 
-    `next_answer`: since or from when somebody answers; None: always, or by itself.
+    `next_answer`: since or from when somebody answers; None: always, or by itself. `closed_days`: days without any
+    admission, of this month and the two after it.
     """
 
     answering: Answering
@@ -110,6 +120,8 @@ class PolicySummary:
     ttl: timedelta
     next_answer: datetime | None
     next_admission: datetime | None
+    admission_hours: tuple[WeekHours, ...]
+    closed_days: tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +437,15 @@ def _policy(view: View, unit: Unit, now: datetime) -> PolicySummary:
     if answering is Answering.PERSON:
         next_answer = open_since(now, policy.answer_hours, policy, zone)
     next_admission = open_since(now, policy.admission_hours, policy, zone)
-    return PolicySummary(answering, modes, policy.ttl or default_ttl(unit.discipline), next_answer, next_admission)
+    return PolicySummary(
+        answering=answering,
+        modes=modes,
+        ttl=policy.ttl or default_ttl(unit.discipline),
+        next_answer=next_answer,
+        next_admission=next_admission,
+        admission_hours=policy.admission_hours,
+        closed_days=published_closed_days(now, policy, zone),
+    )
 
 
 def _disagreements(unit: Unit, book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> Iterator[Disagreement]:
@@ -457,4 +477,6 @@ def _next_change(view: View, unit: Unit, all_takes: Iterable[Take], now: datetim
         turn = next_turn(now, hours, policy, view.zone)
         if turn is not None and (found is None or turn < found):
             found = turn
+    if not always_open((), policy):
+        found = min(found or NEVER, next_month(now, view.zone))
     return found

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from aval.kernel.disciplines import Discipline
+from aval.kernel.hours import WeekHours
 from aval.kernel.lifecycle import (
     DeclineReason,
     NoteFate,
@@ -72,11 +73,11 @@ class Kind(StrEnum):
     MOVEMENT = "movement"
     COMMAND = "command"
     SERIAL = "serial"
-
     RESTORE = "restore"
     RECONCILING = "reconciling"
     REINSTATED = "reinstated"
     STORY = "story"
+
 
 class Mandate(Struct, frozen=True):
     """Who acted, for whom, in which role. Made by the hub, or by the node for its staff; never by a client."""
@@ -106,14 +107,6 @@ class Establishment(Struct, frozen=True):
     phones: tuple[Phone, ...] = ()
     time_zone: str = "Europe/Paris"
     legal_entity: str = ""
-
-
-class WeekHours(Struct, frozen=True):
-    """Hours of one day of the week (1 Monday to 7 Sunday), in minutes from midnight of the house's time zone."""
-
-    day: int
-    start_minute: int
-    end_minute: int
 
 
 class AutomaticHold(Struct, frozen=True):
@@ -207,7 +200,6 @@ class Bed(Struct, frozen=True):
     """
 
     unit: str
-    turned: datetime | None = None
     id: str
     room: str
     gender: Gender = Gender.ANY
@@ -215,6 +207,7 @@ class Bed(Struct, frozen=True):
     supplementary: SupplementaryKind | None = None
     to_clean_since: datetime | None = None
     leaving: bool = False
+    turned: datetime | None = None
 
 
 class Places(Struct, frozen=True):
@@ -253,6 +246,13 @@ class Stay(Struct, frozen=True):
     departure: datetime | None = None
     stay_end: datetime | None = None
     slipped: bool = False
+    to_clean_after: bool = False
+    on_leave: bool = False
+    keep_bed: bool = True
+    return_time: datetime | None = None
+    reservation: str = ""
+    source: str = ""
+    movement: str = ""
     told_bed: str | None = None
     placed: datetime | None = None
     took: Bed | None = None
@@ -262,13 +262,6 @@ class Stay(Struct, frozen=True):
     def takes_bed(self) -> bool:
         """Whether its bed is taken: not by a patient on leave who does not keep it."""
         return not self.on_leave or self.keep_bed
-    to_clean_after: bool = False
-    on_leave: bool = False
-    keep_bed: bool = True
-    return_time: datetime | None = None
-    reservation: str = ""
-    source: str = ""
-    movement: str = ""
 
 
 class Expected(Struct, frozen=True):
@@ -344,7 +337,6 @@ class Admission(Struct, frozen=True, tag=True):
     reservation: str = ""
     departure: datetime | None = None
     to_clean_after: bool = False
-    bed_unknown: bool = False
 
 
 class Transfer(Struct, frozen=True, tag=True):
@@ -352,6 +344,7 @@ class Transfer(Struct, frozen=True, tag=True):
 
     unit: str
     bed: str | None = None
+    bed_unknown: bool = False
 
 
 class Discharge(Struct, frozen=True, tag=True):
@@ -431,17 +424,17 @@ class CountedPlaces(Struct, frozen=True):
     occupied: int
 
 
-class StayMerged(Struct, frozen=True, tag=True):
-    """What was told of the stay `absorbed` is of this one: two registrations of one visit, or a new number."""
-
-    absorbed: str
-
-
 class CountsReported(Struct, frozen=True, tag=True):
     """How many counted places are open and occupied, as a source that knows numbers only states them."""
 
     unit: str
     places: tuple[CountedPlaces, ...]
+
+
+class StayMerged(Struct, frozen=True, tag=True):
+    """What was told of the stay `absorbed` is of this one: two registrations of one visit, or a new number."""
+
+    absorbed: str
 
 
 MovementChange = (
@@ -450,9 +443,16 @@ MovementChange = (
     | Discharge
     | Leave
     | LeaveReturn
-    | StayMerged
     | Cancellation
     | DepartureAnnounced
+    | ArrivalExpected
+    | BedOpened
+    | BedClosed
+    | BedCleaned
+    | CountsReported
+    | StayMerged
+)
+
 STAY_CHANGES = (
     Admission
     | Transfer
@@ -465,13 +465,6 @@ STAY_CHANGES = (
 )
 """Those that are of one stay."""
 
-    | ArrivalExpected
-    | BedOpened
-    | BedClosed
-    | BedCleaned
-    | CountsReported
-)
-
 
 class Movement(Struct, frozen=True):
     """One change of the census, as told.
@@ -479,7 +472,6 @@ class Movement(Struct, frozen=True):
     `event_time` is the source's clock, `sequence` its own numbering (0: none): both order what is told of one stay.
     `corrects`: the id of the movement in whose place this one stands.
     """
-    corrects: str = ""
 
     source: str
     id: str
@@ -487,6 +479,7 @@ class Movement(Struct, frozen=True):
     stay: str = ""
     sequence: int = 0
     event_time: datetime | None = None
+    corrects: str = ""
 
     @property
     def key(self) -> str:
@@ -550,6 +543,13 @@ class MovementRecord(Struct, frozen=True):
     """
 
     content: bytes
+    fate: Fate
+    taken: datetime
+    reason: str = ""
+    conflicts: tuple[str, ...] = ()
+    doubt: str = ""
+    stay: str = ""
+    undo: Undo = Undo()
     parked: str = ""
 
 
@@ -582,13 +582,6 @@ class Story(Struct, frozen=True):
     before: Stay | None = None
     expected_before: Expected | None = None
     merged_into: str = ""
-    fate: Fate
-    taken: datetime
-    reason: str = ""
-    conflicts: tuple[str, ...] = ()
-    doubt: str = ""
-    stay: str = ""
-    undo: Undo = Undo()
 
 
 class Doubt(Struct, frozen=True):
@@ -797,6 +790,13 @@ class CommandRecord(Struct, frozen=True):
     doubt: str = ""
     refused: bool = False
 
+
+class Serial(Struct, frozen=True):
+    """The last number given to an offer, a conflict, a place in a waiting list…: it never comes twice."""
+
+    value: int = 0
+
+
 # --- after a restore -------------------------------------------------------------------------------------------------
 
 
@@ -830,13 +830,6 @@ class Reinstated(Struct, frozen=True):
     conflict: bool = False
 
 
-
-class Serial(Struct, frozen=True):
-    """The last number given to an offer, a conflict, a place in a waiting list…: it never comes twice."""
-
-    value: int = 0
-
-
 Fact = (
     Establishment
     | Unit
@@ -847,19 +840,19 @@ Fact = (
     | Expected
     | Closure
     | Correction
-    | Story
     | Word
     | Reservation
-    | Restore
-    | Reconciling
-    | Reinstated
     | Tombstone
     | Conflict
     | Parked
     | Doubt
     | MovementRecord
+    | Story
     | CommandRecord
     | Serial
+    | Restore
+    | Reconciling
+    | Reinstated
 )
 
 FACT_TYPES: dict[Kind, type[Fact]] = {
@@ -872,19 +865,19 @@ FACT_TYPES: dict[Kind, type[Fact]] = {
     Kind.EXPECTED: Expected,
     Kind.CLOSURE: Closure,
     Kind.CORRECTION: Correction,
-    Kind.STORY: Story,
     Kind.WORD: Word,
     Kind.RESERVATION: Reservation,
-    Kind.RESTORE: Restore,
-    Kind.RECONCILING: Reconciling,
-    Kind.REINSTATED: Reinstated,
     Kind.TOMBSTONE: Tombstone,
     Kind.CONFLICT: Conflict,
     Kind.PARKED: Parked,
     Kind.DOUBT: Doubt,
     Kind.MOVEMENT: MovementRecord,
+    Kind.STORY: Story,
     Kind.COMMAND: CommandRecord,
     Kind.SERIAL: Serial,
+    Kind.RESTORE: Restore,
+    Kind.RECONCILING: Reconciling,
+    Kind.REINSTATED: Reinstated,
 }
 """The type of each kind of fact, for a store that decodes."""
 

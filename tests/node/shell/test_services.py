@@ -716,7 +716,7 @@ async def test_a_policy_comes_back_as_it_was_given(at: House) -> None:
         answering=pb.PolicySummary.ANSWERING_PERSON,
         automatic=census_pb2.AutomaticHold(per_day_max=2, genders=[terms_pb2.GENDER_FEMALE], keep_free=1),
         renewals_max=3,
-        answer_hours=[census_pb2.WeekHours(day=1, start_minute=540, end_minute=1020)],
+        answer_hours=[pb.WeekHours(day=1, start_minute=540, end_minute=1020)],
         closed_on_public_holidays=True,
         alsace_moselle=True,
         closed_days=["2026-12-24"],

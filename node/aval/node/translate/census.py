@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from aval.kernel.hours import WeekHours
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender
 from aval.node import commands as c
@@ -249,14 +250,14 @@ def _automatic(message: census_pb2.AutomaticHold, field: str) -> m.AutomaticHold
     )
 
 
-def _hours(messages: Sequence[census_pb2.WeekHours], field: str) -> tuple[m.WeekHours, ...]:
+def _hours(messages: Sequence[availability_pb2.WeekHours], field: str) -> tuple[WeekHours, ...]:
     hours = []
     for at, message in enumerate(_few(messages, WEEK_HOURS_MAX, field)):
         if not 1 <= message.day <= 7:
             raise field_invalid(f"{field}[{at}].day", "1 is Monday, 7 is Sunday")
         if not 0 <= message.start_minute < message.end_minute <= MINUTES_A_DAY:
             raise field_invalid(f"{field}[{at}]", f"minutes from midnight, start before end, at most {MINUTES_A_DAY}")
-        hours.append(m.WeekHours(message.day, message.start_minute, message.end_minute))
+        hours.append(WeekHours(message.day, message.start_minute, message.end_minute))
     return tuple(hours)
 
 
@@ -419,11 +420,11 @@ def apply_movement(
     )
 
 
-def movement(message: census_pb2.Movement, names: Names) -> m.Movement:
 _OF_NO_STAY = ("bed_opened", "bed_closed", "bed_cleaned", "counts_reported", "cancellation")
 """Changes that need no stay key; a cancellation is known by what it cancels."""
 
 
+def movement(message: census_pb2.Movement, names: Names) -> m.Movement:
     """A change of the census, as told."""
     of_beds = message.WhichOneof("change") in _OF_NO_STAY
     return m.Movement(
@@ -478,9 +479,9 @@ def _change_of_beds(message: census_pb2.Movement, names: Names) -> m.MovementCha
             return _closed(message.bed_closed, names)
         case "bed_cleaned":
             return m.BedCleaned(*names.read_bed(message.bed_cleaned.bed, "bed_cleaned.bed"))
-        case _:
         case "counts_reported":
             return _counts(message.counts_reported, names)
+        case _:
             raise field_invalid("change", "is missing, or is of a newer version of the contract")
 
 
@@ -542,13 +543,13 @@ def _opened(message: census_pb2.BedOpened, names: Names) -> m.BedOpened:
     return m.BedOpened(unit, beds, count(message.places, "bed_opened.places"), closure)
 
 
-def _closed(message: census_pb2.BedClosed, names: Names) -> m.BedClosed:
 def _counts(message: census_pb2.CountsReported, names: Names) -> m.CountsReported:
     told = _places(message.places, "counts_reported.places", with_installed=False)
     places = tuple(m.CountedPlaces(one.gender, one.open, one.occupied) for one in told)
     return m.CountsReported(names.read_unit(message.unit, "counts_reported.unit"), places)
 
 
+def _closed(message: census_pb2.BedClosed, names: Names) -> m.BedClosed:
     unit, beds = _beds_of(message, "bed_closed", names)
     places = count(message.places, "bed_closed.places")
     if not beds and not places:

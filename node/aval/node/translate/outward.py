@@ -191,6 +191,7 @@ class ReservationWriter:
             renewals=of.renewals,
             waiting_rank=waiting_rank(self._published.ledger, of) if of.state is ReservationState.WAITLISTED else 0,
         )
+        message.unverified = self._is_unverified(of)
         if of.ready_since is not None:
             message.ready_since.FromDatetime(of.ready_since)
         if of.claim is not None and of.claim.end is not None:
@@ -198,11 +199,14 @@ class ReservationWriter:
         if of.offer is not None:
             message.offer.CopyFrom(self._offer(of.offer))
         if of.state is ReservationState.HELD and of.expire_time is not None:
-        message.unverified = self._is_unverified(of)
             message.expire.CopyFrom(deadline(of.expire_time, now))
         if of.ending is not None:
             message.ending.CopyFrom(self._ending(of.ending))
         return message
+
+    def _is_unverified(self, of: m.Reservation) -> bool:
+        unit = of.claim.unit if of.claim is not None else of.unit
+        return of.state.is_live and self._published.ledger.book(unit).reconciling is not None
 
     def _offer(self, of: m.Offer) -> reservation_pb2.Offer:
         message = reservation_pb2.Offer(
@@ -211,10 +215,6 @@ class ReservationWriter:
             gender=GENDERS.wire(of.gender),
             features=sorted(FEATURES.wire(feature) for feature in of.features),
             room_label=of.room if self._reader.staff else "",
-    def _is_unverified(self, of: m.Reservation) -> bool:
-        unit = of.claim.unit if of.claim is not None else of.unit
-        return of.state.is_live and self._published.ledger.book(unit).reconciling is not None
-
             ttl=duration(of.ttl),
             offer_tag=of.tag,
             counter_offer=of.counter_offer,

@@ -8,7 +8,7 @@ from aval.kernel.statuses import freshness_of
 from aval.node import availability
 from aval.node import model as m
 from aval.node.published import Published
-from aval.node.translate.outward import Reader, interval, mandate
+from aval.node.translate.outward import Reader, interval, mandate, wire_hours
 from aval.node.translate.words import (
     ANSWERING,
     CLOSURE_KINDS,
@@ -182,4 +182,6 @@ def _policy(of: availability.PolicySummary) -> pb.PolicySummary:
         message.next_answer_time.FromDatetime(of.next_answer)
     if of.next_admission is not None:
         message.next_admission_time.FromDatetime(of.next_admission)
+    message.admission_hours.hours.extend(wire_hours(of.admission_hours))
+    message.admission_hours.closed_days.extend(day.isoformat() for day in of.closed_days)
     return message
