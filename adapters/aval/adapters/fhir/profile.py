@@ -267,7 +267,7 @@ def _absent_reason(element: Mapping[str, Any], name: str, found: list[Any]) -> s
     if not isinstance(one, dict):
         return None
     if name == "extension":
-        values = (value for key, value in one.items() if key.lstrip("_").startswith("value"))
+        values = (one, *(value for key, value in one.items() if key.lstrip("_").startswith("value")))
         return next((reason for value in values if (reason := _reason(value)) is not None), None)
     return _reason(one)
 

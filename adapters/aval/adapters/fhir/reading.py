@@ -1,7 +1,7 @@
 """Reads FHIR resources from bytes: bounded, and with an error that a person can act on.
 
-What is read is somebody else's: no size, depth, type or number in it is trusted. Everything that cannot be taken ends in
-`Unreadable` or in the problems of its own Location, and never in another exception.
+What is read is somebody else's: no size, depth, type or number in it is trusted. Everything that cannot be taken ends
+in `Unreadable` or in the problems of its own Location, and never in another exception.
 """
 
 from collections.abc import Iterator, Mapping

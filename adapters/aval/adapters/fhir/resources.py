@@ -62,7 +62,7 @@ def _meta(profile: str, updated: datetime) -> Json:
 
 
 def _not_dated() -> Json:
-    return {"url": f"{PROFILES}ror-meta-creation-date", "_valueDateTime": absent("unknown")}
+    return {"url": f"{PROFILES}ror-meta-creation-date", **absent("unknown")}
 
 
 # --- organizations ---------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def healthcare_service(unit: availability_pb2.Unit) -> Json:
         "id": id_of(unit.name),
         "meta": _meta("ror-healthcareservice", unit.as_of.ToDatetime(tzinfo=UTC)),
         "extension": [
-            {"url": f"{PROFILES}ror-healthcareservice-sensitive-unit", "_valueBoolean": absent("unknown")},
+            {"url": f"{PROFILES}ror-healthcareservice-sensitive-unit", **absent("unknown")},
             {
                 "url": f"{PROFILES}ror-healthcareservice-patient-type",
                 "extension": [{"url": "ageRange", "valueRange": _age_range(unit)}],
@@ -144,7 +144,7 @@ def healthcare_service(unit: availability_pb2.Unit) -> Json:
         "active": True,
         "providedBy": {"reference": f"Organization/{finess}"},
         "type": [_field(discipline)],
-        "specialty": [{**absent("unknown"), "text": label}],
+        "specialty": [{**absent("unknown"), **({"text": label} if label else {})}],
         "location": [{"reference": f"Location/{id_of(unit.name)}"}],
         "name": unit.display_name or code,
         "characteristic": [mode],
@@ -154,7 +154,7 @@ def healthcare_service(unit: availability_pb2.Unit) -> Json:
 def _field(discipline: Discipline | None) -> Json:
     field = DISCIPLINES[discipline].field if discipline else None
     if field is None or field.r227 is None:
-        return {**absent("not-applicable" if field else "unknown"), "text": field.value if field else ""}
+        return {**absent("not-applicable"), "text": field.value} if field else absent("unknown")
     return concept(codes.FIELD_SYSTEM, field.r227, codes.FIELDS[field.r227])
 
 

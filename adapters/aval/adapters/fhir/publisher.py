@@ -1,0 +1,270 @@
+"""Tells the ROR once what the house has told Aval: follows the node, keeps the outbox, sends, reads back.
+
+The watch says *when* something changed, the list says *what*: at each change all units are read again, with their ages
+as the node reckons them now, and stated to the outbox, which knows what differs. So a lost or repeated message of the
+watch cannot matter, and a start is a change like any other.
+
+Figures to be confirmed (stale) are not sent: the ROR would take them for news. A unit shown otherwise than exactly has
+none to send. Both are said in `aval units show`, in the place of « envoyé au ROR ».
+
+**When the ROR disagrees** (somebody typed there): settings say who wins. `aval`: ours is sent again. `ror`: its word
+stands for 4 h, as long as a correction by hand in Aval, then ours is sent again. Both are shown.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client import Counter as MetricCounter
+
+from aval.adapters.dial import Line, ask, follow
+from aval.adapters.fhir.capacity import Capacity, Indicator, capacities_of
+from aval.adapters.fhir.outbox import Due, Outbox
+from aval.adapters.fhir.reading import ReadLocation
+from aval.adapters.fhir.resources import external_id, finess_of
+from aval.adapters.fhir.ror import Step, Verdict
+from aval.adapters.fhir.settings import PublisherSettings, Wins
+from aval.adapters.wire import RemoteRefusal
+from aval.kernel.clock import Clock
+from aval.v1 import availability_pb2
+
+GATHER_SECONDS = 2.0
+"""After a change, so long for others: a movement changes two units within a second."""
+
+RECONNECT_SECONDS = 5.0
+"""After a watch that failed; one that ends by itself is opened again at once."""
+
+PUSH_SECONDS = 5.0
+"""How often the outbox is looked at for what is to be tried again."""
+
+ROR_WORD_STANDS = timedelta(hours=4)
+"""How long the ROR's figure stands where the settings let it win: as long as a correction by hand."""
+
+PAGE_SIZE = 1000
+"""Units asked for at once: the contract's own bound."""
+
+STALE, NOT_EXACT, NEVER_HEARD, NOT_MAPPED = "STALE", "NOT_EXACT", "NEVER_HEARD", "NOT_MAPPED"
+"""Why a unit's figures are withheld."""
+
+
+class Register(Protocol):
+    """The ROR, as the publisher uses it (`ror.Ror`)."""
+
+    async def tell(self, external: str, capacity: Capacity) -> Verdict:
+        """Tells one figure."""
+        ...
+
+    async def withdraw(self, external: str, indicator: Indicator) -> Verdict:
+        """Takes one away."""
+        ...
+
+    async def read(self, external: str) -> ReadLocation | None:
+        """Reads a place of care back; None if it cannot."""
+        ...
+
+
+@dataclass
+class PublisherMeter:
+    """What became of what was sent: counted for `aval ror push --once` and for the metrics."""
+
+    registry: CollectorRegistry | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._metric = None
+        if self.registry is not None:
+            self._metric = MetricCounter("aval_ror_sent", "Figures sent.", ["outcome"], registry=self.registry)
+
+    def count(self, outcome: str) -> None:
+        """One figure: `done`, `later`, `person`, `disputed`."""
+        self.counts[outcome] += 1
+        if self._metric is not None:
+            self._metric.labels(outcome).inc()
+
+
+class Publisher:
+    """The publisher of one establishment. `line` is to its own node."""
+
+    def __init__(
+        self, settings: PublisherSettings, outbox: Outbox, line: Line, clock: Clock, meter: PublisherMeter | None = None
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._line = line
+        self._clock = clock
+        self.meter = meter or PublisherMeter()
+        self._changed = asyncio.Event()
+        self._log = structlog.get_logger()
+
+    async def read(self) -> int:
+        """Reads all units and states them to the outbox; how many. Raises `RemoteRefusal`."""
+        units = await read_units(self._line)
+        now = self._clock.now()
+        for unit in units:
+            capacities = self.chosen(unit)
+            withheld = withheld_of(unit, self._external(unit.name))
+            self._outbox.want(unit.name, capacities, now, self._settings.ror.repeat_every, withheld)
+        self._outbox.forget((unit.name for unit in units), now)
+        return len(units)
+
+    def chosen(self, unit: availability_pb2.Unit) -> list[Capacity]:
+        """The figures of a unit that the settings send."""
+        ror = self._settings.ror
+        return [
+            one
+            for one in capacities_of(unit, self._clock.now())
+            if one.indicator.status in ror.statuses and one.indicator.horizon in ror.horizons
+        ]
+
+    async def push(self, register: Register) -> int:
+        """Sends all that is due, one by one; how many were tried. A ROR that does not answer ends the round."""
+        tried = 0
+        while rows := self._outbox.due(self._clock.now()):
+            held: set[str] = set()
+            for due in rows:
+                if due.unit in held:
+                    continue
+                verdict = await self._tell(register, due)
+                tried += 1
+                if verdict.step is Step.LATER:
+                    return tried
+                if verdict.trouble.is_of_location:
+                    held.add(due.unit)
+        return tried
+
+    async def compare(self, register: Register) -> int:
+        """Reads the ROR back and finds where it says otherwise since; how many figures."""
+        found = 0
+        for told in self._outbox.all_told():
+            ours = self._outbox.sent_of(told.unit)
+            external = self._external(told.unit)
+            if not ours or not external:
+                continue
+            theirs = await register.read(external)
+            for capacity in theirs.capacities if theirs is not None else ():
+                mine = ours.get(capacity.indicator)
+                if mine is None or mine[0] == capacity.count or capacity.update_time <= mine[1]:
+                    continue
+                now = self._clock.now()
+                until = now + ROR_WORD_STANDS if self._settings.ror.wins is Wins.ROR else None
+                said = capacity.update_time
+                self._outbox.disputed(told.unit, capacity.indicator, capacity.count, said, until, now)
+                self.meter.count("disputed")
+                self._log.warning("ror-disagrees", unit=told.unit, count=capacity.count)
+                found += 1
+        return found
+
+    async def run(self, register: Register) -> None:
+        """Follows and sends for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._read_on_change())
+            tasks.create_task(self._push_on(register))
+            if self._settings.ror.reading is not None:
+                tasks.create_task(self._compare_on(register, self._settings.ror.reading.every_minutes * 60))
+
+    # --- inside
+
+    def _external(self, unit: str) -> str:
+        """The ROR's identifier of a unit; empty for one that is not sent."""
+        code = unit.rpartition("/")[2]
+        said = self._settings.units.get(code, code)
+        return external_id(finess_of(unit), said) if said else ""
+
+    async def _tell(self, register: Register, due: Due) -> Verdict:
+        external = self._external(due.unit)
+        if due.capacity is None:
+            verdict = await register.withdraw(external, due.indicator)
+        else:
+            verdict = await register.tell(external, due.capacity)
+        now = self._clock.now()
+        match verdict.step:
+            case Step.DONE:
+                self._outbox.done(due, now)
+            case Step.LATER:
+                self._outbox.later(due, verdict.trouble, verdict.text, now, verdict.after)
+            case _:
+                self._outbox.to_a_person(due, verdict.trouble, verdict.text, now)
+                self._log.warning("ror-refuses", unit=due.unit, reason=verdict.trouble.value)
+        self.meter.count(verdict.step.value)
+        return verdict
+
+    async def _follow(self) -> None:
+        """Sets `_changed` at each word of the watch but its heartbeats, and at each new watch."""
+        while True:
+            self._changed.set()
+            try:
+                async for message in follow(
+                    self._line.availability.WatchAvailability, availability_pb2.WatchAvailabilityRequest()
+                ):
+                    if message.WhichOneof("event") != "progress":
+                        self._changed.set()
+            except RemoteRefusal as refusal:
+                self._log.warning("node-away", reason=refusal.reason_text or refusal.code)
+                await self._sleep(RECONNECT_SECONDS)
+
+    async def _read_on_change(self) -> None:
+        while True:
+            await self._changed.wait()
+            await self._sleep(GATHER_SECONDS)
+            self._changed.clear()
+            try:
+                await self.read()
+            except RemoteRefusal as refusal:
+                self._log.warning("node-away", reason=refusal.reason_text or refusal.code)
+                self._changed.set()
+                await self._sleep(RECONNECT_SECONDS)
+
+    async def _push_on(self, register: Register) -> None:
+        while True:
+            await self.push(register)
+            await self._sleep(PUSH_SECONDS)
+
+    async def _compare_on(self, register: Register, every_seconds: float) -> None:
+        while True:
+            await self._sleep(every_seconds)
+            await self.compare(register)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._clock.sleep_until(self._clock.monotonic() + seconds)
+
+
+async def read_units(line: Line, parent: str = "establishments/-") -> list[availability_pb2.Unit]:
+    """All units that a server shows. Raises `RemoteRefusal`."""
+    found: list[availability_pb2.Unit] = []
+    request = availability_pb2.ListUnitsRequest(parent=parent, page_size=PAGE_SIZE)
+    while True:
+        page = await ask(line.availability.ListUnits, request)
+        found += page.units
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def read_establishments(line: Line) -> list[availability_pb2.Establishment]:
+    """All establishments that a server shows. Raises `RemoteRefusal`."""
+    found: list[availability_pb2.Establishment] = []
+    request = availability_pb2.ListEstablishmentsRequest(page_size=PAGE_SIZE)
+    while True:
+        page = await ask(line.availability.ListEstablishments, request)
+        found += page.establishments
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def withheld_of(unit: availability_pb2.Unit, external: str) -> str:
+    """Why a unit's figures are not sent; empty if they are."""
+    if not external:
+        return NOT_MAPPED
+    if unit.shown != availability_pb2.SHOWN_EXACT:
+        return NOT_EXACT
+    if not unit.HasField("age"):
+        return NEVER_HEARD
+    if unit.freshness not in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING):
+        return STALE
+    return ""
