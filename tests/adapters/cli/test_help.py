@@ -41,11 +41,13 @@ def test_the_commands_that_people_were_promised_are_there() -> None:
         *(("pki", verb) for verb in ("init", "issue")),
         *(("node", verb) for verb in ("serve", "status", "init")),
         *(("hub", verb) for verb in ("serve", "status", "nodes", "init")),
-        *(("units", verb) for verb in ("list", "show", "set", "confirm")),
+        *(("units", verb) for verb in ("list", "show", "set", "confirm", "correct")),
         *(("policy", verb) for verb in ("check", "explain")),
         ("territory", "check"), ("cert", "show"),
         *(("request", verb) for verb in ("create", "list", "show", "ask", "confirm", "cancel", "release", "watch")),
+        *(("request", verb) for verb in ("note", "details", "reschedule", "take-over", "notify", "update", "renew")),
         *(("reservation", verb) for verb in ("list", "show", "accept", "decline", "waitlist", "withdraw", "admit")),
+        *(("reservation", verb) for verb in ("reoffer", "ask-details", "settle-note", "seen", "tick")),
     }  # fmt: skip
     assert promised <= {path for path, _ in EVERY}
 

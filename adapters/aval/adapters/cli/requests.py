@@ -22,6 +22,7 @@ from aval.adapters.cli.needs import (
     unit_name,
     uuid_of,
 )
+from aval.adapters.cli.remarks import person, remarks
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, plain
 from aval.adapters.cli.words import now, say, speech
@@ -498,8 +499,16 @@ def show(terminal: Terminal, one: request_pb2.Request, *, stream: bool = False) 
         (terminal.next_object if stream else terminal.one_object)(plain(one))
         return
     terminal.line(say("request.state", reference=one.reference, state=speech().state(state_name(one))))
+    if one.place_found:
+        terminal.line("  " + say("request.place.found", unit=short_unit(one.place_found)))
+    elif one.notify_when_free:
+        terminal.line("  " + say("request.notify"))
+    if one.handler.actor != one.requester.actor:
+        terminal.line("  " + say("request.handler", who=person(one.handler)))
     for ask in one.asks:
         terminal.line(say("request.ask", unit=short_unit(ask.unit), state=ask_said(ask), more=more_said(ask, now())))
+        for remark in remarks(ask.known, now()):
+            terminal.line(f"    {remark}")
 
 
 def row(one: request_pb2.Request) -> list[Cell | str]:

@@ -10,6 +10,7 @@ import click
 from aval.adapters.cli.command import Duration, Group, Word
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import arrival_window, enum_name, reference_of, short_unit, unit_name, uuid_of
+from aval.adapters.cli.remarks import remarks
 from aval.adapters.cli.requests import ending_said, profile
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, plain
@@ -305,6 +306,46 @@ def tick(terminal: Terminal, reference: str, step: Step, undo: bool) -> None:
     act(terminal, reference, verb)
 
 
+@reservation.verb(
+    "settle-note",
+    examples=("aval reservation settle-note K7-3F9 --apply", "aval reservation settle-note K7-3F9 --reject"),
+    reads=FIELDS,
+    writes=True,
+)
+@click.argument("reference")
+@click.argument("note", required=False)
+@click.option("--apply/--reject", "applies", default=None, help="opt.settle")
+def settle_note(terminal: Terminal, reference: str, note: str | None, applies: bool | None) -> None:
+    """Applies or rejects what the requester noted of a telephone answer; the one that waits, unless it is named."""
+    if applies is None:
+        raise Failure(say("note.settle.needed"), say("note.settle.why"), code=Exit.USAGE)
+
+    def verb(session: Session, known: reservation_pb2.Reservation) -> Awaitable[reservation_pb2.Reservation]:
+        message = reservation_pb2.SettleReservationNoteRequest(
+            command_id=str(uuid4()), name=known.name, note_id=note or the_note(known), apply=applies
+        )
+        return session.ask(session.node().reservations.SettleReservationNote, message)
+
+    act(terminal, reference, verb)
+
+
+def the_note(known: reservation_pb2.Reservation) -> str:
+    """The one note that waits for the house. Raises `Failure`."""
+    waiting = [one.id for one in known.notes if one.fate == reservation_pb2.Note.FATE_PROPOSED]
+    if len(waiting) == 1:
+        return waiting[0]
+    if not waiting:
+        raise Failure(
+            say("note.none", reference=known.reference),
+            say("reason.NOTE_NOT_FOUND"),
+            f"aval reservation show {known.reference}",
+            reason=Reason.NOTE_NOT_FOUND,
+            code=Exit.NOT_FOUND,
+        )
+    why = say("choice.known", names=", ".join(waiting))
+    raise Failure(say("note.several", reference=known.reference), why, code=Exit.USAGE)
+
+
 async def every(
     session: Session, states: tuple[reservation_pb2.Reservation.State.ValueType, ...]
 ) -> list[reservation_pb2.Reservation]:
@@ -360,6 +401,8 @@ def show(terminal: Terminal, one: reservation_pb2.Reservation) -> None:
     terminal.line(f"  {short_unit(one.offer.unit or one.unit)}  {profile(one.need)}  {_due(one, instant)}".rstrip())
     if one.HasField("ending"):
         terminal.line(f"  {ending_said(one.ending)}")
+    for remark in remarks(one, instant):
+        terminal.line(f"  {remark}")
 
 
 def row(one: reservation_pb2.Reservation, instant: datetime) -> list[Cell | str]:

@@ -9,7 +9,7 @@ root = Group(
     "help",
     {
         "find": f"{_HERE}search:find",
-        "request": f"{_HERE}requests:request",
+        "request": f"{_HERE}request_acts:request",
         "reservation": f"{_HERE}reservations:reservation",
         "units": f"{_HERE}units:units",
         "report": f"{_HERE}report:report",

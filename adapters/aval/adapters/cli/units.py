@@ -25,9 +25,10 @@ from aval.adapters.dial import Line
 from aval.adapters.french import UNKNOWN
 from aval.kernel.disciplines import Discipline
 from aval.kernel.reasons import Reason, Refusal
+from aval.kernel.statuses import SourceKind
 from aval.v1 import availability_pb2, census_pb2, reservation_pb2, terms_pb2
 
-FIELDS = fields_of(availability_pb2.Unit.DESCRIPTOR, "site", "ageMinutes")
+FIELDS = fields_of(availability_pb2.Unit.DESCRIPTOR, "site", "ageMinutes", "r335")
 HAND_CORRECTION = timedelta(hours=4)
 """A correction by hand of what a system says holds 4 h at most (UX §2.6)."""
 
@@ -90,20 +91,13 @@ def show_unit(terminal: Terminal, unit: str) -> None:
         return
     heads = ("unit", "establishment", "name", "discipline", "available", "tomorrow", "installed", "age")
     terminal.table([say(f"col.{head}") for head in heads], [row(found, names)])
-    for status, horizon, gender, count in counts_said(found):
-        terminal.tell(f"  {status} {horizon} {gender} : {count}")
-    for one in found.classes:
-        features = ", ".join(feature_label(feature) for feature in one.features) or UNKNOWN
-        steps = "  ".join(
-            f"{speech().moment(step.time.ToDatetime(tzinfo=now().tzinfo), now())} → {step.free}" for step in one.steps
-        )
-        gender = speech().state(enum_name(terms_pb2.Gender, one.gender, "GENDER_"))
-        terminal.tell(f"  {gender} ({features}) : {steps}")
+    for line in (*sources_said(found), *disagreements_said(found), *counts_said(found), *classes_said(found)):
+        terminal.line(line)
 
 
 @units.verb(
     "set",
-    examples=("aval units set U201 --free 2", "aval units set U103 --free 1 --reason 'lit en travaux' --for 2h"),
+    examples=("aval units set U201 --free 2", "aval units set U201 --female 1 --male 0 --open 24"),
     reads=FIELDS,
     writes=True,
 )
@@ -112,17 +106,8 @@ def show_unit(terminal: Terminal, unit: str) -> None:
 @click.option("--female", type=click.IntRange(min=0), help="opt.female")
 @click.option("--male", type=click.IntRange(min=0), help="opt.male")
 @click.option("--open", "opened", type=click.IntRange(min=0), help="opt.open")
-@click.option("--reason", metavar="TEXT", help="opt.correction-reason")
-@click.option("--for", "ttl", type=Duration(), default=None, help="opt.correction-for")
 def set_unit(
-    terminal: Terminal,
-    unit: str,
-    free: int | None,
-    female: int | None,
-    male: int | None,
-    opened: int | None,
-    reason: str | None,
-    ttl: timedelta | None,
+    terminal: Terminal, unit: str, free: int | None, female: int | None, male: int | None, opened: int | None
 ) -> None:
     """Says how many places are free, without those that the house holds or has promised."""
     said = {name: value for name, value in (("any", free), ("female", female), ("male", male)) if value is not None}
@@ -131,16 +116,20 @@ def set_unit(
 
     async def work(session: Session) -> availability_pb2.Unit:
         name = unit_name(unit, session.finess)
+        seen = await cursor_of(session)
         known = await one_unit(session, session.node(), name)
-        seen = await session.ask(
-            session.node().availability.GetEstablishment,
-            availability_pb2.GetEstablishmentRequest(name=f"establishments/{session.finess}"),
-        )
         if known.counting == availability_pb2.COUNTING_BEDS:
-            return await correct(session, known, seen.cursor, sum(said.values()), reason, ttl)
+            following = f"aval units correct {unit} --free {sum(said.values())} --reason …"
+            raise Failure(
+                say("reason.UNIT_COUNTS_BEDS"),
+                say("unit.beds.why"),
+                following,
+                reason=Reason.UNIT_COUNTS_BEDS,
+                code=Exit.CONFLICT,
+            )
         claims = await claims_begun(session, name)
         places = [declared_places(known, gender, value, opened, claims) for gender, value in said.items()]
-        message = census_pb2.DeclareCountsRequest(command_id=str(uuid4()), unit=name, places=places, seen=seen.cursor)
+        message = census_pb2.DeclareCountsRequest(command_id=str(uuid4()), unit=name, places=places, seen=seen)
         if terminal.dry_run:
             terminal.tell(say("dry.run"))
             return known
@@ -150,8 +139,50 @@ def set_unit(
     if terminal.is_json:
         terminal.one_object(_plain(changed, {}))
     else:
-        shown = " + ".join(str(value) for value in said.values())
+        shown = " + ".join(free_said(value) for value in said.values())
         terminal.line(say("unit.declared", unit=short_unit(changed.name), free=shown))
+        for line in (*sources_said(changed), *disagreements_said(changed)):
+            terminal.line(line)
+
+
+@units.verb(
+    "correct",
+    examples=(
+        "aval units correct U103 --free 0 --reason 'lit en travaux'",
+        "aval units correct U103 --free 1 --reason 'sortie non saisie' --for 2h",
+    ),
+    reads=FIELDS,
+    writes=True,
+)
+@click.argument("unit")
+@click.option("--free", type=click.IntRange(min=0), required=True, help="opt.correct-free")
+@click.option("--reason", metavar="TEXT", required=True, help="opt.correction-reason")
+@click.option("--for", "ttl", type=Duration(), default=HAND_CORRECTION, help="opt.correction-for")
+def correct(terminal: Terminal, unit: str, free: int, reason: str, ttl: timedelta) -> None:
+    """Says for a while, against what a system says, how many places are free; everyone inside sees both figures."""
+    if ttl > HAND_CORRECTION:
+        raise Failure(say("unit.correction.long"), reason=Reason.CORRECTION_TOO_LONG, code=Exit.USAGE)
+
+    async def work(session: Session) -> availability_pb2.Unit:
+        name = unit_name(unit, session.finess)
+        seen = await cursor_of(session)
+        if terminal.dry_run:
+            terminal.tell(say("dry.run"))
+            return await one_unit(session, session.node(), name)
+        message = census_pb2.CorrectFiguresRequest(
+            command_id=str(uuid4()), unit=name, free=free, reason=reason, seen=seen
+        )
+        message.ttl.FromTimedelta(ttl)
+        return await session.ask(session.node().census.CorrectFigures, message)
+
+    changed = connected(terminal, work)
+    if terminal.is_json:
+        terminal.one_object(_plain(changed, {}))
+        return
+    until = speech().moment(now() + ttl, now())
+    terminal.line(say("unit.correction", unit=short_unit(changed.name), free=free_said(free), until=until))
+    for line in disagreements_said(changed):
+        terminal.line(line)
 
 
 @units.verb(
@@ -167,19 +198,24 @@ def confirm(terminal: Terminal, unit: Sequence[str], everything: bool) -> None:
     if not unit and not everything:
         raise Failure(say("unit.nothing.given"), say("unit.form"), "aval units confirm --all", code=Exit.USAGE)
 
-    async def work(session: Session) -> census_pb2.ConfirmUnitResponse:
+    async def work(session: Session) -> tuple[census_pb2.ConfirmUnitResponse, list[availability_pb2.Unit]]:
         names = [unit_name(word, session.finess) for word in unit]
         if terminal.dry_run:
             terminal.tell(say("dry.run"))
-            return census_pb2.ConfirmUnitResponse(units=names)
+            return census_pb2.ConfirmUnitResponse(units=names), []
         message = census_pb2.ConfirmUnitRequest(command_id=str(uuid4()), units=names)
-        return await session.ask(session.node().census.ConfirmUnit, message)
+        done = await session.ask(session.node().census.ConfirmUnit, message)
+        own = availability_pb2.ListUnitsRequest(parent=f"establishments/{session.finess}", page_size=1000)
+        found, _ = await every_unit(session, session.node(), own)
+        return done, [one for one in found if one.name in done.units]
 
-    done = connected(terminal, work)
+    done, confirmed = connected(terminal, work)
     if terminal.is_json:
         terminal.one_object(plain(done))
-    else:
-        terminal.line(say("unit.confirmed", names=", ".join(short_unit(name) for name in done.units) or UNKNOWN))
+        return
+    terminal.line(say("unit.confirmed", names=", ".join(short_unit(name) for name in done.units) or UNKNOWN))
+    for line in dict.fromkeys(line for one in confirmed for line in sources_said(one)[:1]):
+        terminal.line(line)
 
 
 async def every_unit(
@@ -195,6 +231,12 @@ async def every_unit(
         if not page.next_page_token:
             return found, list(unreachable)
         request.page_token = page.next_page_token
+
+
+async def cursor_of(session: Session) -> terms_pb2.Cursor:
+    """Where one's own node stands: what is read next is at least as new."""
+    request = availability_pb2.GetEstablishmentRequest(name=f"establishments/{session.finess}")
+    return (await session.ask(session.node().availability.GetEstablishment, request)).cursor
 
 
 async def one_unit(session: Session, line: Line, name: str) -> availability_pb2.Unit:
@@ -259,29 +301,6 @@ def declared_places(
     return census_pb2.PlaceCapacity(gender=which, open=opening, occupied=opening - free - taken)
 
 
-async def correct(
-    session: Session,
-    unit: availability_pb2.Unit,
-    seen: terms_pb2.Cursor,
-    free: int,
-    reason: str | None,
-    ttl: timedelta | None,
-) -> availability_pb2.Unit:
-    """Corrects for a while what the information system says of a unit with beds."""
-    if not reason:
-        raise Failure(
-            say("unit.reason.needed"), say("unit.reason.needed.why"), reason=Reason.REASON_REQUIRED, code=Exit.USAGE
-        )
-    message = census_pb2.CorrectFiguresRequest(
-        command_id=str(uuid4()), unit=unit.name, free=free, reason=reason, seen=seen
-    )
-    message.ttl.FromTimedelta(ttl or HAND_CORRECTION)
-    if session.terminal.dry_run:
-        session.terminal.tell(say("dry.run"))
-        return unit
-    return await session.ask(session.node().census.CorrectFigures, message)
-
-
 def row(unit: availability_pb2.Unit, names: dict[str, str]) -> list[Cell | str]:
     """A unit, as a row."""
     freshness = enum_name(availability_pb2.Freshness, unit.freshness, FRESHNESS_PREFIX)
@@ -315,20 +334,81 @@ def grantable(unit: availability_pb2.Unit, horizon: availability_pb2.Horizon.Val
     return str(max((one.count for one in unit.grantable if one.horizon == horizon), default=0))
 
 
-def counts_said(unit: availability_pb2.Unit) -> list[tuple[str, str, str, int]]:
-    """Each R330 figure in words."""
-    return [
-        (
-            speech().state(enum_name(availability_pb2.CapacityStatus, one.status, "CAPACITY_STATUS_")),
-            speech().state(enum_name(availability_pb2.Horizon, one.horizon, "HORIZON_")),
-            speech().state(enum_name(terms_pb2.Gender, one.gender, "GENDER_")),
-            one.count,
+def sources_said(unit: availability_pb2.Unit) -> list[str]:
+    """Each source, the winning one first: what it is with its R335 code, who spoke, when, how fresh that is."""
+    said = []
+    for one in unit.sources:
+        parts = [f"{source_said(one)}{f' (R335 {code})' if (code := r335(one.kind)) else ''}"]
+        if one.by:
+            parts.append(one.by)
+        parts.append(speech().age(one.age.ToTimedelta() if one.HasField("age") else None, now()))
+        if one.HasField("observe_time"):
+            parts.append(speech().moment(one.observe_time.ToDatetime(tzinfo=now().tzinfo), now()))
+        if one is unit.sources[0]:
+            parts.append(speech().state(enum_name(availability_pb2.Freshness, unit.freshness, FRESHNESS_PREFIX)))
+        said.append(say("unit.source", source=", ".join(parts)))
+    return said
+
+
+def disagreements_said(unit: availability_pb2.Unit) -> list[str]:
+    """Each source that says something else than what is published, and by whom it was corrected until when."""
+    kinds = {one.id: source_said(one) for one in unit.sources}
+    said = []
+    for one in unit.disagreements:
+        figures = {"source": kinds.get(one.source, one.source), "free": one.free, "winning": one.winning_free}
+        if not one.HasField("until"):
+            said.append(say("unit.disagreement", **figures))
+            continue
+        until = speech().moment(one.until.ToDatetime(tzinfo=now().tzinfo), now())
+        said.append(say("unit.corrected.until", **figures, reason=one.reason, until=until))
+    return said
+
+
+def source_said(source: availability_pb2.Source) -> str:
+    """What a source is, in a word."""
+    return speech().state(enum_name(availability_pb2.SourceKind, source.kind, "SOURCE_KIND_"))
+
+
+def r335(kind: availability_pb2.SourceKind.ValueType) -> str:
+    """The ROR's code of a kind of source; empty for one that this version does not know."""
+    name = enum_name(availability_pb2.SourceKind, kind, "SOURCE_KIND_")
+    return SourceKind[name].r335 if name in SourceKind.__members__ else ""
+
+
+def counts_said(unit: availability_pb2.Unit) -> list[str]:
+    """R330 figures, a line for each status: what is declared and not counted is zero."""
+    lines = []
+    for declared in unit.declared:
+        figures = []
+        for horizon in declared.horizons:
+            total = sum(one.count for one in unit.counts if (one.status, one.horizon) == (declared.status, horizon))
+            when = speech().state(enum_name(availability_pb2.Horizon, horizon, "HORIZON_"))
+            figures.append(f"{speech().number(total)} {when}")
+        status = speech().state(enum_name(availability_pb2.CapacityStatus, declared.status, "CAPACITY_STATUS_"))
+        lines.append(say("unit.counts", status=status, figures=", ".join(figures)))
+    return lines
+
+
+def classes_said(unit: availability_pb2.Unit) -> list[str]:
+    """Free places to come, a line for each kind of place."""
+    lines = []
+    for one in unit.classes:
+        features = ", ".join(feature_label(feature) for feature in one.features) or UNKNOWN
+        steps = ", ".join(
+            f"{speech().moment(step.time.ToDatetime(tzinfo=now().tzinfo), now())} → {step.free}" for step in one.steps
         )
-        for one in unit.counts
-    ]
+        gender = speech().state(enum_name(terms_pb2.Gender, one.gender, "GENDER_"))
+        lines.append(say("unit.class", gender=gender, features=features, steps=steps))
+    return lines
+
+
+def free_said(count: int) -> str:
+    """`2 places libres`."""
+    return speech().count(count, say("free.place"), say("free.places"))
 
 
 def _plain(unit: availability_pb2.Unit, names: dict[str, str]) -> dict[str, object]:
     minutes = round(unit.age.ToTimedelta().total_seconds() / 60, 1) if unit.HasField("age") else None
     site = names.get(f"establishments/{finess_of(unit.name)}", "")
-    return plain(unit, site=site, ageMinutes=minutes)
+    code = r335(unit.sources[0].kind) if unit.sources else ""
+    return plain(unit, site=site, ageMinutes=minutes, r335=code)

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 
 from aval.adapters.cli.act_words import ACT_WORDS
+from aval.adapters.cli.act_words import ACT_WORDS
 from aval.adapters.cli.command_words import COMMAND_WORDS
 from aval.adapters.cli.import_words import IMPORT_WORDS
 from aval.adapters.cli.reason_words import REASON_WORDS
@@ -151,7 +152,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.code": ("code", "code"),
     "col.meaning": ("sens", "meaning"),
     "unit.confirmed": ("Confirmé : {names}.", "Confirmed: {names}."),
-    "unit.declared": ("Enregistré : {unit}, {free} libres.", "Saved: {unit}, {free} free."),
+    "unit.declared": ("Enregistré : {unit}, {free}.", "Saved: {unit}, {free}."),
     "unit.nothing.given": ("aucun chiffre donné", "no figure given"),
     "unit.nothing.given.why": (
         "Dites --free, ou --female et --male pour une unité qui compte par sexe.",
@@ -161,11 +162,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "unit.too.many.why": (
         "{claims} sont retenues ou réservées et comptent comme prises. Donnez --open si l’ouverture a changé.",
         "{claims} are held or reserved and count as taken. Give --open if what is open has changed.",
-    ),
-    "unit.reason.needed": ("corriger un système d’information demande un motif", "correcting a system needs a reason"),
-    "unit.reason.needed.why": (
-        "L’unité compte des lits : la correction tient 4 h au plus et se voit. Ajoutez --reason.",
-        "The unit counts beds: a correction holds 4 h at most and is shown. Add --reason.",
     ),
     # requests and reservations
     "request.created": ("Demande {reference} créée : {name}", "Request {reference} created: {name}"),
@@ -375,7 +371,7 @@ def _catalogue(key: str, language: Language) -> str:
     return typeset(french) if language is Language.FRENCH else english
 
 
-ALL_WORDS: dict[str, tuple[str, str]] = WORDS | COMMAND_WORDS | IMPORT_WORDS | REASON_WORDS
+ALL_WORDS: dict[str, tuple[str, str]] = WORDS | ACT_WORDS | COMMAND_WORDS | IMPORT_WORDS | REASON_WORDS
 """Every key of the command line."""
 
 
