@@ -1,0 +1,356 @@
+"""Where messages become movements: each is stored with what follows from it, told to the node, and answered then.
+
+One coroutine works in rounds. A round takes what waits, one message of each visit, commits their words and the
+movements that follow in one transaction, sends these, waits for the node's word on each, and answers. So a message is
+answered AA only after the node's commit; a crash before the inbox's commit leaves nothing, one after it sends the same
+movements again, which the node knows by their ids. While the node is away the round waits, and senders are not
+answered.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from aval.adapters.hl7v2 import acknowledging
+from aval.adapters.hl7v2.acknowledging import Header, header_of
+from aval.adapters.hl7v2.census import RETRY_AFTER, CensusStream, NodeAway, NodeDenies
+from aval.adapters.hl7v2.events import Action, Kind
+from aval.adapters.hl7v2.faults import Fault, Severity, fault
+from aval.adapters.hl7v2.inbox import KEPT, VISITS_MAX, Inbox, InboxUnusable, Visit
+from aval.adapters.hl7v2.mapping import Mapping
+from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, understand
+from aval.adapters.hl7v2.meters import Meters
+from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.stays import added, presence
+from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told
+from aval.kernel.clock import Clock
+from aval.kernel.reasons import REASONS, Reason
+from aval.v1 import census_pb2
+
+ROUND_MAX = 64
+"""Messages of one round: the node commits as many in one go."""
+
+MERGES_MAX = 8
+"""Visits that may have been merged one into the other in a row."""
+
+_COUNTS_ANYWAY = frozenset({"BED_OCCUPIED", "BED_CLOSED", "BED_UNKNOWN", "UNIT_FULL"})
+"""Reasons of a parked movement whose patient the node counts all the same."""
+
+_BEGINS = frozenset({Kind.ADMIT, Kind.REGISTER, Kind.EXPECT, Kind.TO_INPATIENT, Kind.MERGE})
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class _Item:
+    """One word of one message, waiting for its round. `outcome` is set once the node has spoken."""
+
+    word: Said
+    outcome: "asyncio.Future[str]"
+    refusal: str = ""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a round does with one visit."""
+
+    item: _Item | None
+    before: Visit
+    after: Visit
+    others: list[Visit] = field(default_factory=list)
+
+
+class Desk:
+    """The desk of one house. `take` may be called by many connections; `run` is one task, started once."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        census: CensusStream,
+        mapping: Mapping,
+        customs: Customs,
+        teller: Teller,
+        clock: Clock,
+        meters: Meters,
+    ) -> None:
+        self._inbox = inbox
+        self._census = census
+        self._mapping = mapping
+        self._customs = customs
+        self._teller = teller
+        self._clock = clock
+        self._meters = meters
+        self._waiting: deque[_Item] = deque()
+        self._bell = asyncio.Event()
+        self._visits = 0
+        self.ready = asyncio.Event()
+
+    # --- one message --------------------------------------------------------------------------------------------------
+
+    async def take(self, frame: bytes) -> bytes | None:
+        """The answer to a frame; None if it is none to answer. May wait for the node as long as it takes."""
+        began = self._clock.monotonic()
+        habits = Habits()
+        try:
+            texts = messages_of(frame, habits)
+            self._meters.habits(habits)
+            if not texts:
+                raise fault("MSH", 0, Severity.REJECT, "100", "no message in the frame")
+        except Fault as wrong:
+            return await self._refuse(Header(), "", wrong, began)
+        answers = [answer for answer in await asyncio.gather(*(self._one(text, began) for text in texts)) if answer]
+        if len(texts) == 1:
+            return answers[0] if answers else None
+        batch = b"".join(answers)
+        return b"BHS|^~\\&\r" + batch + b"BTS|%d\r" % len(answers)
+
+    async def _one(self, text: str, began: float) -> bytes | None:
+        header, event = Header(), ""
+        try:
+            message = parse(text)
+            header = header_of(message)
+            event = header.event
+            if is_acknowledgement(message):
+                self._meters.message(event, "no-effect")
+                return None
+            heard = understand(message, self._customs)
+            event = heard.event
+            del message, text
+            outcome = await self._said(heard.said) if heard.said else "no-effect"
+        except Fault as wrong:
+            return await self._refuse(header, event, wrong, began)
+        self._meters.message(event, outcome, self._clock.monotonic() - began)
+        return acknowledging.accepted(header, self._clock.now())
+
+    async def _said(self, said: Sequence[Said]) -> str:
+        items = [_Item(word, asyncio.get_running_loop().create_future()) for word in said]
+        for item in items:
+            if item.word.place is not None and self._mapping.unmapped(item.word.place):
+                self._meters.unmapped()
+        self._waiting.extend(items)
+        self._bell.set()
+        outcomes = [await item.outcome for item in items]
+        return outcomes[0]
+
+    async def _refuse(self, header: Header, event: str, wrong: Fault, began: float) -> bytes:
+        self._meters.message(event, wrong.severity, self._clock.monotonic() - began)
+        log.warning("message refused", reason=wrong.code, problem=wrong.place, code=wrong.severity.value)
+        await self._inbox.refused(event, wrong, self._clock.now())
+        return acknowledging.refused(header, (wrong,), self._clock.now())
+
+    # --- the rounds ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tells the node what an earlier life left, then works until cancelled. Raises `InboxUnusable`."""
+        left = await self._inbox.pending()
+        await self._told([_Plan(None, visit, visit) for visit in left])
+        await self._again()
+        self._visits = await self._inbox.count()
+        self.ready.set()
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            while self._waiting:
+                await self._round()
+
+    async def keep(self, every: timedelta = timedelta(minutes=1)) -> None:
+        """Forgets stays that are over, from time to time."""
+        while True:
+            await self._clock.sleep_until(self._clock.monotonic() + every.total_seconds())
+            if await self._inbox.purge(self._clock.now()):
+                self._visits = await self._inbox.count()
+
+    async def _again(self) -> None:
+        """Looks at all stays anew: the mapping may be another than when they were told."""
+        after = ""
+        while page := await self._inbox.every(after, 500):
+            after = page[-1].key
+            plans = [_Plan(None, visit, self._planned(visit, visit.log)) for visit in page if not visit.merged_into]
+            plans = [plan for plan in plans if plan.after.pending]
+            if plans:
+                await self._inbox.commit([plan.after for plan in plans], self._inbox.number)
+                await self._told(plans)
+
+    async def _round(self) -> None:
+        items = self._chosen()
+        known = await self._known(items)
+        plans: list[_Plan] = []
+        for item in items:
+            plan = self._plan(item, known)
+            if plan is None:
+                continue
+            plans.append(plan)
+        written = [visit for plan in plans for visit in (plan.after, *plan.others)]
+        try:
+            if written:
+                await self._inbox.commit(written, self._inbox.number)
+        except InboxUnusable:
+            for item in items:
+                _fail(item, "nothing could be stored: send it again")
+            log.warning("inbox cannot be written", database="inbox")
+            return
+        await self._told(plans)
+
+    def _chosen(self) -> list[_Item]:
+        """One message of each visit, in the order in which they came; the rest waits."""
+        chosen: list[_Item] = []
+        left: deque[_Item] = deque()
+        taken: set[str] = set()
+        while self._waiting and len(chosen) < ROUND_MAX:
+            item = self._waiting.popleft()
+            keys = {item.word.visit, item.word.absorbed} - {""}
+            if keys & taken or (item.word.absorbed and chosen):
+                left.append(item)
+                taken |= keys
+                continue
+            taken |= keys
+            chosen.append(item)
+            if item.word.absorbed:
+                break
+        self._waiting.extendleft(reversed(left))
+        return chosen
+
+    async def _known(self, items: Sequence[_Item]) -> dict[str, Visit]:
+        keys = {key for item in items for key in (item.word.visit, item.word.absorbed) if key}
+        known = await self._inbox.visits(keys)
+        for _ in range(MERGES_MAX):
+            beyond = {visit.merged_into for visit in known.values() if visit.merged_into} - set(known)
+            if not beyond:
+                break
+            known.update(await self._inbox.visits(beyond))
+        return known
+
+    def _plan(self, item: _Item, known: dict[str, Visit]) -> _Plan | None:
+        """What follows of one word; None if nothing does, and the outcome is set."""
+        word = item.word
+        visit = _resolved(known[word.visit], known)
+        now = self._clock.now()
+        if not visit.log and not visit.steps:
+            stale = word.time < now - KEPT and (word.kind not in _BEGINS or word.action is not Action.INSERT)
+            if stale:
+                _settle(item, "too-old")
+                return None
+            if self._visits >= VISITS_MAX:
+                _fail(item, "no room for another visit")
+                return None
+            self._visits += 1
+        if word.kind is Kind.MERGE:
+            return self._merge(item, visit, _resolved(known[word.absorbed], known))
+        grown = added(visit.log, word)
+        if grown == visit.log and not visit.pending and all(step.fate is not Fate.REFUSED for step in visit.steps):
+            _settle(item, "already")
+            return None
+        after = self._planned(visit, grown, word.time)
+        known[visit.key] = after
+        return _Plan(item, visit, after)
+
+    def _merge(self, item: _Item, visit: Visit, absorbed: Visit) -> _Plan | None:
+        if absorbed.key == visit.key:
+            _settle(item, "already")
+            return None
+        told = []
+        if absorbed.steps:
+            told.append(self._teller.merge(visit.key, absorbed.key, item.word.time, self._number(1)))
+        union = visit.log
+        for word in absorbed.log:
+            union = added(union, word)
+        steps = tuple(sorted((*visit.steps, *absorbed.steps), key=lambda step: int(step.id.rpartition(".")[2])))
+        joined = Visit(visit.key, union, steps, tuple(told))
+        after = self._planned(joined, union, item.word.time)
+        return _Plan(item, visit, after, [Visit(absorbed.key, merged_into=visit.key)])
+
+    def _planned(self, visit: Visit, words: tuple[Said, ...], at: datetime | None = None) -> Visit:
+        """A visit with these words, and what is to be told of it."""
+        desired = self._mapping.standing(presence(words))
+        steps, told = self._teller.tell(visit.key, visit.steps, desired, at or self._clock.now(), self._inbox.number)
+        self._number(len(told))
+        return Visit(visit.key, words, steps, (*visit.pending, *told))
+
+    def _number(self, count: int) -> int:
+        first = self._inbox.number
+        self._inbox.number = first + count
+        return first
+
+    # --- the node -----------------------------------------------------------------------------------------------------
+
+    async def _told(self, plans: list[_Plan]) -> None:
+        """Sends what the plans hold until the node has answered all of it, then answers the senders."""
+        waiting = [told for plan in plans for told in plan.after.pending]
+        answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
+        while waiting:
+            try:
+                answers.update(await self._census.apply(waiting))
+            except (NodeAway, NodeDenies) as away:
+                log.warning("node does not answer", reason=type(away).__name__, cause=str(away), count=len(waiting))
+            waiting = [told for told in waiting if told.id not in answers or _is_retryable(answers[told.id])]
+            if waiting:
+                await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
+        await self._inbox.leave([self._heard(plan, answers) for plan in plans])
+
+    def _heard(self, plan: _Plan, answers: dict[str, census_pb2.ApplyMovementsResponse]) -> Visit:
+        """The visit with the node's word on each step; the sender is answered."""
+        refusal = ""
+        fates: dict[str, Fate] = {}
+        for told in plan.after.pending:
+            answer = answers[told.id]
+            fate = _fate(answer)
+            fates[told.id] = fate
+            self._meters.movement(
+                census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_").lower()
+            )
+            if fate is Fate.REFUSED:
+                refusal = refusal or answer.reason
+                log.error("movement refused", reason=answer.reason, count=1)
+        steps = tuple(_with(step, fates) for step in plan.after.steps)
+        item = plan.item
+        words = plan.after.log
+        if item is not None and refusal:
+            words = plan.before.log
+            _fail(item, f"refused by the node: {refusal}")
+        elif item is not None:
+            _settle(item, "applied" if plan.after.pending else "already")
+        return replace(plan.after, log=words, steps=steps, pending=())
+
+
+def _settle(item: _Item, outcome: str) -> None:
+    if not item.outcome.done():  # a connection that was closed waits no more
+        item.outcome.set_result(outcome)
+
+
+def _fail(item: _Item, problem: str) -> None:
+    if not item.outcome.done():
+        item.outcome.set_exception(fault("MSH", 0, Severity.ERROR, "207", problem))
+
+
+def _resolved(visit: Visit, known: dict[str, Visit]) -> Visit:
+    for _ in range(MERGES_MAX):
+        if not visit.merged_into or visit.merged_into not in known:
+            break
+        visit = known[visit.merged_into]
+    return visit
+
+
+def _with(step: Step, fates: dict[str, Fate]) -> Step:
+    return replace(step, fate=fates[step.id]) if step.id in fates else step
+
+
+def _fate(answer: census_pb2.ApplyMovementsResponse) -> Fate:
+    fates = census_pb2.ApplyMovementsResponse
+    if answer.fate == fates.FATE_REFUSED:
+        return Fate.REFUSED
+    waits = answer.fate in (fates.FATE_PARKED, fates.FATE_ALREADY) and bool(answer.reason)
+    return Fate.WAITING if waits and answer.reason not in _COUNTS_ANYWAY else Fate.STANDING
+
+
+def _is_retryable(answer: census_pb2.ApplyMovementsResponse) -> bool:
+    if answer.fate != census_pb2.ApplyMovementsResponse.FATE_REFUSED or answer.reason not in Reason.__members__:
+        return False
+    return REASONS[Reason[answer.reason]].retryable
+
+
+__all__ = ["Desk", "Told"]

@@ -1,0 +1,209 @@
+"""The house's codes → its units and beds at the node: one TOML file that the house declares.
+
+    leave_keeps_bed = true            # a patient on leave keeps the bed (A21); each unit may say otherwise
+    clean_after_departure = false     # a bed is to be cleaned before it is taken again
+    newborns_take_beds = false        # a child born here lies beside the mother; neonatology says true
+    unknown_beds = ["ZGEN", "TRAN"]   # codes that stand for "no bed known"
+    ignored = ["9*", "BLOC"]          # units that Aval does not follow: consultations, theatre
+
+    [[unit]]
+    codes = ["1050", "1051"]          # PV1-3.1; `*` at the end stands for any ending
+    unit = "U107"                     # as declared at the node
+    bed = "{room}-{bed}"              # how a bed is called there; without it, beds are not told
+    leave_keeps_bed = false
+
+    [unit.beds]                       # those that the rule does not give: "room^bed" = "bed at the node"
+    "101^P" = "101A"
+
+A code that the file does not name is *unmapped*: the patient is told to the node in a unit that it does not know, which
+waits there for a person, and is told anew by itself once the file names it.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping as Table
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from aval.adapters.hl7v2.meaning import Place
+from aval.adapters.hl7v2.stays import Phase, Presence
+from aval.kernel.statuses import Gender
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,32}", re.ASCII)
+"""Of units and beds at a node (CONTRACT 5)."""
+
+UNMAPPED = "unmapped-"
+"""How a unit is called at the node whose code the file does not name: no house declares such a one."""
+
+UNITS_MAX = 2_000
+"""Rows of a file: the largest hospital group has some 800 codes of units."""
+
+
+class MappingInvalid(ValueError):
+    """The file cannot be used; the sentence names it, the row and what to do."""
+
+
+class _UnitRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    codes: list[str]
+    unit: str
+    bed: str = ""
+    beds: dict[str, str] = {}
+    leave_keeps_bed: bool | None = None
+    clean_after_departure: bool | None = None
+    newborns_take_beds: bool | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    leave_keeps_bed: bool = True
+    clean_after_departure: bool = False
+    newborns_take_beds: bool = False
+    unknown_beds: list[str] = []
+    ignored: list[str] = []
+    unit: list[_UnitRow] = []
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where the node is to have a stay, in its own names. `began` as in `Presence`."""
+
+    phase: Phase = Phase.NONE
+    unit: str = ""
+    bed: str = ""
+    gender: Gender = Gender.UNDETERMINED
+    since: datetime | None = None
+    on_leave: bool = False
+    keep_bed: bool = True
+    returns: datetime | None = None
+    departure: datetime | None = None
+    arrival: datetime | None = None
+    reservation: str = ""
+    clean: bool = False
+    began: str = ""
+
+
+class Mapping:
+    """A file, read. `unmapped` in what it gives names the code that it does not know."""
+
+    def __init__(self, file: _File | None = None) -> None:
+        self._file = file or _File()
+        self._exact: dict[str, _UnitRow] = {}
+        self._endings: list[tuple[str, _UnitRow]] = []
+        for row in self._file.unit:
+            for code in row.codes:
+                if code.endswith("*"):
+                    self._endings.append((code[:-1], row))
+                else:
+                    self._exact[code] = row
+        self._endings.sort(key=lambda pair: -len(pair[0]))
+        self._ignored = tuple(code for code in self._file.ignored if not code.endswith("*"))
+        self._ignored_beginnings = tuple(code[:-1] for code in self._file.ignored if code.endswith("*"))
+
+    @property
+    def units(self) -> frozenset[str]:
+        """The units at the node that the file feeds."""
+        return frozenset(row.unit for row in self._file.unit)
+
+    def row(self, code: str) -> _UnitRow | None:
+        """The row of a unit's code."""
+        found = self._exact.get(code)
+        if found is None:
+            found = next((row for beginning, row in self._endings if code.startswith(beginning)), None)
+        return found
+
+    def ignores(self, code: str) -> bool:
+        """Whether the house says that Aval does not follow this unit."""
+        return code in self._ignored or (bool(self._ignored_beginnings) and code.startswith(self._ignored_beginnings))
+
+    def unmapped(self, place: Place) -> bool:
+        """Whether nothing is said of a unit."""
+        return self.row(place.unit) is None and not self.ignores(place.unit)
+
+    def bed_of(self, place: Place) -> tuple[str, bool]:
+        """The bed's name at the node, and whether the message named one that has none."""
+        row = self.row(place.unit)
+        if row is None or not place.bed or {place.bed, place.room} & set(self._file.unknown_beds):
+            return "", False
+        named = row.beds.get(f"{place.room}^{place.bed}") or row.beds.get(f"^{place.bed}")
+        if named is None and row.bed:
+            named = row.bed.replace("{room}", place.room).replace("{bed}", place.bed)
+            named = re.sub(r"[^A-Za-z0-9-]", "-", named)
+        if named is None:
+            return "", bool(row.beds)
+        return (named, False) if IDENTIFIER.fullmatch(named) else ("", True)
+
+    def standing(self, present: Presence) -> Standing:
+        """Where the node is to have a stay."""
+        if present.phase in (Phase.NONE, Phase.OUTPATIENT) or present.place is None:
+            # Of one who is gone without ever having been told: nothing. An outpatient is in no bed.
+            return Standing(phase=_left(present.phase), began=present.began)
+        place = present.place
+        if self.ignores(place.unit):
+            return Standing(phase=_left(present.phase), began=present.began)
+        row = self.row(place.unit)
+        if present.newborn and not self._choice(row, "newborns_take_beds"):
+            return Standing(phase=_left(present.phase), began=present.began)
+        clean = self._choice(row, "clean_after_departure")
+        if present.phase is Phase.GONE:
+            return Standing(phase=Phase.GONE, clean=clean, began=present.began)
+        expected = present.phase is Phase.EXPECTED
+        return Standing(
+            phase=present.phase,
+            unit=row.unit if row is not None else unmapped_name(place.unit),
+            bed=self.bed_of(place)[0],
+            gender=present.gender,
+            since=None if expected else present.since,
+            on_leave=present.on_leave,
+            keep_bed=self._choice(row, "leave_keeps_bed"),
+            returns=present.returns,
+            departure=present.departure,
+            arrival=present.arrival if expected else None,
+            reservation=present.reservation,
+            clean=clean,
+            began=present.began,
+        )
+
+    def _choice(self, row: _UnitRow | None, name: str) -> bool:
+        own = getattr(row, name) if row is not None else None
+        return bool(getattr(self._file, name) if own is None else own)
+
+
+def _left(phase: Phase) -> Phase:
+    return Phase.NONE if phase in (Phase.NONE, Phase.EXPECTED) else Phase.GONE
+
+
+def unmapped_name(code: str) -> str:
+    """A name for a unit that nobody mapped: of its code, so that a person sees which."""
+    return UNMAPPED + re.sub(r"[^A-Za-z0-9-]", "-", code)[: 32 - len(UNMAPPED)]
+
+
+def read_mapping(path: Path) -> Mapping:
+    """A house's file. Raises `MappingInvalid`."""
+    try:
+        return mapping_of(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise MappingInvalid(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise MappingInvalid(f"{path}: {error}") from error
+
+
+def mapping_of(table: Table[str, object]) -> Mapping:
+    """A file's content. Raises ValueError."""
+    file = msgspec.convert(table, _File)
+    if len(file.unit) > UNITS_MAX:
+        raise ValueError(f"unit: more than {UNITS_MAX} rows")
+    seen: set[str] = set()
+    for row in file.unit:
+        if not IDENTIFIER.fullmatch(row.unit):
+            raise ValueError(f"unit {row.unit!r}: 1 to 32 of A-Z a-z 0-9 -")
+        for bed in row.beds.values():
+            if not IDENTIFIER.fullmatch(bed):
+                raise ValueError(f"unit {row.unit}: bed {bed!r}: 1 to 32 of A-Z a-z 0-9 -")
+        for code in row.codes:
+            if not code or code in seen:
+                raise ValueError(f"unit {row.unit}: code {code!r} is empty or stands twice")
+            seen.add(code)
+    both = seen & set(file.ignored)
+    if both:
+        raise ValueError(f"ignored: {', '.join(sorted(both))} belongs to a unit too")
+    return Mapping(file)

@@ -1,0 +1,343 @@
+"""What a message says of a stay (pure): `Said`, which holds no identity.
+
+A name, a birth date, a number of a patient never leaves this module: the visit and the movement are known by keyed
+hashes from here on (HMAC-SHA-256 with a key of the house's own), and of the rest only codes of places, a gender and
+times are kept.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, Action, Event, Kind
+from aval.adapters.hl7v2.faults import Fault, Severity, fault, missing
+from aval.adapters.hl7v2.reading import Message
+from aval.kernel.statuses import Gender
+
+NULL = '""'
+"""HL7's word for "delete what you have" (HL7 v2.5 §2.5.3)."""
+
+CODE_LENGTH_MAX = 64
+"""Characters of a unit, room or bed code that we keep: PL's components have 20."""
+
+REFERENCE = re.compile(r"[A-Z2-9]{2}-[A-Z2-9]{3}", re.ASCII)
+"""A reservation's spoken reference (CONTRACT 5). Only what looks like one is taken from the field that a site declares,
+so that nothing else of it can reach the node."""
+
+HASHED = "AVAL-STAY"
+"""Authority (PV1-19.4) under which our own reconciliation names a stay by its hash, having no number of it."""
+
+DEPARTURE_HOUR = 12
+"""Of a planned departure (PV2-9) told by its day alone: most patients leave late in the morning, and a bed promised
+from midnight would be promised too early."""
+
+_HASHED_KEY = re.compile(r"v-[0-9a-f]{32}", re.ASCII)
+
+_GENDERS = {"F": Gender.FEMALE, "M": Gender.MALE}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """PV1-3 (PAM.FR §6.10.2), as the sender's codes; empty where not said."""
+
+    unit: str = ""
+    room: str = ""
+    bed: str = ""
+    facility: str = ""
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one message says of one stay. `movements`: hashes of ZBE-1, the first the one that counts.
+
+    `sent` orders words about the same thing, `time` orders what happened. `departure` with `departure_told` False was
+    not spoken of; `absorbed` is the other visit of a merge.
+    """
+
+    visit: str
+    kind: Kind
+    sent: datetime
+    time: datetime
+    action: Action = Action.INSERT
+    movements: tuple[str, ...] = ()
+    patient_class: str = ""
+    place: Place | None = None
+    gender: Gender = Gender.UNDETERMINED
+    departure_told: bool = False
+    departure: datetime | None = None
+    arrival: datetime | None = None
+    returns: datetime | None = None
+    newborn: bool = False
+    reservation: str = ""
+    absorbed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Customs:
+    """What a site declares of its feed.
+
+    `key` makes the hashes; `zone` is of times without an offset; `processing` (MSH-11) is what is live; `reservation`
+    names the field, if any, in which the site puts a reservation's reference; `ward_fields` are looked at for a unit
+    where PV1-3 has none; `visit_fields` name a visit, the first that is there (PAM.FR §3, note 1); `zbe_optional` takes
+    messages of the French profile without the segment that it requires (a message cut off has none either).
+    """
+
+    key: bytes
+    zone: ZoneInfo
+    processing: frozenset[str] = frozenset({"P"})
+    reservation: tuple[str, int] | None = None
+    ward_fields: tuple[tuple[str, int], ...] = ()
+    visit_fields: tuple[tuple[str, int], ...] = (("PV1", 19), ("PID", 18))
+    zbe_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of reading one message: what it says of stays (two for a swap), or nothing. `event` is its code."""
+
+    event: str
+    said: tuple[Said, ...] = ()
+
+
+def understand(message: Message, customs: Customs) -> Heard:
+    """What a message says. Raises `Fault`."""
+    code = _event_code(message, customs)
+    event = EVENTS.get(code)
+    if event is None or (event.kind is Kind.NOTHING and code != CORRECTION):
+        return Heard(code)
+    action = _action(message, event, code)
+    if action is None:
+        return Heard(code)
+    kind = _kind(message, event, code, action)
+    if kind is Kind.NOTHING:
+        return Heard(code)
+    if kind is Kind.MERGE:
+        return Heard(code, (_merge(message, customs),))
+    if kind is Kind.SWAP:
+        # The second patient stands in segments of the same names, which no kept parser groups; the sample feeds send
+        # two A02 instead, as PAM.FR asks.
+        raise fault("MSH", 9, Severity.REJECT, "200", "a swap of two patients: send two A02", 2)
+    return Heard(code, (_said(message, customs, kind, action),))
+
+
+def is_acknowledgement(message: Message) -> bool:
+    """Whether a message is itself an answer: it is not answered, lest two systems thank each other for ever."""
+    return message.get("MSH", 9) == "ACK" or (message.has("MSA") and not message.has("PID"))
+
+
+def _event_code(message: Message, customs: Customs) -> str:
+    if not message.get("MSH", 10):
+        raise missing("MSH", 10, "no identifier of the message: nothing to answer to")
+    kind, code = message.get("MSH", 9), message.get("MSH", 9, 2) or message.get("EVN", 1)
+    if kind != "ADT":
+        raise fault("MSH", 9, Severity.REJECT, "200", "not an ADT message")
+    if not code:
+        raise missing("MSH", 9, "no trigger event", 2)
+    version = message.get("MSH", 12)
+    if version and not version.startswith("2."):
+        raise fault("MSH", 12, Severity.REJECT, "203", "not HL7 version 2")
+    processing = message.get("MSH", 11)
+    if processing and processing not in customs.processing:
+        raise fault("MSH", 11, Severity.REJECT, "202", "not of this state of processing: for training, or for tests")
+    return code[:8]
+
+
+def _action(message: Message, event: Event, code: str) -> Action | None:
+    """What is done with the movement; None where it is only referred to."""
+    told = message.get("ZBE", 4).upper()
+    if not message.has("ZBE") or not told:
+        if code == CORRECTION:
+            raise missing("ZBE", 4, "a correction says what it corrects")
+        return event.action
+    action = ACTIONS.get(told)
+    if action is None and told == "REFERENCE":
+        return None
+    if action is None:
+        raise fault("ZBE", 4, Severity.ERROR, "103", "not INSERT, UPDATE or CANCEL")
+    if (code == CORRECTION) is not (action is Action.UPDATE):
+        if code == CORRECTION:
+            raise fault("ZBE", 4, Severity.ERROR, "103", "Z99 corrects: UPDATE")
+        return event.action  # an A02 that says UPDATE is the A02 again, with what has changed
+    if event.action is Action.CANCEL and action is Action.INSERT:
+        return Action.CANCEL  # the event is a cancellation whatever ZBE-4 says
+    return action
+
+
+def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
+    """What kind of movement it is about: for a correction or a cancellation, that of the event in ZBE-6."""
+    original = message.get("ZBE", 6)
+    if action is Action.INSERT or (action is Action.CANCEL and event.action is Action.CANCEL and not original):
+        return event.kind
+    if not original:
+        if code == CORRECTION:
+            raise missing("ZBE", 6, "a correction names the event that it corrects")
+        return Kind.TO_OUTPATIENT if event.kind is Kind.TO_INPATIENT else Kind.TO_INPATIENT
+    corrected = EVENTS.get(original)
+    if corrected is None or corrected.action is Action.CANCEL:
+        raise fault("ZBE", 6, Severity.ERROR, "103", "no event that inserts a movement")
+    return corrected.kind
+
+
+def _merge(message: Message, customs: Customs) -> Said:
+    absorbed = message.get("MRG", 5)
+    if not absorbed:
+        raise missing("MRG", 5, "which visit is no more")
+    authority = message.get("MRG", 5, 4)
+    now = _sent(message, customs)
+    return Said(
+        visit=_visit(message, customs),
+        kind=Kind.MERGE,
+        sent=now,
+        time=now,
+        absorbed=_hashed(customs, "v", f"{absorbed}^{authority}"),
+    )
+
+
+def _said(message: Message, customs: Customs, kind: Kind, action: Action) -> Said:
+    if not customs.zbe_optional and not message.has("ZBE") and _is_french(message) and kind is not Kind.INFORM:
+        raise fault("ZBE", 0, Severity.ERROR, "100", "the French profile has it in each movement (PAM.FR §5.2)")
+    place = _place(message, customs)
+    sent = _sent(message, customs)
+    patient_class = message.get("PV1", 2)[:1].upper()
+    newborn = message.get("PV1", 4) == NEWBORN or message.get("ZFM", 1) == NEWBORN
+    needs_place = kind in (Kind.ADMIT, Kind.MOVE, Kind.TO_INPATIENT) and action is Action.INSERT
+    if needs_place and place is None and patient_class not in ("O", "E", "N", "R", "V"):
+        raise missing("PV1", 3, "no unit: where is the patient?")
+    departure = message.get("PV2", 9)
+    if kind is Kind.PLAN_DEPARTURE and not departure:
+        departure = message.get("EVN", 3)
+    return Said(
+        visit=_visit(message, customs),
+        kind=kind,
+        sent=sent,
+        time=_happened(message, customs, kind, sent),
+        action=action,
+        movements=_movements(message, customs),
+        patient_class=patient_class,
+        place=place,
+        gender=_GENDERS.get(message.get("PID", 8).upper(), Gender.UNDETERMINED),
+        departure_told=bool(departure),
+        departure=_time(departure, customs, "PV2", 9, hour=DEPARTURE_HOUR),
+        arrival=_planned_arrival(message, customs) if kind is Kind.EXPECT else None,
+        returns=_time(message.get("PV2", 47), customs, "PV2", 47) if kind is Kind.LEAVE else None,
+        newborn=newborn,
+        reservation=_reservation(message, customs),
+    )
+
+
+def _is_french(message: Message) -> bool:
+    return message.get("MSH", 12, 2) == "FRA"
+
+
+def _place(message: Message, customs: Customs) -> Place | None:
+    unit, room, bed = (_code(message.get("PV1", 3, n)) for n in (1, 2, 3))
+    if not unit:
+        for segment, number in customs.ward_fields:
+            unit = unit or _code(message.get(segment, number, 10)) or _code(message.get(segment, number))
+    return Place(unit, room, bed, _code(message.get("PV1", 3, 4))) if unit else None
+
+
+def _code(text: str) -> str:
+    return "" if text == NULL else text[:CODE_LENGTH_MAX]
+
+
+def _visit(message: Message, customs: Customs) -> str:
+    """The hash of the visit's number, with its authority."""
+    for segment, number in customs.visit_fields:
+        identifier = message.get(segment, number)
+        if identifier and identifier != NULL:
+            if message.get(segment, number, 4) == HASHED and _HASHED_KEY.fullmatch(identifier):
+                return identifier
+            return _hashed(customs, "v", f"{identifier}^{message.get(segment, number, 4)}")
+    raise missing(*customs.visit_fields[0], "no number of the visit: whose bed is it?")
+
+
+def _movements(message: Message, customs: Customs) -> tuple[str, ...]:
+    """Hashes of ZBE-1 (EI, repeats): the identifier with its authority."""
+    names = list(message.each("ZBE", 1))
+    authorities = list(message.each("ZBE", 1, 2))
+    universal = list(message.each("ZBE", 1, 3))
+    return tuple(
+        _hashed(customs, "m", f"{name}^{authorities[n] or universal[n]}") for n, name in enumerate(names) if name
+    )
+
+
+def _hashed(customs: Customs, kind: str, text: str) -> str:
+    return f"{kind}-{hmac.new(customs.key, f'{kind}/{text}'.encode(), sha256).hexdigest()[:32]}"
+
+
+def _sent(message: Message, customs: Customs) -> datetime:
+    for segment, number in (("MSH", 7), ("EVN", 2)):
+        stamp = _time(message.get(segment, number), customs, segment, number)
+        if stamp is not None:
+            return stamp
+    raise missing("MSH", 7, "no time: what came first?")
+
+
+def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime) -> datetime:
+    """When it happened: ZBE-2; else the event's own field, EVN-6, EVN-2, MSH-7."""
+    fields = [("ZBE", 2)]
+    if kind in (Kind.ADMIT, Kind.REGISTER):
+        fields.append(("PV1", 44))
+    elif kind is Kind.DISCHARGE:
+        fields.append(("PV1", 45))
+    for segment, number in (*fields, ("EVN", 6), ("EVN", 2)):
+        stamp = _time(message.get(segment, number), customs, segment, number)
+        if stamp is not None:
+            return stamp
+    return sent
+
+
+def _planned_arrival(message: Message, customs: Customs) -> datetime | None:
+    for segment, number in (("PV2", 8), ("EVN", 3), ("PV1", 44), ("ZBE", 2)):
+        stamp = _time(message.get(segment, number), customs, segment, number)
+        if stamp is not None:
+            return stamp
+    return None
+
+
+def _reservation(message: Message, customs: Customs) -> str:
+    if customs.reservation is None:
+        return ""
+    text = message.get(*customs.reservation).upper()
+    return text if REFERENCE.fullmatch(text) else ""
+
+
+_STAMP = re.compile(
+    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,6})?)?)?)?(?:([+-])(\d\d)(\d\d))?", re.ASCII
+)
+"""HL7's TS: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]."""
+
+
+def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0) -> datetime | None:
+    """An instant; None where there is none. Without a day it says nothing; without an hour, at `hour`.
+
+    Raises `Fault`.
+    """
+    if not text or text == NULL:
+        return None
+    parts = _STAMP.fullmatch(text)
+    if parts is None:
+        raise fault(segment, number, Severity.ERROR, "102", "not a date and time")
+    year, month, day, told_hour, minute, second, sign, ahead_hours, ahead_minutes = parts.groups()
+    if day is None:
+        return None
+    numbers = [int(part or 0) for part in (year, month, day, told_hour or hour, minute, second)]
+    try:
+        if sign is None:
+            return datetime(*_six(numbers), tzinfo=customs.zone).astimezone(UTC)
+        ahead = timedelta(hours=int(ahead_hours), minutes=int(ahead_minutes))
+        return datetime(*_six(numbers), tzinfo=timezone(-ahead if sign == "-" else ahead)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise fault(segment, number, Severity.ERROR, "102", "no such date or time") from error
+
+
+def _six(numbers: list[int]) -> tuple[int, int, int, int, int, int]:
+    year, month, day, hour, minute, second = numbers
+    return year, month, day, hour, minute, second
+
+
+__all__ = ["Customs", "Fault", "Heard", "Place", "Said", "is_acknowledgement", "understand"]

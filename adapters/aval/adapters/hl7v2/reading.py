@@ -1,0 +1,197 @@
+"""Bytes → messages: characters by MSH-18, line endings as they come, batches opened, segments parsed.
+
+The parser is `hl7` (python-hl7): of the two kept libraries it read all 107 published and derived messages of the
+project's samples at 20 times the speed of hl7apy (0.65 against 0.03 thousand messages a second, one core shared with
+16 processes), which besides refuses the three batches and makes objects of a version's grammar that the messages
+themselves do not keep. It makes lists of lists and knows no event: what a message means is `meaning`'s, and ours.
+It is given the segments that we read and no other, which halves its work and keeps next of kin, insurers and diagnoses
+out of our memory.
+
+A message is text here for the time of its reading only; nothing of this module is stored or logged.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import hl7
+
+from aval.adapters.hl7v2.faults import Severity, fault
+
+SEGMENTS_READ = frozenset({"MSH", "EVN", "PID", "PV1", "PV2", "ZBE", "ZFM", "ZFV", "MRG", "MSA"})
+"""What the census needs of a message."""
+
+SEGMENTS_MAX = 500
+"""Segments of one message: the longest of the samples has 20; an ADT with many insurers some 60."""
+
+BATCH_MESSAGES_MAX = 10_000
+"""Messages of one batch or file: a day of the largest hospital is half of that."""
+
+FIELD_LENGTH_MAX = 20_000
+"""Characters of one segment that we read: the longest of the samples has 700. Longer is not parsed, for no parser is
+meant for it."""
+
+_CHARSETS = {
+    "": "ascii",
+    "ASCII": "ascii",
+    "8859/1": "iso8859-1",
+    "8859/15": "iso8859-15",
+    "8859/2": "iso8859-2",
+    "ISO8859-1": "iso8859-1",
+    "ISO-8859-1": "iso8859-1",
+    "ISO 8859/1": "iso8859-1",
+    "ISO8859-15": "iso8859-15",
+    "ISO-8859-15": "iso8859-15",
+    "ISO 8859/15": "iso8859-15",
+    "UNICODE": "utf-8",
+    "UNICODE UTF-8": "utf-8",
+    "UTF-8": "utf-8",
+    "UTF8": "utf-8",
+}
+"""MSH-18 (HL7 table 0211; PAM.FR §6.1 names 8859/15 and UNICODE UTF-8), with the spellings met. UTF-16 and UTF-32 are
+not MLLP's: their bytes may hold its marks."""
+
+
+@dataclass(slots=True)
+class Habits:
+    """How senders write, counted: what an interface engineer wants to know of a feed."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+    """By kind of line ending: `cr`, `lf`, `crlf`, `mixed`."""
+    charsets: Counter[str] = field(default_factory=Counter)
+    """By what was done: a charset's name, `wrong` where bytes were not of the one declared, `unknown`."""
+
+
+class Message:
+    """One parsed message: fields by name, as plain text without escapes, empty where absent."""
+
+    def __init__(self, parsed: hl7.Message) -> None:
+        self._parsed = parsed
+        self._segments: dict[str, list[hl7.Segment]] = {}
+        for segment in parsed:
+            self._segments.setdefault(str(segment[0]), []).append(segment)
+
+    def has(self, segment: str) -> bool:
+        """Whether a segment of that name is there."""
+        return segment in self._segments
+
+    def get(self, segment: str, number: int, component: int = 1, part: int = 1) -> str:
+        """First repetition of a field; `part` is the subcomponent. HL7's null (two quotes) is given as it stands."""
+        return next(self.each(segment, number, component, part), "")
+
+    def each(self, segment: str, number: int, component: int = 1, part: int = 1) -> Iterator[str]:
+        """All repetitions of a field of the first segment of that name."""
+        segments = self._segments.get(segment)
+        if not segments or number >= len(segments[0]):
+            return
+        for repetition in _repetitions(segments[0][number]):
+            yield self._plain(_piece(_piece(repetition, component), part))
+
+    def _plain(self, value: object) -> str:
+        text = str(value).strip()
+        return str(self._parsed.unescape(text)) if "\\" in text else text
+
+
+def _repetitions(value: object) -> list[object]:
+    return list(value) if isinstance(value, hl7.Field) else [value]
+
+
+def _piece(value: object, number: int) -> object:
+    """A component of a repetition, or a subcomponent of a component: one that has no parts is its own first."""
+    if isinstance(value, hl7.Repetition | hl7.Component | hl7.Field):
+        return value[number - 1] if number <= len(value) else ""
+    return value if number == 1 else ""
+
+
+def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
+    """The messages of a frame or file, as text with carriage returns between segments; none if there is no MSH.
+
+    Raises `Fault` for characters that no MLLP sender may use, and for too many messages.
+    """
+    habits = habits if habits is not None else Habits()
+    text = _decoded(body, habits)
+    lines = _lines(text, habits)
+    found: list[list[str]] = []
+    for line in lines:
+        name = line[:3]
+        if name == "MSH":
+            found.append([line])
+            if len(found) > BATCH_MESSAGES_MAX:
+                raise fault("BHS", 0, Severity.ERROR, "207", f"more than {BATCH_MESSAGES_MAX} messages in one batch")
+        elif name in ("FHS", "BHS", "BTS", "FTS"):
+            continue
+        elif found:
+            found[-1].append(line)
+    return ["\r".join(message) for message in found]
+
+
+def parse(text: str) -> Message:
+    """Parses one message. Raises `Fault` where it is none."""
+    lines = text.split("\r")
+    if len(lines) > SEGMENTS_MAX:
+        raise fault("MSH", 0, Severity.REJECT, "207", f"more than {SEGMENTS_MAX} segments")
+    kept = [line for line in lines if line[:3] in SEGMENTS_READ]
+    header = lines[0]
+    if not header.startswith("MSH") or len(header) < 9 or not _separators_usable(header):
+        raise fault("MSH", 1, Severity.REJECT, "100", "no header with separators")
+    if any(len(line) > FIELD_LENGTH_MAX for line in kept):
+        raise fault("MSH", 0, Severity.REJECT, "207", "a segment is too long")
+    try:
+        return Message(hl7.parse("\r".join(kept)))
+    except (hl7.HL7Exception, ValueError, IndexError, KeyError, RecursionError) as error:
+        raise fault("MSH", 2, Severity.REJECT, "100", f"unreadable: {type(error).__name__}") from error
+
+
+def _separators_usable(header: str) -> bool:
+    marks = header[3:8]
+    return len(set(marks[:4])) == 4 and not any(mark.isalnum() or mark.isspace() for mark in marks[:4])
+
+
+def _decoded(body: bytes, habits: Habits) -> str:
+    declared = _declared_charset(body)
+    if any(word in declared for word in ("UTF-16", "UTF-32", "UNICODE UTF-16", "UNICODE UTF-32")):
+        raise fault("MSH", 18, Severity.REJECT, "103", "UTF-16 and UTF-32 cannot go over MLLP")
+    charset = _CHARSETS.get(declared)
+    if body.startswith(b"\xef\xbb\xbf"):
+        body, charset = body[3:], "utf-8"
+    if charset is None:
+        habits.charsets["unknown"] += 1
+        return body.decode("iso8859-15")
+    try:
+        text = body.decode(charset)
+    except UnicodeDecodeError:
+        # Accents stand in names, which we drop: one read wrong takes nothing from the meaning.
+        habits.charsets["wrong"] += 1
+        return body.decode("iso8859-15") if charset == "utf-8" else _guessed(body)
+    habits.charsets[charset] += 1
+    return text
+
+
+def _guessed(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body.decode("iso8859-15")
+
+
+def _declared_charset(body: bytes) -> str:
+    """MSH-18 of the first message, read as bytes, for the charset must be known before there is text."""
+    begin = body.find(b"MSH")
+    if begin < 0 or len(body) < begin + 9:
+        return ""
+    end = min((at for at in (body.find(mark, begin) for mark in (b"\r", b"\n")) if at >= 0), default=len(body))
+    fields = body[begin : min(end, begin + FIELD_LENGTH_MAX)].split(body[begin + 3 : begin + 4])
+    if len(fields) < 18:
+        return ""
+    return fields[17].split(body[begin + 5 : begin + 6])[0].decode("ascii", "replace").strip().upper()
+
+
+def _lines(text: str, habits: Habits) -> list[str]:
+    pairs = text.count("\r\n")
+    returns, feeds = text.count("\r") - pairs, text.count("\n") - pairs
+    kinds = [name for name, count in (("crlf", pairs), ("cr", returns), ("lf", feeds)) if count]
+    # Files end with CRLF after segments that end with CR: the ending between segments is what counts.
+    if kinds == ["crlf", "cr"] and pairs <= 1:
+        kinds = ["cr"]
+    habits.endings[kinds[0] if len(kinds) == 1 else "mixed" if kinds else "none"] += 1
+    return [line for line in text.replace("\r\n", "\r").replace("\n", "\r").split("\r") if line.strip()]

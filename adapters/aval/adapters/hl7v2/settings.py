@@ -1,0 +1,198 @@
+"""The adapter's settings: one TOML file, checked whole before anything starts. Paths in it are relative to its folder.
+
+finess = "540000023"
+node = "127.0.0.1:50052"           # the establishment's node
+identity = "adapter-sih"           # bundle of …/adapter/NAME
+source = "sih"                     # as the units declare it
+mapping = "hl7-map.toml"
+inbox = "hl7.db"
+key = "hl7.key"                    # of the hashes; made at the first start
+listen = "0.0.0.0:2575"            # 2575 is MLLP's registered port
+time_zone = "Europe/Paris"
+processing = ["P"]                 # MSH-11 that is live
+ward_fields = []                   # looked at where PV1-3 names no unit: ["ZBE-8", "ZBE-7"]
+visit_fields = ["PV1-19", "PID-18"]  # what names a visit, the first that is there
+zbe_optional = false               # take messages of the French profile without its segment ZBE
+reservation_field = ""             # where the site puts a reservation's reference: "PV2-12"
+
+[tls]                              # a client certificate is always asked for
+certificate = "mllp.pem"
+key = "mllp.key"
+trust = "senders.pem"
+
+# or, on a loopback address only:
+# clear_text = true
+
+[limits]                           # see `server.Limits`
+"""
+
+import re
+import ssl
+import tomllib
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from aval.adapters.hl7v2.server import Limits
+from aval.kernel.finess import FinessET
+from aval.kernel.reasons import Refusal
+
+_FIELD = re.compile(r"(PID|PV1|PV2|ZBE|ZFV|ZFM|EVN)-([1-9][0-9]?)", re.ASCII)
+_WARDS = frozenset({"ZBE-7", "ZBE-8"})
+_VISITS = frozenset({"PV1-19", "PV1-50", "PID-18", "PID-3"})
+
+
+class SettingsInvalid(ValueError):
+    """The settings cannot be used; the sentence names the file, the field and what to do."""
+
+
+class _Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    certificate: str
+    key: str
+    trust: str
+
+
+class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    connections: int = Limits().connections
+    connections_a_peer: int = Limits().connections_a_peer
+    message_bytes: int = Limits().message_bytes
+    message_seconds: float = Limits().message_seconds
+    idle_seconds: float = Limits().idle_seconds
+    answer_seconds: float = Limits().answer_seconds
+    in_hand: int = Limits().in_hand
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    finess: str
+    node: str
+    identity: str
+    source: str
+    mapping: str
+    listen: str
+    inbox: str = "hl7.db"
+    key: str = "hl7.key"
+    time_zone: str = "Europe/Paris"
+    processing: tuple[str, ...] = ("P",)
+    ward_fields: tuple[str, ...] = ()
+    visit_fields: tuple[str, ...] = ("PV1-19", "PID-18")
+    zbe_optional: bool = False
+    reservation_field: str = ""
+    metrics_port: int = 0
+    clear_text: bool = False
+    tls: _Tls | None = None
+    limits: _Limits = _Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one adapter. `tls` None: clear text, on a loopback address."""
+
+    finess: FinessET
+    node: str
+    identity: Path
+    source: str
+    mapping: Path
+    inbox: Path
+    key: Path
+    host: str
+    port: int
+    zone: ZoneInfo
+    processing: frozenset[str]
+    ward_fields: tuple[tuple[str, int], ...]
+    visit_fields: tuple[tuple[str, int], ...]
+    zbe_optional: bool
+    reservation: tuple[str, int] | None
+    metrics_port: int
+    tls: tuple[Path, Path, Path] | None
+    limits: Limits
+
+    @property
+    def house(self) -> str:
+        """The establishment: name."""
+        return f"establishments/{self.finess}"
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a file. Raises `SettingsInvalid`."""
+    try:
+        written = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
+        finess, zone = FinessET(written.finess), ZoneInfo(written.time_zone)
+    except OSError as error:
+        raise SettingsInvalid(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, Refusal) as error:
+        problem = error.metadata.get("problem", str(error)) if isinstance(error, Refusal) else str(error)
+        raise SettingsInvalid(f"{path}: {problem}") from error
+    host, colon, port = written.listen.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65_535):
+        raise SettingsInvalid(f"{path}: listen must be host:port, not {written.listen!r}")
+    if written.reservation_field and not _FIELD.fullmatch(written.reservation_field):
+        raise SettingsInvalid(f"{path}: reservation_field must be a field such as PV2-12")
+    if not written.visit_fields or set(written.visit_fields) - _VISITS:
+        raise SettingsInvalid(f"{path}: visit_fields are of {', '.join(sorted(_VISITS))}")
+    if unknown := set(written.ward_fields) - _WARDS:
+        raise SettingsInvalid(f"{path}: ward_fields: {', '.join(sorted(unknown))}; known: ZBE-7, ZBE-8")
+    limits = Limits(**msgspec.structs.asdict(written.limits))
+    if any(value <= 0 for value in msgspec.structs.asdict(written.limits).values()):
+        raise SettingsInvalid(f"{path}: a limit is above 0")
+    folder = path.parent
+    return Settings(
+        finess=finess,
+        node=written.node,
+        identity=folder / written.identity,
+        source=written.source,
+        mapping=folder / written.mapping,
+        inbox=folder / written.inbox,
+        key=folder / written.key,
+        host=host.strip("[]"),
+        port=int(port),
+        zone=zone,
+        processing=frozenset(written.processing),
+        ward_fields=tuple(_field(field) for field in written.ward_fields),
+        visit_fields=tuple(_field(field) for field in written.visit_fields),
+        zbe_optional=written.zbe_optional,
+        reservation=_field(written.reservation_field) if written.reservation_field else None,
+        metrics_port=written.metrics_port,
+        tls=_tls(path, written, host.strip("[]")),
+        limits=limits,
+    )
+
+
+def _tls(path: Path, written: _File, host: str) -> tuple[Path, Path, Path] | None:
+    if written.tls is not None:
+        if written.clear_text:
+            raise SettingsInvalid(f"{path}: clear_text and [tls] exclude each other")
+        folder = path.parent
+        return folder / written.tls.certificate, folder / written.tls.key, folder / written.tls.trust
+    if not written.clear_text:
+        raise SettingsInvalid(f"{path}: [tls] is missing; clear_text = true is for a loopback address only")
+    if not _is_loopback(host):
+        raise SettingsInvalid(f"{path}: clear text would cross a network: listen on 127.0.0.1, or give [tls]")
+    return None
+
+
+def _field(text: str) -> tuple[str, int]:
+    segment, _, number = text.partition("-")
+    return segment, int(number)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def server_context(tls: tuple[Path, Path, Path]) -> ssl.SSLContext:
+    """What the server shows and asks for: TLS 1.2 or later, a client certificate of `trust`. Raises OSError."""
+    certificate, key, trust = tls
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0  # a session taken up again would not show its certificate's age
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(trust)
+    return context
