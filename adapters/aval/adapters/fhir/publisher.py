@@ -93,8 +93,8 @@ class Publisher:
         self, settings: PublisherSettings, outbox: Outbox, line: Line, clock: Clock, meter: PublisherMeter | None = None
     ) -> None:
         self._settings = settings
-        self._outbox = outbox
-        self._line = line
+        self.outbox = outbox
+        self.line = line
         self._clock = clock
         self.meter = meter or PublisherMeter()
         self._changed = asyncio.Event()
@@ -102,13 +102,13 @@ class Publisher:
 
     async def read(self) -> int:
         """Reads all units and states them to the outbox; how many. Raises `RemoteRefusal`."""
-        units = await read_units(self._line)
+        units = await read_units(self.line)
         now = self._clock.now()
         for unit in units:
             capacities = self.chosen(unit)
             withheld = withheld_of(unit, self._external(unit.name))
-            self._outbox.want(unit.name, capacities, now, self._settings.ror.repeat_every, withheld)
-        self._outbox.forget((unit.name for unit in units), now)
+            self.outbox.want(unit.name, capacities, now, self._settings.ror.repeat_every, withheld)
+        self.outbox.forget((unit.name for unit in units), now)
         return len(units)
 
     def chosen(self, unit: availability_pb2.Unit) -> list[Capacity]:
@@ -123,7 +123,7 @@ class Publisher:
     async def push(self, register: Register) -> int:
         """Sends all that is due, one by one; how many were tried. A ROR that does not answer ends the round."""
         tried = 0
-        while rows := self._outbox.due(self._clock.now()):
+        while rows := self.outbox.due(self._clock.now()):
             held: set[str] = set()
             for due in rows:
                 if due.unit in held:
@@ -139,8 +139,8 @@ class Publisher:
     async def compare(self, register: Register) -> int:
         """Reads the ROR back and finds where it says otherwise since; how many figures."""
         found = 0
-        for told in self._outbox.all_told():
-            ours = self._outbox.sent_of(told.unit)
+        for told in self.outbox.all_told():
+            ours = self.outbox.sent_of(told.unit)
             external = self._external(told.unit)
             if not ours or not external:
                 continue
@@ -152,7 +152,7 @@ class Publisher:
                 now = self._clock.now()
                 until = now + ROR_WORD_STANDS if self._settings.ror.wins is Wins.ROR else None
                 said = capacity.update_time
-                self._outbox.disputed(told.unit, capacity.indicator, capacity.count, said, until, now)
+                self.outbox.disputed(told.unit, capacity.indicator, capacity.count, said, until, now)
                 self.meter.count("disputed")
                 self._log.warning("ror-disagrees", unit=told.unit, count=capacity.count)
                 found += 1
@@ -184,11 +184,11 @@ class Publisher:
         now = self._clock.now()
         match verdict.step:
             case Step.DONE:
-                self._outbox.done(due, now)
+                self.outbox.done(due, now)
             case Step.LATER:
-                self._outbox.later(due, verdict.trouble, verdict.text, now, verdict.after)
+                self.outbox.later(due, verdict.trouble, verdict.text, now, verdict.after)
             case _:
-                self._outbox.to_a_person(due, verdict.trouble, verdict.text, now)
+                self.outbox.to_a_person(due, verdict.trouble, verdict.text, now)
                 self._log.warning("ror-refuses", unit=due.unit, reason=verdict.trouble.value)
         self.meter.count(verdict.step.value)
         return verdict
@@ -199,7 +199,7 @@ class Publisher:
             self._changed.set()
             try:
                 async for message in follow(
-                    self._line.availability.WatchAvailability, availability_pb2.WatchAvailabilityRequest()
+                    self.line.availability.WatchAvailability, availability_pb2.WatchAvailabilityRequest()
                 ):
                     if message.WhichOneof("event") != "progress":
                         self._changed.set()
