@@ -9,8 +9,11 @@ BIN := $(VENV)/bin
 FIND_PYTHON = for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
+# FINESS of the demonstration's establishments.
+HOUSES = $(shell sed -n 's/^finess = "\(.*\)"/\1/p' adapters/aval/adapters/demo/ge-10.toml)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate mutants bench lint proto clean setup lock
+.PHONY: help demo demos test simulate mutants bench lint proto clean setup lock
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -18,6 +21,11 @@ help: ## List these targets
 
 demo: setup ## Run the territory and its story on this machine (SEED=7, SITES=8, ONCE=1 to stop it at the end)
 	@$(BIN)/aval demo up $(if $(SEED),--seed $(SEED)) $(if $(SITES),--sites $(SITES)) $(if $(ONCE),--once)
+
+demos: setup ## Play the story without each establishment in turn (WITHOUT="540001138 540003043": those only; an hour)
+	@mkdir -p build; for finess in $(or $(WITHOUT),$(HOUSES)); do \
+		$(BIN)/aval demo up --once --without $$finess >build/demo.log 2>&1 && tail -2 build/demo.log | head -1 \
+			|| { cat build/demo.log; exit 1; }; done
 
 test: lint ## Check everything: lint, then the whole test suite
 	$(PYTHON) -m pytest -n 2 --dist loadfile

@@ -32,6 +32,7 @@ from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.kernel.finess import FinessEJ, FinessET, check_digit
 from aval.kernel.need import Feature
 from aval.kernel.statuses import Audience, Counting, RoomRule
+from tests.typography import faults
 
 GE_10 = Path(str(files("aval.adapters.demo").joinpath("ge-10.toml")))
 TEXT = GE_10.read_text(encoding="utf-8")
@@ -125,7 +126,8 @@ def test_what_is_assumed_is_said() -> None:
     words = "\n".join(assumed(FILE))
     for subject in ("mention SMR", "chambres", "âge", "téléphones", "hébergés", "route", "fuseau", "source"):
         assert subject in words
-    assert "SSR" not in words
+    assert not faults(words)
+    assert "1 unité " in "\n".join(assumed(FILE.without(*(one for one in FINESS if one != "540022811"))))
 
 
 def test_distances_agree_with_the_sources(shared_dir: Path) -> None:

@@ -9,6 +9,7 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
     "help.request.notify": ("Prévenir quand une place se libère.", "To be told when a place is freed."),
     "help.reservation.settle-note": ("Applique ou écarte une note.", "Applies or rejects a note."),
     "help.units.correct": ("Corrige un système, 4 h au plus.", "Corrects a system, for 4 h at most."),
+    "opt.demo-territory": ("fichier de territoire ; absent : ge-10.toml", "territory file; absent: ge-10.toml"),
     "opt.verdict": ("oui, non ou attendre", "yes, no or wait"),
     "opt.note-reason": ("motif d’un refus", "reason of a refusal"),
     "opt.answered-by": ("qui a répondu : une fonction, jamais un nom", "who answered: a function, never a name"),

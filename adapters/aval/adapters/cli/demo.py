@@ -12,7 +12,7 @@ from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.session import quiet_logs
 from aval.adapters.cli.terminal import Cell, Terminal, number
-from aval.adapters.cli.words import say
+from aval.adapters.cli.words import nearest, say, speech
 
 FOLDER = Path(".aval/demo")
 SEED = 7
@@ -31,6 +31,7 @@ _folder = click.option(
 
 
 @demo.verb("up", examples=("aval demo up", "aval demo up --sites 8 --seed 3 --once"))
+@click.option("--territory", type=click.Path(path_type=Path), metavar="FILE", help="opt.demo-territory")
 @click.option("--sites", type=click.IntRange(min=SITES_MIN), default=None, help="opt.sites")
 @click.option("--without", multiple=True, metavar="FINESS", help="opt.without")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="opt.seed")
@@ -38,17 +39,37 @@ _folder = click.option(
 @click.option("--no-story", is_flag=True, help="opt.no-story")
 @_folder
 def up(
-    terminal: Terminal, sites: int | None, without: tuple[str, ...], seed: int, once: bool, no_story: bool, folder: Path
+    terminal: Terminal,
+    territory: Path | None,
+    sites: int | None,
+    without: tuple[str, ...],
+    seed: int,
+    once: bool,
+    no_story: bool,
+    folder: Path,
 ) -> None:
     """Builds and starts everything, then plays the story. Exit 1 if one of its claims is false."""
-    from aval.adapters.demo.staging import Staging, play
+    from aval.adapters.demo import GE_10
+    from aval.adapters.demo.staging import Staging, UnknownHouse, play
+    from aval.adapters.territory import TerritoryFault
 
+    if territory is not None and not territory.is_file():
+        raise Failure(say("file.absent", path=territory), following="aval territory check --help", code=Exit.NOT_FOUND)
     quiet_logs(terminal)
     if (folder / "demo.json").exists():
         raise Failure(say("demo.running", folder=folder), say("demo.running.why"), "aval demo down", code=Exit.CONFLICT)
     stays = sys.stdout.isatty() and not once
-    staging = Staging(folder.absolute(), sites, without, seed, stays, not no_story)
-    failures = _run(lambda: play(staging))
+    staging = Staging(folder.absolute(), territory or GE_10, sites, without, seed, stays, not no_story)
+    try:
+        failures = _run(lambda: play(staging))
+    except UnknownHouse as unknown:
+        what, why = say("demo.site.unknown", finess=unknown.finess), nearest(unknown.finess, unknown.known)
+        raise Failure(what, why, "aval territory check", code=Exit.NOT_FOUND) from unknown
+    except TerritoryFault as fault:
+        what = say(
+            "territory.bad", path=staging.file, errors=speech().count(len(fault.problems), say("fault"), say("faults"))
+        )
+        raise Failure(what, str(fault.problems[0]), f"aval territory check {staging.file}") from fault
     if failures:
         raise Failure(say("demo.failed"), failures[0], "aval demo down")
 
@@ -103,8 +124,6 @@ def status(terminal: Terminal, folder: Path) -> None:
 @_folder
 def kill_site(terminal: Terminal, finess: str, folder: Path) -> None:
     """Kills a node as a power cut would."""
-    from aval.adapters.cli.words import nearest
-
     territory = _open(folder)
     if finess not in territory.houses:
         what = say("demo.site.unknown", finess=finess)

@@ -7,6 +7,8 @@
 `demo.json` is the record of what was made; `processes` adds the numbers of what runs.
 """
 
+import errno
+import random
 import re
 import socket
 from collections.abc import Iterable, Sequence
@@ -25,6 +27,10 @@ from aval.kernel.identity import Territory as Name
 STATE_FILE = "demo.json"
 TERRITORY_FILE = "territory.toml"
 LOOPBACK = "127.0.0.1"
+
+PORTS = range(20_000, 32_000)
+"""Where servers listen: below the ports that Linux (from 32 768) and macOS (from 49 152) give to outgoing connections.
+A territory opens hundreds of those, and one of them would sooner or later sit on the port of a server that starts."""
 
 REGULATOR = "regulatrice"
 SECOND_REGULATOR = "regulateur"
@@ -172,14 +178,24 @@ def _contexts(file: TerritoryFile, record: Record) -> Iterable[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many free ports of loopback, distinct: all are held until the last is found."""
-    sockets = [socket.socket() for _ in range(count)]
+    """So many free ports of loopback, distinct: all are held until the last is found. Raises OSError."""
+    held: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(held) == count:
+                break
+            one = socket.socket()
+            try:
+                one.bind((LOOPBACK, port))
+            except OSError:
+                one.close()
+            else:
+                held.append(one)
+        if len(held) < count:
+            raise OSError(errno.EADDRINUSE, f"{count} free ports between {PORTS[0]} and {PORTS[-1]}")
+        return [one.getsockname()[1] for one in held]
     finally:
-        for one in sockets:
+        for one in held:
             one.close()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib import resources
 from pathlib import Path
 
 from aval.adapters.cli.reason_words import REASON_WORDS
@@ -13,7 +12,7 @@ from aval.adapters.demo.building import FEED, HUB, Server, Tempo, build, keep_on
 from aval.adapters.demo.processes import Ready, Territory
 from aval.adapters.demo.story import Story
 from aval.adapters.demo.voice import ClaimFalse, Voice
-from aval.adapters.territory import TerritoryFile, assumed, read
+from aval.adapters.territory import TerritoryFile, assumed, load
 from aval.adapters.wire import stop_on_signals
 from aval.kernel.disciplines import Discipline, discipline_of
 from aval.kernel.reasons import Refusal
@@ -29,11 +28,21 @@ TEMPO = Tempo(progress_seconds=2.0, link_lost_seconds=12.0)
 MEGABYTE = 1_000_000
 
 
+class UnknownHouse(ValueError):
+    """An establishment that the territory does not have."""
+
+    def __init__(self, finess: str, known: list[str]) -> None:
+        super().__init__(finess)
+        self.finess = finess
+        self.known = known
+
+
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """What was asked for. `sites` None: all. `stays`: the territory is left running at the end."""
+    """What was asked for. `file`: the territory's. `sites` None: all. `stays`: it is left running at the end."""
 
     folder: Path
+    file: Path
     sites: int | None
     without: tuple[str, ...]
     seed: int
@@ -70,19 +79,23 @@ async def play(staging: Staging) -> list[str]:
     return voice.failures
 
 
+def territory_text(path: Path, without: tuple[str, ...], sites: int | None) -> tuple[str, TerritoryFile]:
+    """A territory file without some houses, with so many of the others. Raises `TerritoryFault`, `UnknownHouse`."""
+    whole = load(path)
+    known = [one.finess for one in whole.establishments]
+    for finess in without:
+        if finess not in known:
+            raise UnknownHouse(finess, known)
+    kept = chosen_houses(whole.without(*without), sites)
+    return keep_only(path.read_text(encoding="utf-8"), kept), whole.without(*(set(known) - set(kept)))
+
+
 def _build(staging: Staging, voice: Voice) -> Territory:
-    text = (resources.files("aval.adapters.demo") / "ge-10.toml").read_text(encoding="utf-8")
-    whole = read(text).file
-    if whole is None:
-        raise FileNotFoundError("ge-10.toml")
-    kept = chosen_houses(whole.without(*staging.without), staging.sites)
-    file = whole.without(*(one.finess for one in whole.establishments if one.finess not in kept))
-    requesters = chosen_requesters(file)
-    text = keep_only(text, kept)
-    build(staging.folder, text, staging.seed, SystemClock().now(), TEMPO, requesters)
+    text, file = territory_text(staging.file, staging.without, staging.sites)
+    build(staging.folder, text, staging.seed, SystemClock().now(), TEMPO, chosen_requesters(file))
     territory = Territory.open(staging.folder)
-    voice.line(f"SIMULATION — {whole.title} : vrais établissements, journée inventée (graine {staging.seed}).")
-    voice.line(f"Données : {whole.credit}, {whole.licence}. Aucun patient n’existe.")
+    voice.line(f"SIMULATION — {file.title} : vrais établissements, journée inventée (graine {staging.seed}).")
+    voice.line(f"Données : {file.credit}, {file.licence}. Aucun patient n’existe.")
     voice.line("Supposé, faute de données :")
     for phrase in assumed(file):
         voice.line(f" – {phrase}")

@@ -11,7 +11,7 @@ from datetime import time
 
 import msgspec
 
-from aval.adapters.french import typeset
+from aval.adapters.french import Speech, typeset
 from aval.adapters.territory.model import (
     Assumptions,
     Establishment,
@@ -176,20 +176,33 @@ def assumed(file: TerritoryFile) -> list[str]:
     automatic = sum(
         practice_of(assumptions, discipline_of(u.discipline), u.own).answering == "automatic" for u in units
     )
+    zone = assumptions.time_zone
     factor, speed = _number(assumptions.road_factor), _number(assumptions.speed_kmh)
     typed = sum(not house.source.is_automatic for house in houses)
     said = [
-        f"le découpage de {len(houses)} établissements en {len(units)} unités, leurs noms et leurs codes",
-        f"la mention SMR de chaque unité ({len(mentions)} mentions ; SMR gériatrique dans {geriatric} établissements)",
+        f"le découpage de {_sites(len(houses))} en {_units(len(units))}, leurs noms et leurs codes",
+        f"la mention SMR de chaque unité ({_mentions(len(mentions))} ; SMR gériatrique dans {_sites(geriatric)})",
         "les chambres, leur partage, les équipements, l’âge et le genre admis, ce que voient les partenaires",
-        f"qui répond et quand ({automatic} unités par retenue automatique) ; le fuseau horaire {assumptions.time_zone}",
-        f"la source des chiffres ({typed} établissements par saisie, les autres par leur système d’information)",
+        f"qui répond et quand ({_units(automatic)} par retenue automatique) ; le fuseau horaire {zone}",
+        f"la source des chiffres ({_sites(typed)} par saisie, les autres par leur système d’information)",
         "les téléphones (série 03 53 01, réservée à la fiction), les nœuds hébergés",
         f"les minutes de route : vol d’oiseau × {factor}, à {speed} km/h",
         "les lits fermés, la part de femmes, la dispersion des séjours, les sorties annoncées, le ménage",
         "le séjour moyen en EHPAD, tiré de sa rotation ; l’heure des mouvements, d’un échantillon de MIMIC-III",
     ]
     return [typeset(phrase) for phrase in said]
+
+
+def _sites(count: int) -> str:
+    return Speech().count(count, "établissement", "établissements")
+
+
+def _units(count: int) -> str:
+    return Speech().count(count, "unité", "unités")
+
+
+def _mentions(count: int) -> str:
+    return Speech().count(count, "mention", "mentions")
 
 
 def _number(value: float) -> str:
