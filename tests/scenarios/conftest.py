@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from aval.adapters.demo.processes import Territory
-from tests.scenarios.town import Play, raise_town, start_town
+from tests.scenarios.town import Play, Town, raise_town, start_town
 
 
 @pytest.fixture(scope="session")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Territory]:
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """A running hub with four nodes."""
     folder: Path = tmp_path_factory.mktemp("town") / "territory"
     built = raise_town(folder)
@@ -27,7 +26,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Territory]:
 
 
 @pytest_asyncio.fixture
-async def play(town: Territory) -> AsyncIterator[Play]:
+async def play(town: Town) -> AsyncIterator[Play]:
     """The people of the town, their screens open."""
     people = Play(town)
     await people.open()

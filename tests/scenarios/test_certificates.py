@@ -21,6 +21,7 @@ from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubOperator, Node, node_dns_name
 from aval.kernel.identity import Territory as Name
 from aval.v1 import availability_pb2
+from tests.scenarios.outage import Fault, Party, outage
 from tests.scenarios.town import SMR, WITHIN_SECONDS, Play
 from tests.waiting import until
 
@@ -42,6 +43,10 @@ def served_serial(town: Territory, finess: str) -> int:
     return x509.load_der_x509_certificate(certificate).serial_number
 
 
+@outage(
+    12, Fault.CERTIFICATE, "under an open watch", Party.NODE,
+    "nothing: who watches goes on, who connects next gets the new certificate",
+)  # fmt: skip
 async def test_12_a_certificate_renewed_on_disk_is_served_under_an_open_watch(play: Play, town: Territory) -> None:
     """The node's files are replaced; who connects next sees the new certificate; who was watching sees nothing."""
     messages: AsyncIterator[availability_pb2.WatchAvailabilityResponse] = follow(

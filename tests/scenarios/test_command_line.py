@@ -14,6 +14,7 @@ import pytest
 from aval.adapters.cli.exits import Exit
 from aval.adapters.demo.cast import Cast
 from aval.adapters.demo.processes import Territory
+from tests.scenarios.outage import Fault, Party, outage
 from tests.scenarios.town import AUTOMATIC, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play
 from tests.waiting import until
 
@@ -104,11 +105,17 @@ def test_16_a_house_answers_from_the_command_line(town: Territory, shell: Shell)
     assert json.loads(heard.splitlines()[-1])["asks"][0]["known"]["state"] == "STATE_HELD"
     shell.run("request", "release", reference, PARTNER, "--reason", "offer-not-suitable")
     shell.run("report", exit_code=Exit.NOT_ALLOWED)
+    document = shell.run("report", "--context", "direction", "--format", "have").stdout
+    assert f'OrganisationID="{PARTNER}"' in document
     sheet = shell.run("report", "--context", "direction", "--format", "csv").stdout
     assert sheet.startswith("\ufeffdate;finess;")
     assert all(len(line.split(";")) == len(sheet.splitlines()[0].split(";")) for line in sheet.splitlines())
 
 
+@outage(
+    17, Fault.KILL, "nothing under way", Party.NODE,
+    "on the command line: what is left, the missing house by name, and exit code 8",
+)  # fmt: skip
 def test_17_a_dead_node_makes_the_answer_partial(town: Territory, shell: Shell) -> None:
     """Killed as by a power cut: what is left is answered, what is missing is named, and scripts see exit code 8."""
     declared(town, SMR)

@@ -1,20 +1,34 @@
-"""A real hub and four real nodes for the outage scenarios, each a process with its certificate and its database."""
+"""A real hub and four real nodes for the outage scenarios, each a process with its certificate and its database.
+
+Between the hub and each node lies a `Line` that a test can spoil, and one before the hub for whoever dials through it.
+A server can be made `mortal`: the same one, that dies at a point of its storage that a test names.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
-from aval.adapters.demo.building import HUB, REGULATOR, Tempo, build
-from aval.adapters.demo.cast import Cast, heard, in_state, need_of, target
+import msgspec
+
+from aval.adapters.demo.building import HUB, REGULATOR, Record, Server, Tempo, build
+from aval.adapters.demo.cast import Cast, heard, in_state, need_of, settled_after, target
 from aval.adapters.demo.feed import SYSTEM_SOURCE
 from aval.adapters.demo.processes import Territory
 from aval.adapters.dial import ask
 from aval.kernel.disciplines import Discipline
+from aval.kernel.reasons import Refusal
 from aval.v1 import availability_pb2, census_pb2, request_pb2, terms_pb2
+from tests.scenarios.line import Line
+from tests.scenarios.mortal import Fate, Moment, died_path, fate_path
+from tests.waiting import until
 
 HOSPITAL, NEIGHBOUR, SMR, PARTNER = "540001138", "540000023", "540003043", "540000312"
 
@@ -29,12 +43,74 @@ PERSON = availability_pb2.PolicySummary.ANSWERING_PERSON
 
 _codes = itertools.count(1)
 
+Said = TypeVar("Said")
 
-def raise_town(folder: Path) -> Territory:
+
+KILLED = -signal.SIGKILL
+"""The status of a process that `kill -9` ended."""
+
+
+class Town(Territory):
+    """The processes, the lines between them, and ways to strike both."""
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        super().__init__(folder, record)
+        self.lines = {finess: Line(self.node(finess).address) for finess in self.houses}
+        """From the hub to each node."""
+        self.desk = Line(self.hub.address)
+        """From whoever dials through it to the hub."""
+        self._mortal: set[str] = set()
+        for finess, line in self.lines.items():
+            self.move_node(finess, self.node(finess).address, line.address)
+
+    def command(self, server: Server) -> list[str]:
+        """See `Territory.command`."""
+        if server.key not in self._mortal:
+            return super().command(server)
+        what = "hub" if server.key == HUB else "node"
+        return [sys.executable, "-m", "tests.scenarios.mortal", what, server.config]
+
+    async def fated(self, key: str, moment: Moment, statement: str, *about: str) -> None:
+        """A server will die at that moment of its storage; it is restarted first if it was no mortal one."""
+        if key not in self._mortal:
+            self._mortal.add(key)
+            assert await self.stop(key) == 0
+            await self.start([key])
+        settings = Path(self.record.servers[key].config)
+        died_path(settings).unlink(missing_ok=True)
+        path = fate_path(settings)
+        path.with_suffix(".new").write_bytes(msgspec.json.encode(Fate(moment, statement, about)))
+        path.with_suffix(".new").replace(path)
+
+    async def met_its_fate(self, key: str) -> None:
+        """Waits for that death, and holds it to the place where it was to be."""
+        assert await self.ended(key, WITHIN_SECONDS) == KILLED
+        assert died_path(Path(self.record.servers[key].config)).exists(), "it died elsewhere than where it was told to"
+
+    def database(self, key: str) -> Path:
+        """The database of a server."""
+        return Path(self.record.servers[key].config).with_name("hub.db" if key == HUB else "node.db")
+
+    def pause(self, key: str) -> None:
+        """SIGSTOP."""
+        os.kill(self.record.servers[key].pid, signal.SIGSTOP)
+
+    def wake(self, key: str) -> None:
+        """SIGCONT."""
+        os.kill(self.record.servers[key].pid, signal.SIGCONT)
+
+    async def down(self) -> None:
+        """Stops all, removes the folder, drops the lines."""
+        await super().down()
+        for line in (*self.lines.values(), self.desk):
+            line.close()
+
+
+def raise_town(folder: Path) -> Town:
     """Builds the town in a folder; nothing runs yet."""
     text = Path(__file__).with_name("town.toml").read_text(encoding="utf-8")
     build(folder, text, 0, datetime.now(UTC), TEMPO, [HOSPITAL, NEIGHBOUR])
-    return Territory.open(folder)
+    return Town.open(folder)
 
 
 async def start_town(town: Territory) -> None:
@@ -89,6 +165,39 @@ class Play(Cast):
         """A woman of 84 for tomorrow."""
         return need_of(Discipline.SMR_GERIATRIC, 1, HOSPITAL)
 
+    def id(self) -> str:
+        """A new one for an act."""
+        return str(uuid4())
+
+    def wish(self, *targets: request_pb2.AskTarget) -> request_pb2.CreateRequestRequest:
+        """A demand with its ids, to be said once or many times."""
+        return request_pb2.CreateRequestRequest(
+            request_id=str(uuid4()), need=self.need(), urgency=terms_pb2.URGENCY_PLANNED, asks=targets
+        )
+
+    async def insist(self, message: request_pb2.CreateRequestRequest, person: str = REGULATOR) -> request_pb2.Request:
+        """Says the very same until the hub answers, as a person's program does after a bad line."""
+        return await insisted(lambda: ask(self.hub(person).requests.CreateRequest, message))
+
+    async def confirmed(self, request: request_pb2.Request) -> str:
+        """Confirms the one ask of a held request, and waits until the node's word is heard; the reservation."""
+        told = await self.confirm(request, request.asks[0])
+        done = await self.screen.until(request.name, settled_after(told), WITHIN_SECONDS)
+        assert done.state == request_pb2.Request.STATE_CONFIRMED, done
+        return request.asks[0].reservation
+
+    async def ready(self, finess: str, beds: int) -> str:
+        """A new unit that the hub has heard of."""
+        unit = await self.declare(finess, beds)
+        await until(lambda: self.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+        return unit
+
+    async def heard(self, name: str, enough: Callable[[request_pb2.Request], bool], what: str) -> request_pb2.Request:
+        """A request on the regulator's screen, once it is so; fails the test otherwise."""
+        known = await self.screen.until(name, enough, WITHIN_SECONDS)
+        assert enough(known), f"{what}: {known}"
+        return known
+
     async def asked(self, units: Sequence[str], hold: str = "", person: str = REGULATOR) -> request_pb2.Request:
         """A request to units, one of them by an immediate hold."""
         return await self.create(self.need(), [target(unit, hold=unit == hold) for unit in units], person)
@@ -104,3 +213,19 @@ class Play(Cast):
         known = await self.answered(await self.asked([unit], hold=unit))
         assert in_state(known.asks[0], "HELD"), known
         return known
+
+
+async def insisted(call: Callable[[], Awaitable[Said]]) -> Said:
+    """The first answer to a call that is made again while nobody answers it."""
+    answers: list[Said] = []
+
+    async def answered() -> bool:
+        try:
+            answers.append(await call())
+        except Refusal as refusal:
+            if not refusal.reason.row.retryable:
+                raise
+        return bool(answers)
+
+    await until(answered, WITHIN_SECONDS, "an answer")
+    return answers[0]
