@@ -127,7 +127,8 @@ def test_what_is_assumed_is_said() -> None:
     for subject in ("mention SMR", "chambres", "âge", "téléphones", "hébergés", "route", "fuseau", "source"):
         assert subject in words
     assert not faults(words)
-    assert "1 unité " in "\n".join(assumed(FILE.without(*(one for one in FINESS if one != "540022811"))))
+    alone = FILE.without(*(one for one in FINESS if one != "540019254"))
+    assert "1 établissement en 1 unité," in plain("\n".join(assumed(alone)))
 
 
 def test_distances_agree_with_the_sources(shared_dir: Path) -> None:
