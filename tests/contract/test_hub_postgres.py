@@ -20,7 +20,7 @@ from alembic.config import Config
 from msgspec.structs import replace
 
 from aval.hub.files import Act, Files
-from aval.hub.model import RequestFile
+from aval.hub.model import ExternalReference, RequestFile
 from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction, Transaction
 from aval.hub.settings import SettingsUnusable, read_settings
 from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, PostgresStore
@@ -34,6 +34,8 @@ from tests.contract.test_hub_store import LUNEVILLE, NOW, TOUL, SilentMeters, he
 from tests.waiting import until
 
 HOUSES = frozenset({TOUL, LUNEVILLE})
+EARLIER = sorted(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))[:-1]
+"""The schemas before the present one."""
 
 
 class FixedClock:
@@ -350,23 +352,28 @@ async def test_other_hubs_are_told_the_names_of_what_changed(databases: Database
 # --- the schema ------------------------------------------------------------------------------------------------------
 
 
-def at_first_schema(engine: sa.Engine, file: RequestFile) -> None:
-    """A database as the first version left it, with a request of revision 7, its row and a command in it."""
+def at_schema(engine: sa.Engine, revision: str, file: RequestFile) -> None:
+    """A database as that version left it, with a request of revision 7, its row and a command in it."""
     from aval.hub.store.transaction import RequestBody, encoded
 
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
         request, row = file.request, file.rows[0]
         connection.execute(
-            sa.text("INSERT INTO request VALUES (:name, 'open', 0, 0, :house, :reference, :body)"),
+            sa.text(
+                "INSERT INTO request (name, state, over, archived, on_behalf_of, reference, body)"
+                " VALUES (:name, 'open', 0, 0, :house, :reference, :body)"
+            ),
             {
                 "name": request.name, "house": TOUL, "reference": request.reference,
                 "body": encoded(RequestBody(request, file.asks)),
             },
         )  # fmt: skip
+        if revision > "0001":
+            connection.execute(sa.text("UPDATE request SET revision = 7"))
         connection.execute(
             sa.text("INSERT INTO outbox VALUES (:id, 41, :request, :reservation, :house, 0, '', :body)"),
             {
@@ -374,33 +381,40 @@ def at_first_schema(engine: sa.Engine, file: RequestFile) -> None:
                 "body": encoded(row),
             },
         )  # fmt: skip
+        if revision > "0001" and engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT setval('outbox_position', 41)"))
         record = CommandRecord("lea", "1", b"content", NOW, b"answer")
-        connection.execute(sa.text("INSERT INTO command VALUES ('lea', '1', 1, :body)"), {"body": encoded(record)})
+        put_command = "INSERT INTO command (caller, id, stored_at, body) VALUES ('lea', '1', 1, :body)"
+        connection.execute(sa.text(put_command), {"body": encoded(record)})
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_a_database_of_the_first_version_is_brought_up_with_its_data(
-    databases: Databases, tmp_path: Path, engine: str
+@pytest.mark.parametrize("revision", EARLIER)
+async def test_a_database_of_each_earlier_version_is_brought_up_with_its_data(
+    databases: Databases, tmp_path: Path, engine: str, revision: str
 ) -> None:
     file = new_file()
-    file = replace(file, request=replace(file.request, revision=7))
+    link = ExternalReference("ViaTrajectoire", "VT-1")
+    file = replace(file, request=replace(file.request, revision=7, external_reference=link))
+    filled = "SELECT revision, changed_at, linked FROM request"
+    wanted = [(7, int(NOW.timestamp()) * 1000, 1)]
     store: PostgresStore | SqliteStore
     if engine == "sqlite":
         path = tmp_path / "hub.db"
         made = sa.create_engine(f"sqlite:///{path}")
-        at_first_schema(made, file)
+        at_schema(made, revision, file)
         made.dispose()
         store = SqliteStore(path, SilentMeters())
         with sqlite3.connect(path) as connection:
-            assert connection.execute("SELECT revision FROM request").fetchall() == [(7,)]
+            assert connection.execute(filled).fetchall() == wanted
         connection.close()
     else:
         url = databases.new()
         made = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
-        at_first_schema(made, file)
+        at_schema(made, revision, file)
         made.dispose()
         store = PostgresStore(url, SilentMeters())
-        assert sql(url, "SELECT revision FROM request") == [(7,)]
+        assert sql(url, filled) == wanted
     try:
         assert await store.read(reading(file.request.name)) == file
         later = new_file()

@@ -224,6 +224,8 @@ def _first_answer(transaction: Transaction, act: Act) -> Done | None:
         raise Refusal(Reason.ID_REUSED, {"command_id": act.id})
     if record.refused is not None:
         raise Refusal(record.refused, record.metadata)
+    if not record.answer:
+        raise Refusal(Reason.COMMAND_TOO_OLD, {"command_id": act.id, "problem": "it was answered weeks ago"})
     return Done(record.answer)
 
 

@@ -6,7 +6,7 @@ from each file and the clock alone, so that a hub which starts does what one tha
 """
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from aval.hub import brokerage
@@ -16,6 +16,7 @@ from aval.hub.model import RequestFile
 from aval.hub.picture import Seen, Viewpoint
 from aval.hub.ports import Meters, RequestFilter, Store
 from aval.hub.registry import Registry
+from aval.hub.retention import Retention
 from aval.hub.searching import Searching
 from aval.kernel.clock import Clock
 from aval.kernel.lifecycle import RequestState
@@ -35,14 +36,8 @@ FREED_LOOK_SECONDS = 10.0
 ALTERNATIVES_MAX = 5
 """Units kept as alternatives of a lost ask: three are asked at once."""
 
-COMMANDS_KEPT = timedelta(days=400)
-"""How long an act's first answer is kept (CONTRACT 19)."""
-
 FORGET_SECONDS = 3600.0
 """How often old records are dropped."""
-
-FORGOTTEN_AT_ONCE = 500
-"""Records dropped in one transaction: it delays others by some milliseconds."""
 
 
 class Keeper:
@@ -59,7 +54,7 @@ class Keeper:
         meters: Meters,
     ) -> None:
         self._files = files
-        self._store = store
+        self._retention = Retention(store)
         self._searching = searching
         self._registry = registry
         self._clock = clock
@@ -174,12 +169,7 @@ class Keeper:
     async def _forget(self, now: datetime) -> None:
         if self._clock.monotonic() < self._forget_at:
             return
-        before = now - COMMANDS_KEPT
-        while (
-            await self._store.run(lambda transaction: transaction.forget_commands(before, FORGOTTEN_AT_ONCE))
-            == FORGOTTEN_AT_ONCE
-        ):
-            pass
+        await self._retention.sweep(now)
         self._forget_at = self._clock.monotonic() + FORGET_SECONDS
 
     def _count(self) -> None:

@@ -119,7 +119,10 @@ class RequestFilter(Struct, frozen=True):
 
 
 class CommandRecord(Struct, frozen=True, omit_defaults=True):
-    """An act of a caller, kept so that the same again gets the first answer: content's hash, answer or refusal."""
+    """An act of a caller, kept so that the same again gets the first answer: content's hash, answer or refusal.
+
+    With neither it was answered so long ago that the answer has been dropped.
+    """
 
     caller: str
     id: str
@@ -179,6 +182,17 @@ class RequestBook(Protocol):
         """How many requests are not over."""
         ...
 
+    def old_requests(self, before: datetime, limit: int, *, linked: bool) -> list[str]:
+        """Names of archived requests last changed before that, the oldest first, so many at most.
+
+        `linked`: only those that bear an external reference.
+        """
+        ...
+
+    def forget_request(self, name: str) -> None:
+        """Drops a request that is archived, with its asks."""
+        ...
+
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """How many asks each establishment (FINESS) got since then."""
         ...
@@ -209,6 +223,10 @@ class CommandLog(Protocol):
 
     def keep_command(self, record: CommandRecord) -> None:
         """Keeps a record; the id is new."""
+        ...
+
+    def forget_answers(self, before: datetime, limit: int) -> int:
+        """Drops the answers of records older than that, so many at most; how many. Ids and content's hashes stay."""
         ...
 
     def forget_commands(self, before: datetime, limit: int) -> int:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TypeVar
 
-from aval.hub.model import Cursor, OutboxRow, RequestFile, Unit
+from msgspec.structs import replace
+
+from aval.hub.model import Cursor, OutboxRow, Request, RequestFile, Unit
 from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter, Transaction
 
 T = TypeVar("T")
@@ -92,6 +94,23 @@ class MemoryTransaction:
         """See the port."""
         return sum(map(_is_live, self._tables.requests.values()))
 
+    def old_requests(self, before: datetime, limit: int, *, linked: bool) -> list[str]:
+        """See the port."""
+        old = [
+            one.request
+            for one in self._tables.requests.values()
+            if one.request.archived
+            and one.request.change_time < before
+            and (one.request.external_reference is not None or not linked)
+        ]
+        return [one.name for one in sorted(old, key=_change_time)][:limit]
+
+    def forget_request(self, name: str) -> None:
+        """See the port."""
+        del self._tables.requests[name]
+        for reservation in [key for key, ask in self._tables.asks.items() if ask[0] == name]:
+            del self._tables.asks[reservation]
+
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """See the port."""
         return Counter(establishment for _, establishment, at in self._tables.asks.values() if at >= instant)
@@ -111,6 +130,14 @@ class MemoryTransaction:
     def keep_command(self, record: CommandRecord) -> None:
         """See the port."""
         self._tables.commands[record.caller, record.id] = record
+
+    def forget_answers(self, before: datetime, limit: int) -> int:
+        """See the port."""
+        commands = self._tables.commands
+        old = [key for key, record in commands.items() if record.stored_at < before and record.answer][:limit]
+        for key in old:
+            commands[key] = replace(commands[key], answer=b"")
+        return len(old)
 
     def forget_commands(self, before: datetime, limit: int) -> int:
         """See the port."""
@@ -152,6 +179,10 @@ class MemoryTransaction:
     def save_cursor_heard(self, cursor: Cursor) -> None:
         """See the port."""
         self._tables.cursors_heard[cursor.establishment] = cursor
+
+
+def _change_time(request: Request) -> datetime:
+    return request.change_time
 
 
 def _is_live(file: RequestFile) -> bool:

@@ -46,13 +46,19 @@ ORDER BY name LIMIT :limit
 """
 SAVE_REQUEST = """
 UPDATE request SET state = :state, over = :over, archived = :archived, on_behalf_of = :on_behalf_of,
-  reference = :reference, revision = :revision, body = :body
+  reference = :reference, revision = :revision, changed_at = :changed_at, linked = :linked, body = :body
 WHERE name = :name
 """
 PUT_REQUEST = """
-INSERT INTO request (name, state, over, archived, on_behalf_of, reference, revision, body)
-VALUES (:name, :state, :over, :archived, :on_behalf_of, :reference, :revision, :body)
+INSERT INTO request (name, state, over, archived, on_behalf_of, reference, revision, changed_at, linked, body)
+VALUES (:name, :state, :over, :archived, :on_behalf_of, :reference, :revision, :changed_at, :linked, :body)
 """
+OLD_REQUESTS = """
+SELECT name FROM request WHERE archived = 1 AND linked >= :linked AND changed_at < :before
+ORDER BY changed_at LIMIT :limit
+"""
+FORGET_ASKS = "DELETE FROM ask WHERE request = :name"
+FORGET_REQUEST = "DELETE FROM request WHERE name = :name"
 REFERENCE_TAKEN = "SELECT 1 FROM request WHERE over = 0 AND reference = :reference LIMIT 1"
 LIVE_COUNT = "SELECT count(*) FROM request WHERE over = 0"
 SAVE_ASK = """
@@ -72,7 +78,11 @@ SELECT body, attempts, last_reason FROM outbox WHERE establishment = :establishm
 ATTEMPTED = "UPDATE outbox SET attempts = :attempts, last_reason = :last_reason WHERE id = :id"
 WAITING = "SELECT establishment, count(*) FROM outbox GROUP BY establishment"
 COMMAND = "SELECT body FROM command WHERE caller = :caller AND id = :id"
-KEEP_COMMAND = "INSERT INTO command (caller, id, stored_at, body) VALUES (:caller, :id, :stored_at, :body)"
+KEEP_COMMAND = """
+INSERT INTO command (caller, id, stored_at, bare, body) VALUES (:caller, :id, :stored_at, 0, :body)
+"""
+OLD_ANSWERS = "SELECT body FROM command WHERE bare = 0 AND stored_at < :before LIMIT :limit"
+FORGET_ANSWER = "UPDATE command SET bare = 1, body = :body WHERE caller = :caller AND id = :id"
 OLD_COMMANDS = "SELECT caller, id FROM command WHERE stored_at < :before LIMIT :limit"
 FORGET_COMMAND = "DELETE FROM command WHERE caller = :caller AND id = :id"
 PICTURES = "SELECT establishment, body FROM picture ORDER BY establishment"

@@ -102,6 +102,8 @@ class SqlTransaction:
                 on_behalf_of=request.on_behalf_of,
                 reference=request.reference,
                 revision=request.revision,
+                changed_at=stored_instant(request.change_time),
+                linked=int(request.external_reference is not None),
                 body=encoded(RequestBody(request, file.asks)),
             )
         known = {ask.reservation for ask in before.asks} if before else set()
@@ -123,6 +125,16 @@ class SqlTransaction:
     def live_count(self) -> int:
         """See the port."""
         return int(self._read(sql.LIVE_COUNT)[0][0])
+
+    def old_requests(self, before: datetime, limit: int, *, linked: bool) -> list[str]:
+        """See the port."""
+        found = self._read(sql.OLD_REQUESTS, before=stored_instant(before), limit=limit, linked=int(linked))
+        return [name for (name,) in found]
+
+    def forget_request(self, name: str) -> None:
+        """See the port."""
+        self._write(sql.FORGET_ASKS, name=name)
+        self._write(sql.FORGET_REQUEST, name=name)
 
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """See the port."""
@@ -154,6 +166,16 @@ class SqlTransaction:
             stored_at=stored_instant(record.stored_at),
             body=encoded(record),
         )
+
+    def forget_answers(self, before: datetime, limit: int) -> int:
+        """See the port."""
+        old = [
+            _record.decode(body) for (body,) in self._read(sql.OLD_ANSWERS, before=stored_instant(before), limit=limit)
+        ]
+        for record in old:
+            bare = msgspec.structs.replace(record, answer=b"")
+            self._write(sql.FORGET_ANSWER, caller=record.caller, id=record.id, body=encoded(bare))
+        return len(old)
 
     def forget_commands(self, before: datetime, limit: int) -> int:
         """See the port."""
