@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from aval.hub import reactions
+from aval.hub import reactions, restoring
 from aval.hub.model import (
     Answer,
     Ask,
@@ -33,6 +33,7 @@ from aval.hub.model import (
     NoteAnswer,
     OutboxRow,
     Refused,
+    Reinstate,
     Release,
     ReleaseRefusal,
     Renew,
@@ -437,12 +438,37 @@ def answered(file: RequestFile, answer: Answer, now: datetime) -> RequestFile:
     word like those of the watch.
     """
     row = next((one for one in file.rows if one.id == answer.command_id), None)
+    if row is not None and _is_misplaced(file, row, answer):
+        return settled(file, _attempted(file, row, Reason.NODE_RESTORED.value), now)
+    if row is not None and isinstance(row.body, Reinstate) and not (answer.refused and answer.refused.retryable):
+        return settled(file, _reinstated(file, row, answer, now), now)
     after = file if answer.known is None else _heard(file, answer.known, now)
     if row is None:
         return settled(file, after, now)
     if answer.refused is not None and answer.refused.retryable:
         return settled(file, _attempted(after, row, answer.refused.reason), now)
     return settled(file, _struck(after, row, answer.refused, now, answer.known), now)
+
+
+def _is_misplaced(file: RequestFile, row: OutboxRow, answer: Answer) -> bool:
+    """Whether an answer is none to be taken: given before the node was restored, or ahead of the reinstatement."""
+    one = file.ask(row.reservation)
+    if one is None or isinstance(row.body, Reinstate):
+        return False
+    if file.has_pending(row.reservation, Reinstate):
+        return True
+    return answer.known is not None and restoring.is_of_other_history(one, answer.known)
+
+
+def _reinstated(file: RequestFile, row: OutboxRow, answer: Answer, now: datetime) -> RequestFile:
+    """The row of a reinstatement is struck: what the node then says of it counts, whichever word is the newest."""
+    one = file.ask(row.reservation)
+    file = _struck(file, row, answer.refused, now, answer.known)
+    if one is None:
+        return file
+    one, told = restoring.newest(one, answer.known)
+    file = with_ask(file, one)
+    return file if told is None else _heard(file, told, now)
 
 
 def attempted(file: RequestFile, command_id: str, now: datetime, *, reason: str = "") -> RequestFile:
@@ -458,15 +484,16 @@ def _attempted(file: RequestFile, row: OutboxRow, reason: str) -> RequestFile:
 
 def _heard(file: RequestFile, known: KnownReservation, now: datetime) -> RequestFile:
     one = file.ask(known.name)
-    if one is None or known.incarnation in one.past_incarnations:
+    if one is None or restoring.is_of_other_history(one, known):
         return file
-    before, past = one.known, one.past_incarnations
+    if file.has_pending(known.name, Reinstate):
+        return with_ask(file, restoring.kept_aside(one, known))
+    before, over = one.known, one.over
     if before is not None:
         if not known.is_newer_than(before):
             return file
-        if known.incarnation != before.incarnation:
-            past = (*past, before.incarnation)
-    after = with_ask(file, replace(one, known=known, refused_reason="", past_incarnations=past))
+        over = over or (before.state.is_final and known.state.is_live)
+    after = with_ask(file, replace(one, known=known, refused_reason="", over=over))
     event = _event_of(file.request, before, known, now)
     return after if event is None else reactions.told(after, event)
 
@@ -578,7 +605,11 @@ def tick(file: RequestFile, now: datetime) -> RequestFile:
     after = file
     for row in file.rows:
         if now >= row.stored_at + ROW_LIFE_MAX:
-            after = _struck(after, row, Refused(reason=Reason.COMMAND_TOO_OLD.value, retryable=False), now)
+            late = Refused(reason=Reason.COMMAND_TOO_OLD.value, retryable=False)
+            if isinstance(row.body, Reinstate):
+                after = _reinstated(after, row, Answer(row.id, refused=late), now)
+            else:
+                after = _struck(after, row, late, now)
     if (lapse := _lapse_time(after)) is not None and now >= lapse:
         after = reactions.told(moved(after, _next(after, _P.LAPSE)), Event(EventKind.EXPIRED, now))
     if (archive := _archive_time(after)) is not None and now >= archive:

@@ -148,6 +148,8 @@ class Courier:
         now = self._clock.monotonic()
         self._not_before = {name: until for name, until in self._not_before.items() if until > now}
         met: set[str] = set()
+        # Taken before the rows are read: where a node was restored, what must go ahead is stored before its new cursor.
+        cursor = self._pictures.cursor_heard(self._route.finess)
         for row in await self._rows(ROWS_READ_MAX):
             first = row.reservation not in met
             met.add(row.reservation)
@@ -157,7 +159,7 @@ class Courier:
                 return
             self._flights[row.reservation] = _Flight(row, now)
             age = max(self._clock.now() - row.stored_at, timedelta(0))
-            await stream.send(NodeCommand(row, age, self._pictures.cursor_heard(self._route.finess)))
+            await stream.send(NodeCommand(row, age, cursor))
 
     async def _show_sent(self) -> None:
         """Commands that take long are shown as sent; what the node makes of them is not known yet."""

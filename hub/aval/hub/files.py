@@ -7,7 +7,7 @@ answer, DESIGN §8.5), the transaction, and after it the word to watchers and to
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from aval.hub import brokerage
+from aval.hub import brokerage, restoring
 from aval.hub.bell import Bell
 from aval.hub.model import Answer, Cursor, KnownReservation, RequestFile
 from aval.hub.ports import CommandRecord, RequestFilter, Store, Transaction
@@ -165,32 +165,41 @@ class Files:
             self.tell((file,))
 
     def hear(
-        self, transaction: Transaction, told: Sequence[KnownReservation], *, all_of: str | None = None
+        self,
+        transaction: Transaction,
+        told: Sequence[KnownReservation],
+        *,
+        all_of: Cursor | None = None,
+        over: frozenset[int] = frozenset(),
     ) -> list[RequestFile]:
         """Within a transaction: what a node's watch says of reservations. Returns the files that changed.
 
-        `all_of`: the words are a whole snapshot of that house, and what it leaves out is asked after.
+        `all_of`: the words are a whole snapshot of that house, at that cursor: what it leaves out is asked after, and
+        if it is of another history than what was known, that is reinstated (`over`: its histories that are over).
         """
         now = self._clock.now()
         before: dict[str, RequestFile] = {}
         after: dict[str, RequestFile] = {}
-        for known in told:
-            name = transaction.request_of(known.name)
-            if name is None:
-                continue
-            if name not in after:
-                file = transaction.request(name)
-                if file is None:
-                    continue
+
+        def take(name: str | None) -> str | None:
+            """Loads a request's file, once; None if there is none."""
+            file = transaction.request(name) if name is not None and name not in after else None
+            if name is not None and file is not None:
                 before[name] = after[name] = file
-            after[name] = brokerage.heard(after[name], known, now)
+                if all_of is not None:
+                    after[name] = restoring.met(file, all_of.establishment, all_of.incarnation, over, now)
+            return name if name in after else None
+
+        for known in told:
+            name = take(transaction.request_of(known.name))
+            if name is not None:
+                after[name] = brokerage.heard(after[name], known, now)
         if all_of is not None:
             names = frozenset(known.name for known in told)
-            for name in transaction.requests_asking(all_of):
-                file = after.get(name) or transaction.request(name)
-                if file is not None:
-                    before.setdefault(name, file)
-                    after[name] = brokerage.enquire(file, all_of, names, now)
+            for asking in transaction.requests_asking(all_of.establishment):
+                name = take(asking)
+                if name is not None:
+                    after[name] = brokerage.enquire(after[name], all_of.establishment, names, now)
         changed = [file for name, file in after.items() if file is not before[name]]
         for file in changed:
             transaction.save(file, before[file.request.name])

@@ -13,7 +13,7 @@ from aval.hub.backoff import Backoff
 from aval.hub.pictures import Pictures
 from aval.hub.ports import LinkLost
 from aval.hub.routes import Route
-from aval.kernel.reasons import Refusal
+from aval.kernel.reasons import Reason, Refusal
 
 MESSAGES_BEFORE_RESUME_AT_ONCE = 1
 """A stream that brought something and then ended is resumed at once; one that brought nothing waits first."""
@@ -45,6 +45,10 @@ class Follower:
                     continue
             except (LinkLost, Refusal) as error:
                 refusal = error.refusal if isinstance(error, LinkLost) else error
+                if refusal.reason is Reason.NODE_RESTORED:
+                    self._log.warning("node-restored", establishment=finess)
+                    self._pictures.restored(finess)
+                    continue
                 self._route.failed()
                 self._log.warning(
                     "link-lost", establishment=finess, link="watch", reason=refusal.reason.value,

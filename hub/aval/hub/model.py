@@ -257,7 +257,15 @@ class NoteAnswer(Struct, frozen=True, tag="note_answer"):
     note: Note
 
 
-Body = Create | Confirm | Release | Renew | Reschedule | SupplyDetails | NoteAnswer
+class Reinstate(Struct, frozen=True, omit_defaults=True, tag="reinstate"):
+    """Puts back, at a restored node, what was known of it: as its creation said it, and in whose name."""
+
+    create: Create
+    known: KnownReservation
+    requester: Mandate
+
+
+Body = Create | Confirm | Release | Renew | Reschedule | SupplyDetails | NoteAnswer | Reinstate
 """A command's verb with its content."""
 
 
@@ -287,6 +295,11 @@ class OutboxRow(Struct, frozen=True, omit_defaults=True):
     def establishment(self) -> str:
         """The FINESS of the house that it goes to."""
         return establishment_of(self.reservation)
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether it goes before all that is queued already: what a node forgot comes before what it is asked next."""
+        return isinstance(self.body, Reinstate)
 
     @property
     def verb(self) -> str:
@@ -376,6 +389,8 @@ class Ask(Struct, frozen=True, omit_defaults=True):
 
     `last_number` is the highest command number used; `past_incarnations` are histories of its node that another one
     has replaced, whose words are dropped; `followed`: its loss has been answered by asking or proposing the next unit.
+    After a restore of its node (see `restoring`): `deferred` is the newest word heard while it is being reinstated;
+    `over`: it had ended, and the restored node told it live again.
     """
 
     reservation: str
@@ -392,6 +407,8 @@ class Ask(Struct, frozen=True, omit_defaults=True):
     past_incarnations: tuple[int, ...] = ()
     followed: bool = False
     alternatives: tuple[str, ...] = ()
+    deferred: KnownReservation | None = None
+    over: bool = False
 
     @property
     def establishment(self) -> str:
@@ -627,7 +644,10 @@ class AgeRange(Struct, frozen=True, omit_defaults=True):
 
 
 class Unit(Struct, frozen=True, omit_defaults=True):
-    """A care unit with its figures, as its node published them, or filtered for an audience (`shown` says how)."""
+    """A care unit with its figures, as its node published them, or filtered for an audience (`shown` says how).
+
+    `unverified`: its node was restored, and nobody has compared it with reality yet.
+    """
 
     name: str
     display_name: str
@@ -647,6 +667,7 @@ class Unit(Struct, frozen=True, omit_defaults=True):
     visibility: VisibilityRule | None = None
     ages: AgeRange | None = None
     features: frozenset[Feature] = frozenset()
+    unverified: bool = False
 
     @property
     def establishment(self) -> str:

@@ -238,7 +238,7 @@ def freshness(picture: Picture, unit: Unit, monotonic: float, lost_after: timede
     """How fresh a unit's figures are now: by the link's silence first, then by the age of the winning source."""
     if link_state(picture, monotonic, lost_after) is not LinkState.CONNECTED:
         return Freshness.UNREACHABLE
-    if not unit.sources:
+    if unit.unverified or not unit.sources:
         return Freshness.STALE
     source = unit.sources[0]
     return freshness_of(source_age(picture, unit, source, monotonic), source.fresh_max, source.stale_min)

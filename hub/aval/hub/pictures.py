@@ -46,6 +46,7 @@ class Pictures:
         self.lost_after = lost_after
         self._pictures = {finess: Picture(finess) for finess in sorted(members)}
         self._heard: dict[str, Cursor] = {}
+        self._restored: set[str] = set()
         self.bell: Bell[Picture] = Bell()
 
     async def load(self) -> None:
@@ -107,11 +108,8 @@ class Pictures:
         watched, answered = self._pictures[finess].cursor, self._heard.get(finess)
         if watched is None or answered is None:
             return watched or answered
-        if answered.incarnation in self._pictures[finess].past_incarnations:
-            return watched
-        if watched.incarnation != answered.incarnation or answered.revision > watched.revision:
-            return answered
-        return watched
+        ahead = answered.incarnation == watched.incarnation and answered.revision > watched.revision
+        return answered if ahead else watched
 
     def hear_answer(self, finess: str, cursor: Cursor | None) -> Cursor | None:
         """A cursor that an answer bore; given back if it is higher than any heard, to be stored with the answer."""
@@ -122,6 +120,8 @@ class Pictures:
             return None
         if cursor.incarnation in self._pictures[finess].past_incarnations:
             return None
+        if highest is not None and highest.incarnation != cursor.incarnation:
+            return None  # of another history only a whole snapshot tells: what was known is reinstated with it
         self._heard[finess] = cursor
         return cursor
 
@@ -130,7 +130,11 @@ class Pictures:
         picture = self._pictures[finess]
         if picture.parts:
             self._pictures[finess] = replace(picture, parts=())
-        return picture.cursor
+        return None if finess in self._restored else picture.cursor
+
+    def restored(self, finess: str) -> None:
+        """The node does not know the cursor that it was given: the next watch begins with a whole snapshot."""
+        self._restored.add(finess)
 
     async def hear(self, finess: str, event: NodeEvent) -> None:
         """A message of a node's watch. Raises `Refusal` if it could not be stored: then nothing of it was applied."""
@@ -146,6 +150,8 @@ class Pictures:
                 )
             )
         self._pictures[finess] = after
+        if applied.whole:
+            self._restored.discard(finess)
         self._measure(before, after)
         self.bell.ring(finess, after)
 
@@ -159,7 +165,10 @@ class Pictures:
                 whole=applied.whole,
             )
         return self._files.hear(
-            transaction, applied.reservations, all_of=after.establishment if applied.whole else None
+            transaction,
+            applied.reservations,
+            all_of=after.cursor if applied.whole else None,
+            over=after.past_incarnations,
         )
 
     def _measure(self, before: Picture, after: Picture) -> None:

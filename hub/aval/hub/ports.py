@@ -202,7 +202,7 @@ class Outbox(Protocol):
     """Commands on their way to nodes, in the order stored. `RequestBook.save` puts and strikes them."""
 
     def outbox(self, establishment: str, limit: int) -> list[OutboxRow]:
-        """The oldest rows for one establishment (FINESS).
+        """The oldest rows for one establishment (FINESS), after those that go ahead of all.
 
         A store that several hubs share gives, within `run`, the first row of each reservation only, and none that
         another transaction is changing: what it gives may be sent.

@@ -108,7 +108,7 @@ def with_row(file: RequestFile, ask: Ask, body: Body, mandate: Mandate, now: dat
 
 def wanted(file: RequestFile) -> tuple[Ask, ...]:
     """Asks that are live and not let go."""
-    return tuple(ask for ask in file.asks if ask.is_live and not file.release_behind(ask.reservation))
+    return tuple(ask for ask in file.asks if ask.is_live and not ask.over and not file.release_behind(ask.reservation))
 
 
 def asked(file: RequestFile, targets: tuple[AskTarget, ...], mandate: Mandate, now: datetime) -> RequestFile:
@@ -150,10 +150,15 @@ def creation(file: RequestFile, ask: Ask) -> Create:
 
 def _admitted(file: RequestFile) -> str | None:
     """A reservation that is ADMITTED while the request does not say so of any that is."""
-    names = [ask.reservation for ask in file.asks if ask.state is _V.ADMITTED]
+    names = [ask.reservation for ask in file.asks if ask.state is _V.ADMITTED and not _is_doubtful(ask)]
     if not names or (file.request.state is _S.ADMITTED and file.request.subject in names):
         return None
     return file.request.subject if file.request.subject in names else names[0]
+
+
+def _is_doubtful(ask: Ask) -> bool:
+    """Whether only a restored node that nobody has compared yet says that it is not over."""
+    return ask.over and ask.known is not None and ask.known.unverified
 
 
 def _subject_in(*states: ReservationState) -> Callable[[RequestFile], str | None]:
@@ -261,6 +266,7 @@ def unwanted(file: RequestFile) -> tuple[Ask, ...]:
         found = tuple(ask for ask in file.asks if ask.reservation == request.subject)
     else:
         found = ()
+    found = (*found, *(ask for ask in file.asks if ask.over and ask not in found))
     return tuple(ask for ask in found if ask.is_live and ask.state is not _V.ADMITTED)
 
 
@@ -270,7 +276,7 @@ def _let_go(file: RequestFile, now: datetime) -> RequestFile:
     for ask in unwanted(file):
         if file.release_behind(ask.reservation) or now < release_again_time(ask, now):
             continue
-        reason = _RELEASE_REASONS[request.state]
+        reason = _RELEASE_REASONS.get(request.state, ReleaseReason.OTHER)
         if request.release_reason is not None and request.state not in _KEEPS_SUBJECT:
             reason = request.release_reason
         file = with_row(file, ask, Release(reason), request.handler, now)

@@ -642,16 +642,6 @@ def test_a_reservation_that_a_snapshot_leaves_out_is_asked_after() -> None:
     assert (world.file.asks[0].state, world.file.rows) == (S.EXPIRED, ())
 
 
-def test_words_of_a_history_that_was_replaced_are_dropped() -> None:
-    world = held(0)
-    known = world.file.asks[0].known
-    assert known is not None
-    restored = replace(known, incarnation=2, revision=1, unverified=True)
-    file = brokerage.heard(world.file, restored, NOW)
-    assert file.asks[0].known == restored
-    assert brokerage.heard(file, replace(known, revision=99), NOW) is file
-
-
 def test_confirm_rows_are_the_only_road_to_confirmed() -> None:
     """Without its row the request stays CONFIRMING for ever, in sight: nothing is sent beside the outbox."""
     world = held(0)

@@ -82,7 +82,9 @@ class MemoryTransaction:
         for row_id in were - are:
             self._tables.outbox.pop(row_id, None)
         for row in file.rows:
-            if row.id not in were or row.id in self._tables.outbox:
+            if row.goes_ahead and row.id not in were:
+                self._tables.outbox = {row.id: row, **self._tables.outbox}
+            elif row.id not in were or row.id in self._tables.outbox:
                 self._tables.outbox[row.id] = row
 
     def reference_is_taken(self, reference: str) -> bool:

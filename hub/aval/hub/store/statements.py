@@ -71,6 +71,11 @@ INSERT INTO outbox (id, position, request, reservation, establishment, attempts,
 VALUES (:id, (SELECT coalesce(max(position), 0) + 1 FROM outbox), :request, :reservation, :establishment, :attempts,
   :last_reason, :body)
 """
+PUT_ROW_AHEAD = """
+INSERT INTO outbox (id, position, request, reservation, establishment, attempts, last_reason, body)
+VALUES (:id, (SELECT coalesce(min(position), 1) - 1 FROM outbox), :request, :reservation, :establishment, :attempts,
+  :last_reason, :body)
+"""
 STRIKE_ROW = "DELETE FROM outbox WHERE id = :id"
 OUTBOX = """
 SELECT body, attempts, last_reason FROM outbox WHERE establishment = :establishment ORDER BY position LIMIT :limit

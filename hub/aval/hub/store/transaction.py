@@ -231,7 +231,7 @@ class SqlTransaction:
             was = were.pop(row.id, None)
             if was is None:
                 self._write(
-                    self.put_row,
+                    sql.PUT_ROW_AHEAD if row.goes_ahead else self.put_row,
                     id=row.id,
                     request=row.request,
                     reservation=row.reservation,

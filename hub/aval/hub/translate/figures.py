@@ -168,6 +168,7 @@ def unit(message: pb.Unit) -> Unit:
         if message.HasField("ages")
         else None,
         features=frozenset(FEATURES.known(message.features)),
+        unverified=message.unverified,
     )
 
 
@@ -313,6 +314,7 @@ def wire_unit(value: Unit, freshness: Freshness, age: timedelta | None) -> pb.Un
         freshness=FRESHNESS.to_wire[freshness],
         age=duration(age),
         features=FEATURES.wire(value.features),
+        unverified=value.unverified,
     )
 
 

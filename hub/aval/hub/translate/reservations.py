@@ -237,6 +237,8 @@ def wire_command(value: NodeCommand) -> link_pb2.Command:
             return link_pb2.Command(
                 note_answer=pb.NoteReservationAnswerRequest(header=header, name=name, note=wire_note(body.note))
             )
+        case model.Reinstate():
+            return link_pb2.Command(reinstate=_wire_reinstate(row, body, header))
         case _:
             assert_never(body)
 
@@ -256,6 +258,25 @@ def _wire_create(row: OutboxRow, body: model.Create, header: pb.CommandHeader) -
         ttl=duration(body.ttl),
         valid_until=timestamp(body.valid_until),
     )
+
+
+def _wire_reinstate(row: OutboxRow, body: model.Reinstate, header: pb.CommandHeader) -> pb.ReinstateReservationRequest:
+    """What was known, as of when the row was stored: sent again it is the same bytes."""
+    create, known = body.create, body.known
+    message = _wire_known(known, row.stored_at)
+    message.reference = create.reference
+    message.need.CopyFrom(wire_need(create.need))
+    message.mode = MODES.to_wire[create.mode]
+    message.urgency = URGENCIES.to_wire[create.urgency]
+    message.ready_since.FromDatetime(create.ready_since)
+    message.asked_count = create.asked_count
+    requester = wire_mandate(body.requester)
+    if requester is not None:
+        message.requester.CopyFrom(requester)
+    heard = terms_pb2.Cursor(
+        establishment=f"establishments/{row.establishment}", incarnation=known.incarnation, revision=known.revision
+    )
+    return pb.ReinstateReservationRequest(header=header, known=message, heard=heard)
 
 
 # --- to the people who asked -----------------------------------------------------------------------------------------
@@ -325,19 +346,27 @@ def wire_reservation(
     value: KnownReservation, request: Request, mode: Mode, territory: str, asked_count: int, now: datetime
 ) -> pb.Reservation:
     """What a node last said of a reservation, with what its request says of it: as the node itself would tell it."""
+    message = _wire_known(value, now)
+    message.territory = territory
+    message.reference = request.reference
+    message.need.CopyFrom(wire_need(request.need))
+    requester = wire_mandate(request.requester)
+    if requester is not None:
+        message.requester.CopyFrom(requester)
+    message.mode = MODES.to_wire[mode]
+    message.urgency = URGENCIES.to_wire[request.urgency]
+    message.ready_since.FromDatetime(request.ready_since)
+    message.asked_count = asked_count
+    return message
+
+
+def _wire_known(value: KnownReservation, now: datetime) -> pb.Reservation:
+    """What a node last said of a reservation."""
     marks = value.marks
     return pb.Reservation(
         name=value.name,
-        territory=territory,
         request=value.request,
-        reference=request.reference,
         unit=value.unit,
-        need=wire_need(request.need),
-        requester=wire_mandate(request.requester),
-        mode=MODES.to_wire[mode],
-        urgency=URGENCIES.to_wire[request.urgency],
-        ready_since=timestamp(request.ready_since),
-        asked_count=asked_count,
         state=STATES.to_wire[value.state],
         arrival=timestamp(value.arrival),
         end=timestamp(value.end),

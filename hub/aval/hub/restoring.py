@@ -1,0 +1,87 @@
+"""A node that was put back to an earlier state: what the hub then says to it, and what it believes meanwhile (DESIGN
+§5, Restore). Pure, as `brokerage` is.
+
+A whole snapshot of another history than the one heard before shows it. What the hub knew of each live reservation of
+that house is then *reinstated*: a command that goes ahead of all that is queued for it, stored in the transaction of
+the snapshot, so that nothing can be sent in between. Until it is answered the hub's own knowledge stands, *unverified*;
+what the node's watch says meanwhile of the same reservation is the restored past, or newer than the reinstatement: it
+is kept aside, and the newer of the two words counts once the answer is there. So nobody reads of a promise withdrawn
+that was only forgotten. What the hub knew to be over, and the restored node tells live, is `over`: it is released by
+the reactions, and moves no request.
+
+Words of a history that is over are dropped, and a word of one that no snapshot has brought yet too: an answer may
+overtake the snapshot.
+"""
+
+from datetime import datetime
+from uuid import NAMESPACE_URL, uuid5
+
+from msgspec.structs import replace
+
+from aval.hub.model import Ask, KnownReservation, OutboxRow, Reinstate, RequestFile
+from aval.hub.reactions import creation, settled, with_ask
+
+
+def met(file: RequestFile, establishment: str, incarnation: int, over: frozenset[int], now: datetime) -> RequestFile:
+    """The file once a house tells its history as `incarnation`; `over` are those that it has told before."""
+    after = file
+    for ask in file.asks:
+        if ask.establishment == establishment and incarnation not in ask.past_incarnations:
+            after = _met(after, ask, incarnation, over - {incarnation}, now)
+    return settled(file, after, now)
+
+
+def _met(file: RequestFile, ask: Ask, incarnation: int, over: frozenset[int], now: datetime) -> RequestFile:
+    known = ask.known
+    known_before = known if known is not None and known.incarnation != incarnation else None
+    past = frozenset(ask.past_incarnations) | over
+    if known_before is not None:
+        past |= {known_before.incarnation}
+    if past == frozenset(ask.past_incarnations):
+        return file
+    ask = replace(ask, past_incarnations=tuple(sorted(past)), deferred=None)
+    if known_before is None or known_before.state.is_final:
+        return with_ask(file, ask)
+    file = with_ask(file, replace(ask, known=replace(known_before, unverified=True)))
+    if file.has_pending(ask.reservation, Reinstate):
+        return file
+    return replace(file, rows=(reinstatement(file, ask, known_before, incarnation, now), *file.rows))
+
+
+def reinstatement(file: RequestFile, ask: Ask, known: KnownReservation, incarnation: int, now: datetime) -> OutboxRow:
+    """The command that puts back what was known. Its number is that of the last command known decided."""
+    return OutboxRow(
+        id=str(uuid5(NAMESPACE_URL, f"{ask.reservation}#reinstate#{incarnation}")),
+        request=file.request.name,
+        reservation=ask.reservation,
+        number=max(known.last_command_number, 1),
+        body=Reinstate(creation(file, ask), known, file.request.requester),
+        mandate=ask.mandate,
+        stored_at=now,
+    )
+
+
+def is_of_other_history(ask: Ask, known: KnownReservation) -> bool:
+    """Whether a word is of a history that is over, or of one that no snapshot has brought yet."""
+    if known.incarnation in ask.past_incarnations:
+        return True
+    before = ask.known
+    return (
+        before is not None
+        and before.incarnation != known.incarnation
+        and before.incarnation not in ask.past_incarnations
+    )
+
+
+def kept_aside(ask: Ask, known: KnownReservation) -> Ask:
+    """The ask with the newest of what its node said while a reinstatement is on its way."""
+    newer = ask.deferred is None or known.is_newer_than(ask.deferred)
+    return replace(ask, deferred=known) if newer else ask
+
+
+def newest(ask: Ask, told: KnownReservation | None) -> tuple[Ask, KnownReservation | None]:
+    """Once it is answered: the ask with nothing kept aside, and the newer of the answer and of what was."""
+    aside = ask.deferred
+    if aside is not None and (told is None or (aside.incarnation == told.incarnation and aside.is_newer_than(told))):
+        told = aside
+    return replace(ask, deferred=None), told
