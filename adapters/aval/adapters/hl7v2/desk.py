@@ -9,20 +9,22 @@ answered.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
 
 from aval.adapters.hl7v2 import acknowledging
 from aval.adapters.hl7v2.acknowledging import Header, header_of
-from aval.adapters.hl7v2.census import RETRY_AFTER, CensusStream, NodeAway, NodeDenies
+from aval.adapters.hl7v2.census import RETRY_AFTER, NodeAway, NodeDenies
 from aval.adapters.hl7v2.events import Action, Kind
 from aval.adapters.hl7v2.faults import Fault, Severity, fault
 from aval.adapters.hl7v2.inbox import KEPT, VISITS_MAX, Inbox, InboxUnusable, Visit
-from aval.adapters.hl7v2.mapping import Mapping
+from aval.adapters.hl7v2.mapping import Mapping as Codes
+from aval.adapters.hl7v2.mapping import Standing
 from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, understand
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
@@ -44,6 +46,14 @@ _COUNTS_ANYWAY = frozenset({"BED_OCCUPIED", "BED_CLOSED", "BED_UNKNOWN", "UNIT_F
 _BEGINS = frozenset({Kind.ADMIT, Kind.REGISTER, Kind.EXPECT, Kind.TO_INPATIENT, Kind.MERGE})
 
 log = structlog.get_logger()
+
+
+class Census(Protocol):
+    """The node, as the desk needs it: `census.CensusStream` over the wire."""
+
+    async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
+        """What became of each movement, by id; all are committed. Raises `NodeAway`, `NodeDenies`."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -71,8 +81,8 @@ class Desk:
     def __init__(
         self,
         inbox: Inbox,
-        census: CensusStream,
-        mapping: Mapping,
+        census: Census,
+        mapping: Codes,
         customs: Customs,
         teller: Teller,
         clock: Clock,
@@ -253,16 +263,20 @@ class Desk:
         if absorbed.key == visit.key:
             _settle(item, "already")
             return None
-        told = []
-        if absorbed.steps:
-            told.append(self._teller.merge(visit.key, absorbed.key, item.word.time, self._number(1)))
         union = visit.log
         for word in absorbed.log:
             union = added(union, word)
-        steps = tuple(sorted((*visit.steps, *absorbed.steps), key=lambda step: int(step.id.rpartition(".")[2])))
-        joined = Visit(visit.key, union, steps, tuple(told))
-        after = self._planned(joined, union, item.word.time)
-        return _Plan(item, visit, after, [Visit(absorbed.key, merged_into=visit.key)])
+        when = item.word.time
+        if visit.steps:
+            # The node has both: the other one is taken back as the double that it was.
+            no_more, told = self._teller.tell(absorbed.key, absorbed.steps, Standing(), when, self._inbox.number)
+            self._number(len(told))
+            gone = Visit(absorbed.key, steps=no_more, pending=tuple(told), merged_into=visit.key)
+            return _Plan(item, visit, self._planned(visit, union, when), [gone])
+        # The node has one at most: it is this one from now on, with the reservation that it may be.
+        told = [self._teller.merge(visit.key, absorbed.key, when, self._number(1))] if absorbed.steps else []
+        joined = Visit(visit.key, union, absorbed.steps, tuple(told))
+        return _Plan(item, visit, self._planned(joined, union, when), [Visit(absorbed.key, merged_into=visit.key)])
 
     def _planned(self, visit: Visit, words: tuple[Said, ...], at: datetime | None = None) -> Visit:
         """A visit with these words, and what is to be told of it."""
@@ -280,7 +294,7 @@ class Desk:
 
     async def _told(self, plans: list[_Plan]) -> None:
         """Sends what the plans hold until the node has answered all of it, then answers the senders."""
-        waiting = [told for plan in plans for told in plan.after.pending]
+        waiting = [told for plan in plans for visit in (*plan.others, plan.after) for told in visit.pending]
         answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
         while waiting:
             try:
@@ -290,7 +304,8 @@ class Desk:
             waiting = [told for told in waiting if told.id not in answers or _is_retryable(answers[told.id])]
             if waiting:
                 await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
-        await self._inbox.leave([self._heard(plan, answers) for plan in plans])
+        others = [replace(visit, pending=()) for plan in plans for visit in plan.others]
+        await self._inbox.leave([*others, *(self._heard(plan, answers) for plan in plans)])
 
     def _heard(self, plan: _Plan, answers: dict[str, census_pb2.ApplyMovementsResponse]) -> Visit:
         """The visit with the node's word on each step; the sender is answered."""
@@ -352,5 +367,3 @@ def _is_retryable(answer: census_pb2.ApplyMovementsResponse) -> bool:
         return False
     return REASONS[Reason[answer.reason]].retryable
 
-
-__all__ = ["Desk", "Told"]
