@@ -48,6 +48,7 @@ class Serving(availability_pb2_grpc.AvailabilityServiceServicer):
         self.units: dict[str, A.Unit] = {}
         self.houses: dict[str, A.Establishment] = {}
         self.lists = 0
+        self.broken = False
         self._changed = asyncio.Event()
 
     def put(self, *units: A.Unit) -> None:
@@ -61,6 +62,8 @@ class Serving(availability_pb2_grpc.AvailabilityServiceServicer):
 
     async def ListUnits(self, request: A.ListUnitsRequest, context: Any) -> A.ListUnitsResponse:
         self.lists += 1
+        if self.broken:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
         names = sorted(self.units)
         start = int(request.page_token or 0)
         token = str(start + PAGE) if start + PAGE < len(names) else ""

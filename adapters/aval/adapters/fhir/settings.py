@@ -91,10 +91,13 @@ class PublisherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The read-only endpoint, beside a hub or a node: exactly one of `hub` and `node` is its address.
 
+    `identity` is the bundle with which it reads; `certificate` the folder (cert.pem, key.pem) of what HTTP clients are
+    shown: a server's certificate, such as that of the node or hub beside which it stands.
     `operators` are the hub's operators that may read, by name; `communes` gives the official code of an establishment's
     commune, which the ROR's profile asks for and Aval does not know."""
 
     identity: str
+    certificate: str
     hub: str = ""
     node: str = ""
     listen: str = "127.0.0.1:8443"
