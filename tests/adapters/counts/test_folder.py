@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from aval.adapters.csv import DropFolder, Verdict
-from aval.adapters.csv.folder import DONE, FILES_A_LOOK_MAX, KEPT_FILES_MAX, LOOK_EVERY, REJECTED, REPORT_SUFFIX, TAKEN
-from aval.adapters.csv.table import BYTES_MAX
+from aval.adapters.counts import DropFolder, Verdict
+from aval.adapters.counts.folder import (
+    DONE,
+    FILE_BYTES_MAX,
+    FILES_A_LOOK_MAX,
+    KEPT_FILES_MAX,
+    LOOK_EVERY,
+    REJECTED,
+    REPORT_SUFFIX,
+    TAKEN,
+)
 from tests.adapters.demo.hand_clock import HandClock
 
 
@@ -112,9 +120,9 @@ async def test_an_empty_file_a_read_only_one_and_a_folder(scene: Scene) -> None:
 
 
 async def test_a_file_too_large_is_not_read_whole(scene: Scene) -> None:
-    scene.drop("gros.csv", b"x" * (BYTES_MAX + 4096))
+    scene.drop("gros.csv", b"x" * (FILE_BYTES_MAX + 4096))
     assert await scene.settle() == 1
-    assert len(scene.desk.given[0][1]) == BYTES_MAX + 1
+    assert len(scene.desk.given[0][1]) == FILE_BYTES_MAX + 1
 
 
 async def test_while_the_node_is_away_files_wait_in_their_order_and_it_is_said_once(scene: Scene) -> None:

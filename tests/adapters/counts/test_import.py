@@ -18,7 +18,7 @@ import pytest
 
 from aval.adapters.cli.exits import Exit
 from aval.adapters.cli.servers import read_ready
-from aval.adapters.csv.folder import DONE, REJECTED, REPORT_SUFFIX
+from aval.adapters.counts.folder import DONE, REJECTED, REPORT_SUFFIX
 from aval.adapters.dial import Caller, Line, ask
 from aval.adapters.pki import init_authority, issue
 from aval.kernel.finess import FinessET

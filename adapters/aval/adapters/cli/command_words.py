@@ -188,7 +188,7 @@ COMMAND_WORDS: dict[str, tuple[str, str]] = {
     "opt.correction-reason": ("motif de la correction", "reason of the correction"),
     "opt.correction-for": ("durée de la correction, 4h au plus", "length of the correction, 4h at most"),
     "opt.all": ("toutes les unités saisies à la main", "all units that a person feeds"),
-    "opt.format": ("table, csv ou json", "table, csv or json"),
+    "opt.format": ("table, csv, json ou have (EDXL-HAVE 1.0)", "table, csv, json or have (EDXL-HAVE 1.0)"),
     "opt.pki-dir": ("dossier de l’autorité", "folder of the authority"),
     "opt.out": ("dossier du certificat", "folder of the certificate"),
     "opt.days": ("durée de validité, 30d d’ordinaire", "validity, 30d by default"),

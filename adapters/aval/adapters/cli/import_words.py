@@ -10,6 +10,10 @@ IMPORT_WORDS: dict[str, tuple[str, str]] = {
         "Applique une feuille de calcul enregistrée en CSV, entière ou pas du tout.",
         "Applies a spreadsheet saved as CSV, whole or not at all.",
     ),
+    "help.node.import.have": (
+        "Applique un document EDXL-HAVE 1.0, entier ou pas du tout.",
+        "Applies an EDXL-HAVE 1.0 document, whole or not at all.",
+    ),
     "help.node.import.folder": (
         "Applique chaque feuille déposée dans un dossier.",
         "Applies each sheet dropped in a folder.",

@@ -1,27 +1,45 @@
 """`aval node import …`: figures from a file, told to one's own node."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 import click
 import structlog
 
+from aval.adapters import csv, edxl
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Terminal, number
 from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
-from aval.adapters.csv import DropFolder, MappingFault, Verdict, give, load_mapping, prepare
-from aval.adapters.csv.mapping import Mapping
-from aval.adapters.csv.sentences import outcome_said, problem_said, report_of
-from aval.adapters.csv.table import BYTES_MAX
+from aval.adapters.counts import DropFolder, Outcome, Reader, Verdict, give, prepare
+from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
 from aval.kernel.reasons import Refusal
+
+Mapped = TypeVar("Mapped")
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of a file that is read whole; each format has its own bound below it, and says so."""
 
 IMPORT_FIELDS = ("line", "unit", "source", "open", "occupied", "fate", "reason", "problem")
 
 imports = Group("import", "help.node.import")
+
+
+class _Form(NamedTuple):
+    """How a file is read, and the source that it is (empty: each unit's own)."""
+
+    read: Reader
+    source: str
+
+
+_map_option = click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.map")
+_partial_option = click.option("--partial", is_flag=True, help="opt.partial")
+_file = click.argument("file", type=click.Path(path_type=Path))
 
 
 @imports.verb(
@@ -30,27 +48,46 @@ imports = Group("import", "help.node.import")
     reads=IMPORT_FIELDS,
     writes=True,
 )
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.map")
-@click.option("--partial", is_flag=True, help="opt.partial")
+@_file
+@_map_option
+@_partial_option
 def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of a sheet: all its lines, or none of them unless `--partial`."""
-    meaning = _meaning(mapping)
-    content = _content(file)
+    _import(terminal, _content(file), _csv_reader(mapping), partial)
+
+
+@imports.verb(
+    "have",
+    examples=(
+        "aval node import have lits.xml --map have.toml --dry-run",
+        "aval node import have lits.xml --map h.toml",
+    ),
+    reads=IMPORT_FIELDS,
+    writes=True,
+)
+@_file
+@_map_option
+@_partial_option
+def import_have(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
+    """Tells the node the counts of an EDXL-HAVE 1.0 document: all of them, or none unless `--partial`."""
+    _import(terminal, _content(file), _have_reader(mapping), partial)
+
+
+def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> None:
     found: list[dict[str, object]] = []
 
     async def work(session: Session) -> bool:
-        sheet = await prepare(content, meaning, session.node(), session.finess, now())
-        for problem in sheet.problems:
+        node = session.node()
+        reading = await prepare(content, form.read, form.source, node, session.finess, now())
+        for problem in reading.problems:
             terminal.tell(problem_said(problem, speech().language))
             found.append({"line": problem.line, "problem": problem.what})
-        good = not sheet.problems or (partial and bool(sheet.rows))
-        outcomes = {}
+        good = bool(reading.rows) and (partial or not reading.problems)
+        outcomes: list[Outcome | None] = [None] * len(reading.rows)
         if good and not terminal.dry_run:
-            key = f"csv-{uuid4()}"  # absolute figures: a person who runs it again means it again
-            outcomes = {one.line: one for one in await give(sheet, session.node(), key)}
-        for row in sheet.rows:
-            outcome = outcomes.get(row.line)
+            # Absolute figures, and a person who runs it again means it again: a key of its own each time.
+            outcomes = [*await give(reading, node, f"import-{uuid4()}", now())]
+        for row, outcome in zip(reading.rows, outcomes, strict=True):
             if outcome is not None and (sentence := outcome_said(outcome, speech().language)):
                 terminal.tell(sentence)
             found.append(
@@ -64,7 +101,7 @@ def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bo
                     "reason": outcome.reason if outcome else "",
                 }
             )
-        return good and all(outcome.is_good for outcome in outcomes.values())
+        return good and all(outcome.is_good for outcome in outcomes if outcome is not None)
 
     complete = connected(terminal, work)
     if terminal.is_json:
@@ -95,27 +132,28 @@ def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bo
 @click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.map")
 def import_folder(terminal: Terminal, folder: Path, mapping: Path | None) -> None:
     """Tells the node each sheet dropped in a folder, until stopped (SIGTERM, Ctrl-C)."""
-    meaning = _meaning(mapping)
+    form = _csv_reader(mapping)
     if not folder.is_dir():
         raise Failure(say("file.absent", path=folder), code=Exit.NOT_FOUND)
-    connected(terminal, lambda session: _watch(session, folder, meaning))
+    connected(terminal, lambda session: _watch(session, folder, form))
 
 
-async def _watch(session: Session, folder: Path, meaning: Mapping) -> None:
+async def _watch(session: Session, folder: Path, form: _Form) -> None:
     log = structlog.get_logger()
     terminal = session.terminal
+    node, finess = session.node(), session.finess
 
     async def handle(content: bytes, name: str) -> Verdict:
         # The name that the file was taken under holds its instant: the same sheet tomorrow is told anew, the same
         # file after a crash is not.
-        key = f"csv-{hashlib.sha256(name.encode() + content).hexdigest()[:32]}"
+        key = f"import-{hashlib.sha256(name.encode() + content).hexdigest()[:32]}"
         try:
-            sheet = await prepare(content, meaning, session.node(), session.finess, now())
-            outcomes = [] if sheet.problems else await give(sheet, session.node(), key)
+            reading = await prepare(content, form.read, form.source, node, finess, now())
+            outcomes = [] if reading.problems else await give(reading, node, key, now())
         except Refusal as refusal:
             return Verdict(None, refusal.reason.value)
-        good = not sheet.problems and all(one.is_good for one in outcomes)
-        return Verdict(good, report_of(sheet.problems, outcomes, speech().language))
+        good = not reading.problems and all(one.is_good for one in outcomes)
+        return Verdict(good, report_of(reading.problems, outcomes, speech().language))
 
     def notice(what: str, detail: str) -> None:
         log.info(what, file=detail)
@@ -125,19 +163,29 @@ async def _watch(session: Session, folder: Path, meaning: Mapping) -> None:
     await DropFolder(folder, handle, notice, SystemClock()).run()
 
 
-def _meaning(mapping: Path | None) -> Mapping:
+def _csv_reader(path: Path | None) -> _Form:
+    mapping = _mapped(csv.load_mapping, path)
+    return _Form(lambda content, at: csv.read_sheet(content, mapping, at), mapping.source)
+
+
+def _have_reader(path: Path | None) -> _Form:
+    mapping = _mapped(edxl.load_mapping, path)
+    return _Form(lambda content, at: edxl.read_have(content, mapping, at), mapping.source)
+
+
+def _mapped(load: Callable[[Path | None], Mapped], path: Path | None) -> Mapped:
     try:
-        return load_mapping(mapping)
+        return load(path)
     except FileNotFoundError as error:
-        raise Failure(say("file.absent", path=mapping), code=Exit.NOT_FOUND) from error
-    except (MappingFault, OSError) as error:
+        raise Failure(say("file.absent", path=path), code=Exit.NOT_FOUND) from error
+    except (csv.MappingFault, edxl.MappingFault, OSError) as error:
         raise Failure(say("map.bad"), str(error), code=Exit.USAGE) from error
 
 
 def _content(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(BYTES_MAX + 1)
+            return opened.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=file), code=Exit.NOT_FOUND) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`aval report`: the territory's capacity by establishment and discipline, for the morning meeting."""
+"""`aval report`: the territory's capacity, for the morning meeting and, as EDXL-HAVE, for crisis systems."""
 
 import csv
 import io
@@ -12,8 +12,12 @@ from aval.adapters.cli.needs import discipline_said, finess_of
 from aval.adapters.cli.search import discipline_label
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
+from aval.adapters.cli.units import every_establishment, every_unit
 from aval.adapters.cli.words import now, say, speech
-from aval.v1 import territory_pb2
+from aval.adapters.edxl import Hospital, write_have
+from aval.v1 import availability_pb2, territory_pb2
+
+FORMATS = ("table", "csv", "json", "have")
 
 CSV_HEADS = (
     "date", "finess", "etablissement", "discipline", "installes", "disponibles_surs", "disponibles_a_confirmer",
@@ -24,15 +28,23 @@ CSV_HEADS = (
 @verb(
     "report",
     key="help.report",
-    examples=("aval report", "aval report --format csv > point-capacitaire.csv"),
+    examples=(
+        "aval report",
+        "aval report --format csv > point-capacitaire.csv",
+        "aval report --format have > lits.xml",
+    ),
     reads=fields_of(territory_pb2.GetCapacityResponse.DESCRIPTOR),
 )
 @click.option(
-    "--format", "form", type=Word({"table": "table", "csv": "csv", "json": "json"}, "format"), default="table",
+    "--format", "form", type=Word({word: word for word in FORMATS}, "format"), default="table",
     help="opt.format",
 )  # fmt: skip
 def report(terminal: Terminal, form: str) -> None:
     """Reads the capacity from the hub (the cell and management may); exit 8 when establishments do not answer."""
+
+    if form == "have":
+        _have(terminal)
+        return
 
     async def work(session: Session) -> territory_pb2.GetCapacityResponse:
         return await session.ask(session.hub().territory.GetCapacity, territory_pb2.GetCapacityRequest())
@@ -48,6 +60,28 @@ def report(terminal: Terminal, form: str) -> None:
         names = ", ".join(finess_of(name) for name in found.unreachable)
         answered = found.establishment_count - len(found.unreachable)
         terminal.tell(say("partial.count", answered=answered, all=found.establishment_count, names=names))
+        click.get_current_context().exit(Exit.PARTIAL)
+
+
+def _have(terminal: Terminal) -> None:
+    """Writes EDXL-HAVE 1.0 of what this caller may see, at the hub or at one's own node."""
+
+    async def work(session: Session) -> tuple[list[Hospital], list[str]]:
+        line = session.hub_or_node()
+        request = availability_pb2.ListUnitsRequest(parent="establishments/-", page_size=1000)
+        units, unreachable = await every_unit(session, line, request)
+        houses = await every_establishment(session, line)
+        by_house: dict[str, list[availability_pb2.Unit]] = {house.name: [] for house in houses}
+        for unit in units:
+            by_house[f"establishments/{finess_of(unit.name)}"].append(unit)
+        return [Hospital(house, by_house[house.name]) for house in houses], unreachable
+
+    hospitals, unreachable = connected(terminal, work)
+    document, left_out = write_have(hospitals, now())
+    sys.stdout.buffer.write(document + b"\n")
+    if left_out:
+        terminal.tell(say("partial", names=", ".join(left_out)))
+    if left_out or unreachable:
         click.get_current_context().exit(Exit.PARTIAL)
 
 

@@ -250,13 +250,18 @@ async def one_unit(session: Session, line: Line, name: str) -> availability_pb2.
 
 async def names_of(session: Session, line: Line) -> dict[str, str]:
     """The names for people of the establishments served there."""
-    names: dict[str, str] = {}
+    return {one.name: one.display_name for one in await every_establishment(session, line)}
+
+
+async def every_establishment(session: Session, line: Line) -> list[availability_pb2.Establishment]:
+    """All pages of the establishments served there."""
+    found: list[availability_pb2.Establishment] = []
     request = availability_pb2.ListEstablishmentsRequest(page_size=1000)
     while True:
         page = await session.ask(line.availability.ListEstablishments, request)
-        names |= {one.name: one.display_name for one in page.establishments}
+        found += page.establishments
         if not page.next_page_token:
-            return names
+            return found
         request.page_token = page.next_page_token
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from aval.adapters.csv.table import BYTES_MAX
 from aval.kernel.clock import Clock
 
 LOOK_EVERY = timedelta(seconds=5)
@@ -24,6 +23,9 @@ LOOK_EVERY = timedelta(seconds=5)
 
 FILES_A_LOOK_MAX = 100
 """Files taken in one look; the rest wait for the next, oldest first."""
+
+FILE_BYTES_MAX = 1_048_576
+"""Bytes of a file: the largest house has under 1,000 units, and a line of a sheet is about 60 bytes."""
 
 KEPT_FILES_MAX = 2_000
 """Files kept in `traites` and in `rejetes`: a sheet an hour for more than two months. The oldest are removed."""
@@ -111,7 +113,7 @@ class DropFolder:
         here = self.path / TAKEN / name
         try:
             with here.open("rb") as file:
-                content = file.read(BYTES_MAX + 1)
+                content = file.read(FILE_BYTES_MAX + 1)
             verdict = await self.handle(content, name)
         except OSError as error:
             self._note("file-unreadable", f"{name}: {type(error).__name__}")

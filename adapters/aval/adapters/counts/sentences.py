@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from aval.adapters.csv.counts import LineProblem
-from aval.adapters.csv.telling import Outcome
+from aval.adapters.counts.rows import LineProblem
+from aval.adapters.counts.telling import Outcome
 from aval.adapters.french import Language, typeset
 
 _SENTENCES: dict[str, tuple[str, str]] = {
@@ -47,6 +47,42 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "in-the-future": ("« {word} » est à venir", "“{word}” is in the future"),
     "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
+    # XML and EDXL-HAVE
+    "xml": ("XML mal formé ({problem})", "malformed XML ({problem})"),
+    "xml-doctype": (
+        "type de document (DOCTYPE) refusé : un message HAVE n’en a pas",
+        "document type (DOCTYPE) refused: a HAVE message has none",
+    ),
+    "xml-depth": ("plus de {depth_max} niveaux", "more than {depth_max} levels"),
+    "xml-elements": ("plus de {elements_max} éléments", "more than {elements_max} elements"),
+    "have-not": ("aucun hôpital EDXL-HAVE 1.0 ici", "no hospital of EDXL-HAVE 1.0 here"),
+    "have-2": (
+        "EDXL-HAVE 2.0 : son schéma n’a pu être obtenu, seul 1.0 est lu",
+        "EDXL-HAVE 2.0: its schema could not be had, only 1.0 is read",
+    ),
+    "have-which": (
+        "plusieurs hôpitaux : dites lequel dans la correspondance ([hospital] name) ; lus : {names}",
+        "several hospitals: say which in the mapping ([hospital] name); read: {names}",
+    ),
+    "have-hospital": (
+        "{count} hôpital nommé « {name} » ; lus : {names}",
+        "{count} hospital named “{name}”; read: {names}",
+    ),
+    "have-no-time": ("l’heure des chiffres n’est pas dite", "the time of the figures is not said"),
+    "have-no-zone": ("« {word} » n’a pas de fuseau", "“{word}” has no time zone"),
+    "have-no-figures": (
+        "aucun chiffre de lits : c’est inconnu, non zéro",
+        "no figures of beds: that is unknown, not zero",
+    ),
+    "have-unmapped": (
+        "« {code} » n’est pas dans la correspondance ([units])",
+        "“{code}” is not in the mapping ([units])",
+    ),
+    "have-status": ("statut « {word} » inconnu", "unknown status “{word}”"),
+    "have-contradiction": (
+        "« NotAvailable » et pourtant {word} disponibles",
+        "“NotAvailable” and yet {word} available",
+    ),
     # the node
     "unit-unknown": ("le nœud ne connaît pas l’unité {unit}", "the node does not know unit {unit}"),
     "unit-has-beds": (

@@ -1,4 +1,4 @@
-"""Figures of a sheet, told to the node as movements of a declared source: all of them, or none.
+"""Figures of a file, told to the node as movements of a declared source: all of them, or none.
 
 The node commits each movement by itself. So everything that it would refuse is looked for before the first is sent:
 against the units, the places and the sources that it declares. What can still go wrong in between (the house changes a
@@ -11,7 +11,7 @@ from datetime import datetime
 
 import grpc
 
-from aval.adapters.csv.counts import LineProblem, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts
 from aval.adapters.dial import Line, ask
 from aval.adapters.wire import refusal_of
 from aval.kernel.statuses import Gender
@@ -26,7 +26,7 @@ _GENDERS: dict[Gender, terms_pb2.Gender.ValueType] = {
     Gender.ANY: terms_pb2.GENDER_ANY,
 }
 _SOURCES = (availability_pb2.SOURCE_KIND_FILE, availability_pb2.SOURCE_KIND_PERSON)
-"""The kinds of source that a sheet may be, the likelier first."""
+"""The kinds of source that a file may be, the likelier first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Resolved:
     unit: str
     source: str
     places: census_pb2.PlaceCapacity
+    told_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +114,25 @@ def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], sourc
     if occupied > max(opened, installed):
         return _problem(row, "more-taken-than-places", occupied=occupied, places=max(opened, installed))
     places = census_pb2.PlaceCapacity(gender=gender, open=opened, occupied=occupied)
-    return Resolved(row.line, unit.name, speaking, places)
+    return Resolved(row.line, unit.name, speaking, places, row.told_at)
 
 
 def _problem(row: UnitCounts, what: str, **details: object) -> LineProblem:
     return LineProblem(row.line, "", what, {name: str(value) for name, value in details.items()})
 
 
-async def tell(line: Line, rows: Sequence[Resolved], key: str, told_at: dict[int, datetime]) -> list[Outcome]:
+async def tell(line: Line, rows: Sequence[Resolved], key: str, now: datetime) -> list[Outcome]:
     """Tells rows to the node and waits for each to be committed. The same `key` again changes nothing (CONTRACT 29).
 
-    `told_at`: when each line's figures were true. Raises `RemoteRefusal` when the stream fails: rows told before stand.
+    A row that does not say when its figures were true is of `now`. Raises `RemoteRefusal` when the stream fails: rows
+    told before stand.
     """
     call = line.census.ApplyMovements()
     outcomes: list[Outcome] = []
     try:
-        for row in rows:
-            await call.write(census_pb2.ApplyMovementsRequest(movement=_movement(row, key, told_at[row.line])))
+        for number, row in enumerate(rows):
+            movement = _movement(row, f"{key}-{number}", row.told_at or now)
+            await call.write(census_pb2.ApplyMovementsRequest(movement=movement))
             answer = await call.read()
             if not isinstance(answer, census_pb2.ApplyMovementsResponse):
                 break
@@ -149,8 +152,8 @@ async def tell(line: Line, rows: Sequence[Resolved], key: str, told_at: dict[int
         call.cancel()
 
 
-def _movement(row: Resolved, key: str, told_at: datetime) -> census_pb2.Movement:
-    movement = census_pb2.Movement(movement_id=f"{key}-{row.line}", source_id=row.source)
+def _movement(row: Resolved, movement_id: str, told_at: datetime) -> census_pb2.Movement:
+    movement = census_pb2.Movement(movement_id=movement_id, source_id=row.source)
     movement.event_time.FromDatetime(told_at)
     movement.counts_reported.unit = row.unit
     movement.counts_reported.places.append(row.places)

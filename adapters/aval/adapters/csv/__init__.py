@@ -1,13 +1,11 @@
-"""Counts from a spreadsheet: what a house without an information system writes each morning, told to its node.
+"""A house's own spreadsheet, as a format of counts: from the bytes that Excel saves to figures by unit.
 
-A way in of four steps, each its own module: `table` makes bytes a table (encodings, separators, quotes), `mapping` says
-what its columns and codes mean, `counts` reads figures from it and names every bad line at once, `telling` gives them
-to the node as movements of a declared source, all or nothing. `importing` takes them in order, and `folder` does it for
-each file dropped in a folder. The way out is `aval report --format csv`.
+`table` makes bytes a table (encodings, separators, quotes), `mapping` says what its columns and codes mean, `sheet`
+reads figures from it and names every bad line at once. `aval.adapters.counts` tells them to the node. The way out is
+`aval report --format csv`.
 """
 
-from aval.adapters.csv.folder import DropFolder, Verdict
-from aval.adapters.csv.importing import Sheet, give, prepare
 from aval.adapters.csv.mapping import Mapping, MappingFault, load_mapping
+from aval.adapters.csv.sheet import read_sheet
 
-__all__ = ["DropFolder", "Mapping", "MappingFault", "Sheet", "Verdict", "give", "load_mapping", "prepare"]
+__all__ = ["Mapping", "MappingFault", "load_mapping", "read_sheet"]

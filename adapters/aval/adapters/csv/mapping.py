@@ -28,6 +28,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from aval.adapters.counts.rows import AGE_MAX
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -50,9 +51,6 @@ GENDERS: dict[str, Gender] = {
 
 DATES = ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%y %H:%M", "%d/%m/%Y", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 """The forms of an instant that French spreadsheets write, and ISO 8601; a date alone is its noon."""
-
-AGE_MAX = timedelta(hours=24)
-"""A person's figures are stale past a day (DESIGN §4): older ones are refused."""
 
 
 class MappingFault(ValueError):

@@ -6,19 +6,13 @@ spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from aval.adapters.counts.rows import AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
 from aval.adapters.csv.mapping import COLUMNS, REQUIRED, Mapping, folded
-from aval.adapters.csv.table import Table
+from aval.adapters.csv.table import Table, TableFault, read_table
 from aval.kernel.statuses import Gender
-
-COUNT_MAX = 2_000
-"""The node's own bound of counted places of one gender."""
-
-AHEAD_MAX = timedelta(minutes=10)
-"""How far ahead of us the clock of who wrote the sheet may be."""
 
 NOON = 12
 """The hour of figures that bear a date alone: half a day from both its ends."""
@@ -28,34 +22,19 @@ Value = TypeVar("Value")
 _SPACES = {ord(space): None for space in " \u00a0\u202f"}
 
 
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """What is wrong, where: `line` as an editor shows it (0: the whole file), `column` as its head says."""
-
-    line: int
-    column: str
-    what: str
-    details: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UnitCounts:
-    """What a row says of a unit's places of one gender; None where it says nothing."""
-
-    line: int
-    unit: str
-    gender: Gender
-    open: int | None
-    occupied: int | None
-    free: int | None
-    told_at: datetime | None
-
-
 class _BadCell(ValueError):
     def __init__(self, what: str, **details: object) -> None:
         self.what = what
         self.details = {name: str(value) for name, value in details.items()}
         super().__init__(what)
+
+
+def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
+    """What the bytes of a sheet say, and all that is wrong with them. `now`: aware UTC."""
+    try:
+        return read_counts(read_table(content), mapping, now)
+    except TableFault as fault:
+        return [], [LineProblem(fault.line, "", fault.what, fault.details)]
 
 
 def read_counts(table: Table, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:

@@ -1,0 +1,177 @@
+"""Figures from a HAVE 1.0 document, bare or in any envelope (EDXL-DE, SOAP): those of one house, by a declared mapping.
+
+```toml
+source = "have"                           # the source of those units, as `DeclareUnit` names it
+
+[hospital]
+name = "Hospital 1"                       # OrganisationName, or its OrganisationID; needed when a document has several
+
+[units]                                   # bed type, or bed type/sub-category = the unit's code at the node
+"RehabLongTermCare/smr-geriatrie" = "U201"
+"Burn" = "U110"
+```
+
+AvailableCount is how many are free; BaselineCount how many the house says there are at most, which is the node's own to
+know. A capacity without a count says nothing, but for `NotAvailable`, which is none. A bed type that no unit stands for
+is a problem: nothing that a house says is passed over in silence.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from aval.adapters.counts.rows import AGE_MAX, AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
+from aval.adapters.edxl.have import AVAILABLE, HAVE_2, KNOWN_BED_TYPES, NOT_AVAILABLE, have, xnl
+from aval.adapters.edxl.markup import Element, MarkupFault, parse
+from aval.kernel.statuses import Gender
+
+_FREE_STATUSES = (AVAILABLE, "VacantAvailable")
+
+
+class MappingFault(ValueError):
+    """A mapping that cannot be used: the message says what and where."""
+
+
+class _Hospital(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str = ""
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which hospital of a document is ours, and which unit each of its bed types is."""
+
+    source: str = ""
+    hospital: _Hospital = _Hospital()
+    units: dict[str, str] = {}
+
+
+def load_mapping(path: Path | None) -> Mapping:
+    """The mapping in a file; without one, every bed type is a problem, which a dry run lists. Raises `MappingFault`."""
+    try:
+        mapping = Mapping() if path is None else msgspec.toml.decode(path.read_bytes(), type=Mapping)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MappingFault(f"{path}: {error}") from error
+    for bed_type in mapping.units:
+        if bed_type.partition("/")[0] not in KNOWN_BED_TYPES:
+            known = ", ".join(sorted(KNOWN_BED_TYPES))
+            raise MappingFault(f"{path}: units.{bed_type}: no bed type of HAVE 1.0; known are {known}")
+    return mapping
+
+
+def read_have(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
+    """What a document says of one house, and all that is wrong with it. `now`: aware UTC."""
+    try:
+        root = parse(content)
+    except MarkupFault as fault:
+        return [], [LineProblem(fault.line, "", fault.what, fault.details)]
+    hospital = _hospital(root, mapping.hospital.name)
+    if isinstance(hospital, LineProblem):
+        return [], [hospital]
+    told_at = _told_at(hospital, now)
+    if isinstance(told_at, LineProblem):
+        return [], [told_at]
+    rows: list[UnitCounts] = []
+    problems: list[LineProblem] = []
+    seen: dict[str, int] = {}
+    for said in _said(hospital):
+        found = _row(said, mapping, told_at)
+        if isinstance(found, UnitCounts) and (first := seen.setdefault(found.unit, found.line)) != found.line:
+            found = LineProblem(found.line, said.bed_type, "twice", {"first_line": str(first)})
+        if isinstance(found, UnitCounts):
+            rows.append(found)
+        elif found is not None:
+            problems.append(found)
+    if not rows and not problems:
+        problems.append(LineProblem(hospital.line, "HospitalBedCapacityStatus", "have-no-figures"))
+    return rows, problems
+
+
+def _hospital(root: Element, name: str) -> Element | LineProblem:
+    hospitals = [one for one in root.within() if one.tag == have("Hospital")]
+    if not hospitals:
+        newer = any(one.tag.startswith(f"{{{HAVE_2}}}") for one in root.within())
+        return LineProblem(root.line, root.tag.rpartition("}")[2], "have-2" if newer else "have-not")
+    if not name:
+        return hospitals[0] if len(hospitals) == 1 else LineProblem(root.line, "", "have-which", _names(hospitals))
+    ours = [one for one in hospitals if name in _names_of(one)]
+    if len(ours) != 1:
+        return LineProblem(root.line, "", "have-hospital", {"name": name, "count": str(len(ours)), **_names(hospitals)})
+    return ours[0]
+
+
+def _names(hospitals: list[Element]) -> dict[str, str]:
+    return {"names": ", ".join(next(iter(_names_of(one)), "—") for one in hospitals[:10])}
+
+
+def _names_of(hospital: Element) -> list[str]:
+    organisation = hospital.first(have("Organization"), have("OrganizationInformation"), xnl("OrganisationName"))
+    if organisation is None:
+        return []
+    name = " ".join(element.text for element in organisation.named(xnl("NameElement")))
+    return [word for word in (name, organisation.attributes.get(xnl("OrganisationID"), "")) if word]
+
+
+def _told_at(hospital: Element, now: datetime) -> datetime | LineProblem:
+    element = hospital.first(have("LastUpdateTime"))
+    if element is None:
+        return LineProblem(hospital.line, "LastUpdateTime", "have-no-time")
+    try:
+        instant = datetime.fromisoformat(element.text)
+    except ValueError:
+        return LineProblem(element.line, "LastUpdateTime", "not-a-date", {"word": element.text[:40]})
+    if instant.tzinfo is None:
+        return LineProblem(element.line, "LastUpdateTime", "have-no-zone", {"word": element.text[:40]})
+    if instant > now + AHEAD_MAX:
+        return LineProblem(element.line, "LastUpdateTime", "in-the-future", {"word": element.text[:40]})
+    if instant < now - AGE_MAX:
+        details = {"word": element.text[:40], "hours_max": f"{AGE_MAX.total_seconds() / 3600:g}"}
+        return LineProblem(element.line, "LastUpdateTime", "too-old", details)
+    return instant.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A capacity as told: of a bed type, or of a sub-category of one (`type/sub-category`)."""
+
+    bed_type: str
+    capacity: Element
+
+
+def _said(hospital: Element) -> Iterator[_Said]:
+    """Each capacity with what it is of: the names told since the last one (HAVE 1.0 tells them in one sequence)."""
+    for status in hospital.named(have("HospitalBedCapacityStatus")):
+        for group in status.named(have("BedCapacity")):
+            parent, name = "", ""
+            for element in group.children:
+                if element.tag == have("BedType"):
+                    parent = name = element.text
+                elif element.tag == have("SubCategoryBedType"):
+                    name = f"{parent}/{element.text}"
+                elif element.tag == have("Capacity"):
+                    yield _Said(name, element)
+
+
+def _row(said: _Said, mapping: Mapping, told_at: datetime) -> UnitCounts | LineProblem | None:
+    line = said.capacity.line
+    unit = mapping.units.get(said.bed_type)
+    if unit is None:
+        return LineProblem(line, "BedType", "have-unmapped", {"code": said.bed_type or "—"})
+    count = said.capacity.first(have("AvailableCount"))
+    status = said.capacity.first(have("CapacityStatus"))
+    if status is not None and status.text not in (*_FREE_STATUSES, NOT_AVAILABLE):
+        return LineProblem(status.line, "CapacityStatus", "have-status", {"word": status.text[:40]})
+    none_is_free = status is not None and status.text == NOT_AVAILABLE
+    if count is None:
+        return UnitCounts(line, unit, Gender.ANY, None, None, 0, told_at) if none_is_free else None
+    digits = count.text.removeprefix("+").removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        return LineProblem(count.line, "AvailableCount", "not-a-number", {"word": count.text[:40]})
+    if count.text.startswith("-") and digits.strip("0"):
+        return LineProblem(count.line, "AvailableCount", "negative", {"word": count.text[:40]})
+    if len(digits) > len(str(COUNT_MAX)) or int(digits) > COUNT_MAX:
+        return LineProblem(count.line, "AvailableCount", "absurd", {"word": count.text[:40], "max": str(COUNT_MAX)})
+    if none_is_free and int(digits):
+        return LineProblem(count.line, "AvailableCount", "have-contradiction", {"word": digits})
+    return UnitCounts(line, unit, Gender.ANY, None, None, int(digits), told_at)
