@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +20,7 @@ from aval.kernel.reasons import Reason, Refusal
 from tests.adapters.wire.conftest import LogLines
 from tests.adapters.wire.house import (
     EXCHANGE,
+    FEED,
     HERE,
     HUB,
     LUNEVILLE,
@@ -205,6 +208,94 @@ async def test_a_stream_ends_in_good_order_when_its_time_is_over(house: House) -
     assert await watch.read() is grpc.aio.EOF
     assert await watch.code() is grpc.StatusCode.OK
     assert serving.answers.watching == 0
+
+
+async def test_a_stream_that_is_answered_ends_after_the_answers_under_way(house: House) -> None:
+    """The time of an exchange is over while a command is being decided: its answer comes, then a normal end."""
+    serving = await house.server(stream_seconds_max=0.3)
+    decided = asyncio.Event()
+
+    async def decide() -> str:
+        await decided.wait()
+        return "decided"
+
+    serving.answers.behaviours["decide"] = decide
+    exchange = house.channel(serving).exchange()
+    await exchange.write(StringValue(value="decide"))
+    await until(lambda: serving.answers.asked == ["decide"], 5, "the command is being decided")
+    begun = clock.monotonic()
+    await until(lambda: clock.monotonic() > begun + 1.0, 5, "the time of the stream is long over")
+    decided.set()
+    assert (await exchange.read()).value == "decided"
+    assert await exchange.read() is grpc.aio.EOF
+    assert await exchange.code() is grpc.StatusCode.OK
+
+
+async def test_a_stop_lets_an_exchange_give_its_last_answer(house: House) -> None:
+    serving = await house.server()
+    decided = asyncio.Event()
+
+    async def decide() -> str:
+        await decided.wait()
+        return "decided"
+
+    serving.answers.behaviours["decide"] = decide
+    exchange = house.channel(serving).exchange()
+    await exchange.write(StringValue(value="decide"))
+    await until(lambda: serving.answers.asked == ["decide"], 5, "the command is being decided")
+    stopping = asyncio.ensure_future(serving.wire.stop())
+    reading = asyncio.ensure_future(exchange.read())
+    await asyncio.wait((reading,), timeout=0.3)
+    assert not reading.done()
+    decided.set()
+    assert (await reading).value == "decided"
+    assert await exchange.read() is grpc.aio.EOF
+    assert await exchange.code() is grpc.StatusCode.OK
+    await stopping
+
+
+async def test_a_stream_that_is_read_only_ends_when_its_time_is_over(house: House) -> None:
+    """Its requests end: the handler answers what it was told."""
+    serving = await house.server(stream_seconds_max=0.3)
+    method = house.channel(serving, MARIE).channel.stream_unary(
+        FEED, StringValue.SerializeToString, StringValue.FromString
+    )
+    feed = method()
+    for word in ("in", "out"):
+        await feed.write(StringValue(value=word))
+    assert (await feed).value == "in out"
+    assert await feed.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("ended_by", ["time", "stop"])
+async def test_the_end_of_a_stream_waits_for_the_message_being_written(house: House, ended_by: str) -> None:
+    """gRPC refuses a status while a message is on its way, and its client hangs: first the message, then the end."""
+    writing = asyncio.Event()
+
+    async def pour(_request: StringValue, _context: object) -> AsyncIterator[StringValue]:
+        writing.set()
+        while True:
+            yield StringValue(value="x" * 1_000_000)
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
+        pour, StringValue.FromString, StringValue.SerializeToString
+    )
+    services = {"aval.v1.AvailabilityService": {"WatchAvailability": handler}}
+    serving = await house.server(services=services, stream_seconds_max=0.3 if ended_by == "time" else 540.0)
+    watch = house.channel(serving).watch()
+    await writing.wait()
+    stopping = asyncio.ensure_future(serving.wire.stop()) if ended_by == "stop" else None
+
+    async def read_on() -> int:
+        read = 0
+        while await watch.read() is not grpc.aio.EOF:
+            read += 1
+        return read
+
+    assert await asyncio.wait_for(read_on(), 5) >= 1
+    assert await watch.code() is grpc.StatusCode.OK
+    if stopping is not None:
+        await stopping
 
 
 async def test_a_stop_ends_streams_in_good_order_and_waits_for_calls(house: House) -> None:

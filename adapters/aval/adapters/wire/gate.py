@@ -18,7 +18,8 @@ generated code gives them (async generators included); they take requests from t
 
 A stream's handler runs in its own task, beside which the gate waits for its end to be called: the peer's certificate
 has expired or is denied (the status says so, within about a second), the stream has lasted `STREAM_SECONDS_MAX`, or the
-server stops (a normal end: followers resume).
+server stops (a normal end: followers resume). A handler that reads a stream ends it itself then: its requests end, it
+gives the answers that are under way, and only one that does not is cancelled.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ STREAM_GREETING_SECONDS_MAX = 20.0
 
 WRITE_SECONDS_MAX = 1.0
 """How long the end of a stream waits for the message being written: microseconds, unless its client does not read."""
+
+LAST_ANSWERS_SECONDS_MAX = 5.0
+"""How long a handler whose requests have ended may take to give its last answers: a commit takes hundredths of a
+second; half of the time that a server has to stop."""
 
 REQUEST_ID_KEY = "aval-request-id"
 """Metadata that carries the request's id from hop to hop."""
@@ -290,12 +295,16 @@ class Gate(grpc.aio.ServerInterceptor):
         stream = _OpenStream(peer, call.begun + self._stream_seconds_max)
         self._streams[stream] = None
         self._telemetry.stream_opened()
-        work = asyncio.ensure_future(self._pump(handler, requests, context, call))
+        over = asyncio.get_running_loop().create_future()
+        work = asyncio.ensure_future(self._pump(handler, requests, context, call, over))
         try:
             await asyncio.wait((work, stream.ended), return_when=asyncio.FIRST_COMPLETED)
+            refusal = None if work.done() else stream.ended.result()
+            if not work.done() and refusal is None and handler.request_streaming:
+                over.set_result(None)
+                await asyncio.wait((work,), timeout=LAST_ANSWERS_SECONDS_MAX)
             if work.done():
                 return work.result()
-            refusal = stream.ended.result()
         finally:
             self._streams.pop(stream, None)
             self._telemetry.stream_closed()
@@ -321,10 +330,15 @@ class Gate(grpc.aio.ServerInterceptor):
             self._log.error("stream-ended-badly", method=call.method, request_id=call.request_id, **described)
 
     async def _pump(
-        self, handler: _Handler, requests: AsyncIterator[bytes], context: _Context, call: _CallServed
+        self,
+        handler: _Handler,
+        requests: AsyncIterator[bytes],
+        context: _Context,
+        call: _CallServed,
+        over: asyncio.Future[None],
     ) -> Any:
         if handler.request_streaming:
-            argument: Any = _decoded(handler, requests)
+            argument: Any = _decoded(handler, requests, over)
         else:
             argument = await _within(STREAM_GREETING_SECONDS_MAX, _only(handler, requests))
         answer = _behavior(handler)(argument, context)
@@ -383,8 +397,20 @@ async def _only(handler: _Handler, requests: AsyncIterator[bytes]) -> Any:
     raise Refusal(Reason.REQUEST_NOT_RECEIVED)
 
 
-async def _decoded(handler: _Handler, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for encoded in requests:
+async def _decoded(handler: _Handler, requests: AsyncIterator[bytes], over: asyncio.Future[None]) -> AsyncIterator[Any]:
+    """The requests of a stream, until its client or `over` ends them."""
+    source = aiter(requests)
+    while not over.done():
+        coming = asyncio.ensure_future(anext(source))
+        try:
+            await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                return
+            encoded = coming.result()
+        except StopAsyncIteration:
+            return
+        finally:
+            coming.cancel()
         yield _decode(handler, encoded)
 
 
