@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-from tests.simulation.simulation import Report, Simulation, Violation, demanded, summary
+from tests.simulation.report import Report, demanded, summary
+from tests.simulation.simulation import Simulation, Violation
 
 SHRINK_RUNS_MAX = 60
 """Runs spent on making a failure smaller."""
@@ -80,10 +81,14 @@ def main() -> int:
     parser.add_argument("--without", default="")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--demand", action="store_true", help="fail where a kind of fault or a pair was never met")
+    parser.add_argument("--more", type=int, default=0, help="seeds to add, one by one, while something was never met")
     asked = parser.parse_args()
     without = frozenset(int(one) for one in asked.without.split(",") if one)
     total, began, failed = Report(0), time.monotonic(), 0
-    for seed in seeds_of(asked.seeds):
+    seeds = seeds_of(asked.seeds)
+    for seed in range(seeds.start, seeds.stop + asked.more):
+        if seed >= seeds.stop and not demanded(total):
+            break
         simulation = Simulation(seed, without=without)
         try:
             simulation.run(asked.steps)
@@ -96,7 +101,7 @@ def main() -> int:
     missing = demanded(total) if asked.demand else []
     for line in missing:
         sys.stdout.write(f"never met: {line}\n")
-    verdict = f"{failed} of {len(seeds_of(asked.seeds))} seeds failed" if failed else "no violation"
+    verdict = f"{failed} of {total.runs} seeds failed" if failed else "no violation"
     sys.stdout.write(f"{summary(total, time.monotonic() - began)}\n{verdict}\n")
     return 1 if failed or missing else 0
 

@@ -27,6 +27,18 @@ def when(text: str | None) -> datetime:
     return NEVER if text is None else datetime.fromisoformat(text)
 
 
+HISTORY_TOLD_MAX = 8
+"""Entries of a bed's history that a failure tells."""
+
+
+def _bed_of(reservation: Fact | None) -> str | None:
+    """The bed, or kind of place, that a reservation takes."""
+    claim = reservation["claim"] if reservation and reservation["state"] in CLAIMING else None
+    if not claim or (claim["bed"] is None and claim["place"] is None):
+        return None
+    return f"{claim['unit']}/{claim['bed'] or claim['place']}"
+
+
 class House:
     """One establishment. `committed` gives the problems that a batch makes."""
 
@@ -39,7 +51,15 @@ class House:
         self.revision = 0
         self.as_of = datetime.min.replace(tzinfo=NEVER.tzinfo)
         self.moves: list[tuple[str, str | None, str | None]] = []
-        """(reservation, state before, state after) of every commit, for coverage."""
+        """(reservation, state before, state after) of the last commit, for coverage."""
+        self.policies_changed = 0
+        """How often a policy changed while reservations of its unit lived."""
+        self.takings = 0
+        """How often a bed or place was taken, left or changed hands, and was followed."""
+        self.histories: dict[str, list[str]] = {}
+        """Bed or place → what became of it, as told in a failure."""
+        self.acts: list[tuple[str, str, bool]] = []
+        """(reservation, id of the act, whether it was refused) of the last commit, in order."""
 
     def of(self, kind: str) -> Mapping[str, Fact]:
         """All facts of a kind, by key."""
@@ -60,18 +80,25 @@ class House:
         self.revision, self.as_of = revision.number, max(self.as_of, revision.as_of)
         self.tags[revision.number] = revision.digest[:8]
         changed: list[tuple[str, Fact | None, Fact | None]] = []
+        self.moves, self.acts = [], []
         for row in batch.rows:
             table = self.facts.setdefault(row.kind.value, {})
             before = table.pop(row.key, None)
             after: Fact | None = None if row.body is None else json.loads(row.body)
+            if row.kind.value == "unit" and before and after and before["policy"] != after["policy"]:
+                lives = (r for r in self.of("reservation").values() if r["unit"] == row.key)
+                self.policies_changed += any(r["state"] not in FINAL for r in lives)
             if after is not None:
                 table[row.key] = after
+            if row.kind.value == "command" and after is not None:
+                self.acts.append((after["reservation"], row.key.rsplit("/", 1)[1], after["refused"]))
             if row.kind.value == "reservation":
                 changed.append((row.key, before, after))
                 if after is not None:
                     self.states.setdefault(row.key, {})[revision.number] = after["state"]
         for key, before, after in changed:
             yield from self._moved(key, before, after, conflicts_before)
+            yield from self._taken(key, before, after)
         for unit, fact in self.of("unit").items():
             yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
 
@@ -101,6 +128,27 @@ class House:
         granted = now == "HELD" and (before is None or was != "HELD" or before["claim"] != claim)
         if granted and claim and before is not None and was in ("ASKED", "WAITLISTED"):
             yield from self._grant(key, claim, conflicts)
+
+    # The history of a bed or place
+
+    def _taken(self, key: str, before: Fact | None, after: Fact | None) -> Iterator[str]:
+        """A bed is let go by its reservation's end or admission, for another bed, or with a conflict; not silently."""
+        was, now = _bed_of(before), _bed_of(after)
+        state = after["state"] if after else "dropped"
+        for bed in {was, now} - {None}:
+            told = self.histories.setdefault(str(bed), [])
+            told.append(f"{self.revision}: {key[-6:]} {state}{'' if bed == now else ' leaves it'}")
+            del told[:-HISTORY_TOLD_MAX]
+        if was is None and now is None:
+            return
+        self.takings += 1
+        claims = after is not None and state in CLAIMING
+        if was is not None and now is None and claims:
+            named = any(one["reservation"] == key for one in self.of("conflict").values())
+            if not named:
+                yield f"{was} is taken from {key} ({state}), and no conflict says so: {self.histories[was]}"
+        if before is not None and before["state"] == "CONFIRMED" and state == "HELD":
+            yield f"{was} was confirmed to {key} and is only held now: {self.histories[str(was)]}"
 
     def _late_confirm(self, key: str, before: Fact, after: Fact) -> Iterator[str]:
         over = when(before["expire_time"]) + TICK_ALLOWANCE < self.as_of

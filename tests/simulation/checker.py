@@ -22,6 +22,7 @@ from aval.node.ports import Batch
 from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
 from tests.simulation.books import Fact, House
+from tests.simulation.coverage import Coverage
 from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
 
@@ -113,10 +114,7 @@ class Checker:
         self.files: dict[str, Fact] = {}
         self.rows_ever: set[str] = set()
         self.checks: Counter[str] = Counter()
-        self.request_moves: Counter[tuple[str, str]] = Counter()
-        self.covered: Counter[tuple[str, str, str]] = Counter()
-        """(state, command of the hub, next state) of reservations, as answered without a refusal."""
-        self._flying: dict[str, tuple[str, str]] = {}
+        self.coverage = Coverage()
         self._told: dict[tuple[str, int], _Told] = {}
         self._shown: dict[tuple[str, int], int] = {}
 
@@ -129,11 +127,17 @@ class Checker:
     def node_committed(self, finess: str, batch: Batch) -> None:
         """A node has committed."""
         self.checks["node commits"] += 1
-        for problem in self.house(finess).committed(batch):
+        house = self.house(finess)
+        for problem in house.committed(batch):
             self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
+        moves = {key: (was, now) for key, was, now in house.moves}
+        for key in {*moves, *(key for key, _, _ in house.acts if house.of("reservation").get(key))}:
+            unmoved = house.of("reservation").get(key, {}).get("state")
+            acts = [(act, refused) for one, act, refused in house.acts if one == key]
+            self.coverage.reservation(*moves.get(key, (unmoved, unmoved)), acts)
 
-    def hub_committed(self, saved: Sequence[tuple[Any, Any]]) -> None:
-        """The hub has committed these files, each as it was (None for a new one) and is."""
+    def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str]) -> None:
+        """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids)."""
         self.checks["hub commits"] += bool(saved)
         for _, file in saved:
             after = msgspec.to_builtins(file, builtin_types=(bytes,))
@@ -142,12 +146,13 @@ class Checker:
             self.files[name] = after
             for problem in self._file(before, after):
                 self._problem(f"{name}: {problem}")
+            if before is not None:
+                self.coverage.request(_standing(before), _standing(after), acts)
 
     def _file(self, before: Fact | None, after: Fact) -> Iterator[str]:
         request = after["request"]
         state = request.get("state", "OPEN")
         was = "OPEN" if before is None else before["request"].get("state", "OPEN")
-        self.request_moves[was, state] += 1
         if not request_reachable(was, state):
             yield f"{was} → {state}"
         if before is not None and request.get("revision", 1) < before["request"].get("revision", 1):
@@ -240,9 +245,8 @@ class Checker:
             elif said is None and (kept is None or kept["state"] != state):
                 yield f"{reservation.name} is {state}; committed: {kept and kept['state']}"
         if isinstance(message, link_pb2.ExchangeResponse):
-            before, verb = self._flying.pop(message.answer.command_id, ("", ""))
-            after = "refused" if message.answer.HasField("refusal") else _state_name(message.answer.reservation)
-            self.covered[before, verb, after] += bool(verb)
+            refusal = message.answer.refusal
+            self.coverage.refused("reservation", message.answer.command_id, refusal.reason, refusal.metadata)
         if isinstance(message, availability.WatchAvailabilityResponse):
             yield from self._watched(house, call, message)
         if isinstance(message, availability.ListUnitsResponse):
@@ -333,8 +337,7 @@ class Checker:
         if row not in self.rows_ever:
             self._problem(f"command {row} was sent, and no outbox ever held it")
         name = verb.name if command.WhichOneof("verb") != "create" else f"{verb.parent}/reservations/{row}"
-        kept = self.house(name.split("/")[1]).reservation(f"{T}/{name.rsplit('/', 1)[1]}")
-        self._flying[row] = (kept["state"] if kept else "", str(command.WhichOneof("verb")))
+        self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
             self._problem(f"command {verb.header.number} of {name} was sent before {lines[0]['number']}")
@@ -375,6 +378,11 @@ class Checker:
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
+
+
+def _standing(file: Fact) -> tuple[str, str]:
+    request = file["request"]
+    return request.get("state", "OPEN"), request.get("subject", "")
 
 
 def _cursors(message: Any) -> Iterator[Any]:

@@ -42,22 +42,26 @@ from tests.simulation.people import CELL, HOUSES, HUB, T, address_of
 from tests.simulation.wire import Channel, Network, Peers, Server
 from tests.simulation.world import Process, World
 
-PROGRESS_SECONDS = 90.0
+PROGRESS_SECONDS = 150.0
 """Between two heartbeats: rare, so that a simulated day is not made of them."""
 
-LINK_LOST_SECONDS = 300.0
+LINK_LOST_SECONDS = 450.0
 
 REVISIONS_RETAINED = 25
 """Few, so that a follower often comes back too late and gets a snapshot."""
 
-LOOK_SECONDS = 20.0
+LOOK_SECONDS = 45.0
 """How often the gate looks at open streams: their nine minutes end somewhere within."""
 
 SWAPPED = {
-    "node": {"clock", "rng", "store", "meter", "current_peer"},
-    "hub": {"clock", "rng", "store", "connect", "caller", "meters"},
+    "node": {"clock": "Clock", "rng": "Rng", "store": "Disk"},
+    "hub": {"clock": "Clock", "rng": "Rng", "store": "Disk", "connect": "Transport"},
 }
-"""Ports that the composition roots take (meter and meters are the shipped telemetry, over the simulated clock)."""
+"""Ports of the composition roots that are swapped, with what they are. (A node's transport is the server that its
+services are added to, and the channel of its announcements.)"""
+
+SHIPPED = {"node": {"meter", "current_peer"}, "hub": {"meters", "caller"}}
+"""Ports that are given what ships: the telemetry, over the simulated clock; the caller that the gate has found."""
 
 
 class _Parts:
@@ -73,7 +77,7 @@ class _Parts:
         # As the generated code sees it, a server of grpc.aio.
         self.server: Any = Server(network, process, address, finess)
         self.gate = self.server.gate = Gate(
-            kind, Peers(identity), process.clock, process.rng, self.telemetry, PeerLimits()
+            kind, Peers(network, identity), process.clock, process.rng, self.telemetry, PeerLimits()
         )
 
     async def look(self) -> None:

@@ -155,6 +155,7 @@ class _Watched:
     def __init__(self, inner: Transaction) -> None:
         self._inner = inner
         self.before: dict[str, Any] = {}
+        self.acts: list[str] = []
         self.writes = False
 
     def save(self, file: Any, before: Any) -> None:
@@ -164,6 +165,12 @@ class _Watched:
             self.before[name] = self._inner.request(name)
         self._inner.save(file, before)
 
+    def keep_command(self, record: Any) -> None:
+        self.writes = True
+        if record.refused is None:
+            self.acts.append(record.id)
+        self._inner.keep_command(record)
+
     def __getattr__(self, name: str) -> Any:
         self.writes = self.writes or name.startswith(("save_", "keep_", "forget_"))
         return getattr(self._inner, name)
@@ -172,8 +179,10 @@ class _Watched:
 class HubStore:
     """`aval.hub.ports.Store` of one process over the hub's disk."""
 
-    def __init__(self, disk: HubMemory, device: Device, committed: Callable[[Sequence[tuple[Any, Any]]], None]) -> None:
-        """`committed` is told the files that a transaction saved, as (before, after)."""
+    def __init__(
+        self, disk: HubMemory, device: Device, committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str]], None]
+    ) -> None:
+        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it."""
         self._disk = disk
         self._device = device
         self._committed = committed
@@ -193,6 +202,7 @@ class HubStore:
         if device.draws(faults.rerun, "hub transaction run again"):
             await self._rerun(work)
         saved: list[tuple[Any, Any]] = []
+        acts: list[str] = []
         wrote = False
 
         def watched(transaction: Transaction) -> T:
@@ -205,6 +215,7 @@ class HubStore:
             if wrote and device.draws(faults.fail, "hub commit failed"):
                 raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
             saved.extend((file, transaction.request(name)) for name, file in seen.before.items())
+            acts.extend(seen.acts)
             return result
 
         try:
@@ -212,7 +223,7 @@ class HubStore:
         except _Dies:
             await device.die()
             raise
-        self._committed(saved)
+        self._committed(saved, acts)
         if wrote and device.draws(faults.crash_after, "hub killed between commit and answer"):
             await device.die()
         if wrote and device.draws(faults.unknown, "hub commit of unknown fate"):

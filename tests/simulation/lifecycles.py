@@ -45,24 +45,27 @@ _ENDS = {"place_outside": "CLOSED_ELSEWHERE", "cancel": "CANCELLED"}
 
 REQUEST: Mapping[str, Mapping[str, str]] = {
     "OPEN": {
-        "ask": "OPEN", "edit": "OPEN", "confirm": "CONFIRMING", "time": "EXPIRED", **_ENDS,
-        "a reservation ADMITTED": "ADMITTED", "a reservation CONFIRMED": "CONFIRMED",
+        "ask": "OPEN", "edit": "OPEN", "confirm": "CONFIRMING", "release_ask": "OPEN", "renew": "OPEN",
+        "supply_details": "OPEN", "note_answer": "OPEN", "time": "EXPIRED", **_ENDS,
     },
-    "CONFIRMING": {
-        "take_back": "OPEN", **_ENDS, "a reservation ADMITTED": "ADMITTED", "its node's CONFIRMED": "CONFIRMED",
-        "no confirm left": "OPEN",
-    },
-    "CONFIRMED": {
-        "reschedule": "CONFIRMED", "release": "RELEASING", **_ENDS, "a reservation ADMITTED": "ADMITTED",
-        "promise lost": "OPEN",
-    },
-    "RELEASING": {**_ENDS, "a reservation ADMITTED": "ADMITTED", "its node's final word": "OPEN"},
-    "ADMITTED": {"promise lost": "OPEN", "admission cancelled": "CONFIRMED"},
+    "CONFIRMING": {"take_back": "OPEN", "release_ask": "CONFIRMING", "note_answer": "CONFIRMING", **_ENDS},
+    "CONFIRMED": {"reschedule": "CONFIRMED", "release": "RELEASING", "supply_details": "CONFIRMED", **_ENDS},
+    "RELEASING": {**_ENDS},
+    "ADMITTED": {},
     "CANCELLED": {},
     "CLOSED_ELSEWHERE": {},
     "EXPIRED": {},
 }  # fmt: skip
-"""State → what people ask or nodes say → next state."""
+"""State → what people ask, or time brings → next state."""
+
+REACTIONS: Mapping[str, Mapping[str, str]] = {
+    "OPEN": {"admitted": "ADMITTED", "confirmed": "CONFIRMED"},
+    "CONFIRMING": {"admitted": "ADMITTED", "confirmed": "CONFIRMED", "confirm_failed": "OPEN"},
+    "CONFIRMED": {"admitted": "ADMITTED", "promise_lost": "OPEN"},
+    "RELEASING": {"admitted": "ADMITTED", "released": "OPEN"},
+    "ADMITTED": {"admitted": "ADMITTED", "promise_lost": "OPEN", "admission_cancelled": "CONFIRMED"},
+}
+"""State → what the hub finds in its file → next state. ADMITTED twice: it is about the other of two from now on."""
 
 
 @cache
@@ -74,7 +77,8 @@ def reservation_reachable(before: str, after: str) -> bool:
 @cache
 def request_reachable(before: str, after: str) -> bool:
     """Whether a request may get from one state to the other."""
-    return before == after or after in _closure(REQUEST, before)
+    both = {state: {**line, **REACTIONS.get(state, {})} for state, line in REQUEST.items()}
+    return before == after or after in _closure(both, before)
 
 
 def _closure(table: Mapping[str, Mapping[str, str]], start: str) -> set[str]:

@@ -31,13 +31,15 @@ from aval.v1 import terms_pb2 as tm
 from tests.simulation.books import Fact
 from tests.simulation.checker import Checker
 from tests.simulation.checker import T as TERRITORY
-from tests.simulation.lifecycles import FINAL, RESERVATION
+from tests.simulation.coverage import REGULATOR
+from tests.simulation.lifecycles import FINAL
 from tests.simulation.wire import Channel, Network
 from tests.simulation.world import Process, World
 
 T = Territory(TERRITORY)
 HOUSES = ("540000015", "540000023", "540000031")
 HUB = "hub:5000"
+HUB_NAME = "hub"
 CELL = HubOperator(T, "cellule")
 
 
@@ -60,7 +62,10 @@ def length(seconds: float) -> Duration:
     return span
 
 
-Act = Callable[["People", random.Random], Coroutine[Any, Any, None] | None]
+Deed = Coroutine[Any, Any, None]
+"""What somebody does, not begun yet."""
+
+Act = Callable[["People", random.Random], Deed | None]
 
 
 class People:
@@ -71,8 +76,8 @@ class People:
         self.world = world
         self.checker = checker
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        self.covered: Counter[tuple[str, str, str]] = Counter()
-        """(state before, input, what it led to), as answered: coverage of the reservation's table."""
+        self.tried: Counter[tuple[str, str, str]] = Counter()
+        """How often each pair of the tables was aimed at."""
         self.offers: dict[str, list[bytes]] = {}
         self.waiting = 0
         self._network = network
@@ -114,6 +119,7 @@ class People:
 
     async def call(self, stub: Any, method: str, request: Any, chance: random.Random, about: str = "") -> Any:
         """Makes a call; the same again a few times if nobody answers. None if it was refused or never answered."""
+        self.checker.coverage.said(getattr(request, "command_id", ""), method)
         for attempt in range(chance.choice((1, 1, 2, 4))):
             if attempt:
                 await self.process.clock.sleep_until(self.process.monotonic() + chance.uniform(0.1, 20.0))
@@ -124,6 +130,8 @@ class People:
                 refusal = refusal_of(error)
                 outcome, answer = refusal.reason_text or refusal.code, None
                 final = refusal.final
+                kind = "request" if method in REGULATOR else "reservation"
+                self.checker.coverage.refused(kind, getattr(request, "command_id", ""), outcome, refusal.metadata)
             else:
                 final = True
             self.outcomes[method, outcome] += 1
@@ -167,13 +175,6 @@ class People:
     def some_time(self, chance: random.Random) -> datetime:
         """Somewhere around now, mostly ahead."""
         return self.now() + timedelta(hours=chance.choice((0, 0, 1, 2, 6, 24, 48, 120)))
-
-    # Coverage
-
-    def saw(self, before: str, given: str, answer: Any) -> None:
-        """An input of the reservation's table was answered."""
-        after = _state(answer).removeprefix(" ") or "refused"
-        self.covered[before, given, after] += 1
 
 
 def _state(answer: Any) -> str:
@@ -280,21 +281,26 @@ async def create(people: People, chance: random.Random) -> None:
     )
 
 
-def _of_request(method: str, make: Callable[[People, random.Random, Fact], Any], *states: str, known: str = "") -> Act:
-    """An act on a request: `make` builds it, or gives None if there is nothing to say."""
+def on_file(people: People, chance: random.Random, method: str, file: Fact) -> Deed | None:
+    """An act on that request, or None if there is nothing to say."""
+    message = REQUESTER[method](people, chance, file)
+    if message is None:
+        return None
+    message.command_id = people.uuid(chance)
+    message.name = file["request"]["name"]
 
-    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+    async def done() -> None:
+        await people.call(people.at_hub(), method, message, chance, file["request"]["reference"])
+
+    return done()
+
+
+def _of_request(method: str, *states: str, known: str = "") -> Act:
+    """An act on a request, in one of these states by preference."""
+
+    def act(people: People, chance: random.Random) -> Deed | None:
         file = people.a_file(chance, *states, known=known)
-        message = None if file is None else make(people, chance, file)
-        if file is None or message is None:
-            return None
-        message.command_id = people.uuid(chance)
-        message.name = file["request"]["name"]
-
-        async def done() -> None:
-            await people.call(people.at_hub(), method, message, chance, file["request"]["reference"])
-
-        return done()
+        return None if file is None else on_file(people, chance, method, file)
 
     return act
 
@@ -359,7 +365,8 @@ def _renew(_: People, chance: random.Random, file: Fact) -> Any:
 
 
 def _release_ask(_: People, chance: random.Random, file: Fact) -> Any:
-    ask = _an_ask(chance, file, "ASKED", "WAITLISTED", "HELD")
+    others = {**file, "asks": [a for a in file["asks"] if a["reservation"] != file["request"].get("subject")]}
+    ask = _an_ask(chance, others if others["asks"] else file, "ASKED", "WAITLISTED", "HELD")
     return ask and rq.ReleaseAskRequest(reservation=ask["reservation"], reason=chance.choice(RELEASES))
 
 
@@ -378,29 +385,26 @@ def _reschedule(people: People, chance: random.Random, _: Fact) -> Any:
 # --- the house's side ------------------------------------------------------------------------------------------------
 
 
-def _of_reservation(
-    method: str, given: str, make: Callable[[People, random.Random, str, Fact], Any], *states: str
-) -> Act:
-    """An answer of a house to a reservation; `given` is the input of the life cycle, or "" for a mark."""
+def on_reservation(people: People, chance: random.Random, method: str, finess: str, fact: Fact) -> Deed | None:
+    """An answer of a house to that reservation, or None if there is nothing to say."""
+    message = ANSWERS[method](people, chance, finess, fact)
+    if message is None:
+        return None
+    message.command_id = people.uuid(chance)
+    message.name = f"establishments/{finess}/reservations/{fact['id']}"
 
-    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+    async def done() -> None:
+        await people.call(people.answers(finess), method, message, chance, f"{finess} {fact['reference']}")
+
+    return done()
+
+
+def _of_reservation(method: str, *states: str) -> Act:
+    """An answer of a house to a reservation, in one of these states by preference."""
+
+    def act(people: People, chance: random.Random) -> Deed | None:
         found = people.a_reservation(chance, *states)
-        if found is None:
-            return None
-        finess, name, fact = found
-        message = make(people, chance, finess, fact)
-        if message is None:
-            return None
-        message.command_id = people.uuid(chance)
-        message.name = name
-
-        async def done() -> None:
-            before = people.checker.house(finess).reservation(f"{fact['territory']}/{fact['id']}") or fact
-            answer = await people.call(people.answers(finess), method, message, chance, f"{finess} {fact['reference']}")
-            if given:
-                people.saw(before["state"], given, answer)
-
-        return done()
+        return None if found is None else on_reservation(people, chance, method, found[0], found[2])
 
     return act
 
@@ -445,7 +449,7 @@ def _settle_note(_: People, chance: random.Random, _finess: str, fact: Fact) -> 
 def _of_house(method: str, make: Callable[[People, random.Random, str, str], Any], about: str = "") -> Act:
     """An act of staff on their census; `about`: in a house that has facts of that kind."""
 
-    def act(people: People, chance: random.Random) -> Coroutine[Any, Any, None] | None:
+    def act(people: People, chance: random.Random) -> Deed | None:
         finess, unit = people.a_unit(chance)
         if about:
             finess = chance.choice([h for h in HOUSES if people.checker.house(h).of(about)] or [finess])
@@ -748,44 +752,67 @@ async def read_house(people: People, chance: random.Random) -> None:
 
 # --- who does what, how often ----------------------------------------------------------------------------------------
 
+REQUESTER: Mapping[str, Callable[[People, random.Random, Fact], Any]] = {
+    "AskEstablishments": _more_asks,
+    "ConfirmRequest": _confirm,
+    "TakeBackConfirm": lambda *_: rq.TakeBackConfirmRequest(),
+    "CancelRequest": lambda _, chance, __: rq.CancelRequestRequest(reason=chance.choice(RELEASES)),
+    "PlaceOutside": lambda *_: rq.PlaceOutsideRequest(reason=rq.OUTSIDE_REASON_HOME),
+    "ReleaseConfirmed": lambda _, chance, __: rq.ReleaseConfirmedRequest(reason=chance.choice(RELEASES)),
+    "ReleaseAsk": _release_ask,
+    "RenewHold": _renew,
+    "RescheduleRequest": _reschedule,
+    "SupplyDetails": _details,
+    "NoteAnswer": _note,
+    "UpdateNeed": _edit,
+    "NotifyWhenFree": lambda *_: rq.NotifyWhenFreeRequest(),
+    "TakeOver": lambda *_: rq.TakeOverRequest(),
+}
+"""What a regulator says to a request: method of the hub → how the message is made."""
+
+ANSWERS: Mapping[str, Callable[[People, random.Random, str, Fact], Any]] = {
+    "AcceptReservation": _accept,
+    "WaitlistReservation": lambda *_: rs.WaitlistReservationRequest(reason=rs.WAITLIST_REASON_NO_BED_YET),
+    "DeclineReservation": lambda *_: rs.DeclineReservationRequest(reason=rs.DECLINE_REASON_OTHER),
+    "ReofferReservation": _reoffer,
+    "WithdrawReservation": lambda *_: rs.WithdrawReservationRequest(reason=rs.WITHDRAW_REASON_OTHER),
+    "AdmitReservation": _admit,
+    "CancelReservationAdmission": lambda *_: rs.CancelReservationAdmissionRequest(),
+    "AskReservationDetails": lambda *_: rs.AskReservationDetailsRequest(questions=[rs.QUESTION_WEIGHT]),
+    "MarkReservationSeen": lambda *_: rs.MarkReservationSeenRequest(),
+    "TickReservationStep": lambda *_: rs.TickReservationStepRequest(step=rs.ADMISSION_STEP_FILE),
+    "SettleReservationNote": _settle_note,
+}
+"""What a house's staff says to a reservation: method of its node → how the message is made."""
+
 ACTS: tuple[tuple[float, Act], ...] = (
     (14, create),
-    (3, _of_request("AskEstablishments", _more_asks, "OPEN")),
-    (8, _of_request("ConfirmRequest", _confirm, "OPEN", known="HELD")),
+    (3, _of_request("AskEstablishments", "OPEN")),
+    (8, _of_request("ConfirmRequest", "OPEN", known="HELD")),
     (5, confirm_and_think_again),
-    (2, _of_request("TakeBackConfirm", lambda *_: rq.TakeBackConfirmRequest(), "CONFIRMING")),
-    (2, _of_request("CancelRequest", lambda _, c, __: rq.CancelRequestRequest(reason=c.choice(RELEASES)))),
-    (1, _of_request("PlaceOutside", lambda *_: rq.PlaceOutsideRequest(reason=rq.OUTSIDE_REASON_HOME))),
-    (2, _of_request("ReleaseConfirmed",
-                    lambda _, c, __: rq.ReleaseConfirmedRequest(reason=c.choice(RELEASES)), "CONFIRMED")),
-    (2, _of_request("ReleaseAsk", _release_ask, "OPEN")),
-    (3, _of_request("RenewHold", _renew, "OPEN", known="HELD")),
-    (2, _of_request("RescheduleRequest", _reschedule, "CONFIRMED")),
-    (1, _of_request("SupplyDetails", _details, "OPEN")),
-    (3, _of_request("NoteAnswer", _note, "OPEN")),
-    (1, _of_request("UpdateNeed", _edit, "OPEN")),
-    (0.5, _of_request("NotifyWhenFree", lambda *_: rq.NotifyWhenFreeRequest(), "OPEN")),
-    (0.5, _of_request("TakeOver", lambda *_: rq.TakeOverRequest())),
-    (8, _of_reservation("AcceptReservation", "accept", _accept, "ASKED", "WAITLISTED")),
-    (3, _of_reservation("WaitlistReservation", "waitlist",
-                        lambda *_: rs.WaitlistReservationRequest(reason=rs.WAITLIST_REASON_NO_BED_YET),
-                        "ASKED", "WAITLISTED")),
-    (2, _of_reservation("DeclineReservation", "decline",
-                        lambda *_: rs.DeclineReservationRequest(reason=rs.DECLINE_REASON_OTHER),
-                        "ASKED", "WAITLISTED")),
-    (3, _of_reservation("ReofferReservation", "reoffer", _reoffer, "HELD")),
-    (2, _of_reservation("WithdrawReservation", "withdraw",
-                        lambda *_: rs.WithdrawReservationRequest(reason=rs.WITHDRAW_REASON_OTHER),
-                        "HELD", "CONFIRMED")),
-    (5, _of_reservation("AdmitReservation", "admit", _admit, "CONFIRMED", "CONFIRMED", "HELD", "ASKED", "WAITLISTED")),
-    (3, _of_reservation("CancelReservationAdmission", "cancel_admission",
-                        lambda *_: rs.CancelReservationAdmissionRequest(), "ADMITTED")),
-    (1, _of_reservation("AskReservationDetails", "",
-                        lambda *_: rs.AskReservationDetailsRequest(questions=[rs.QUESTION_WEIGHT]), "ASKED", "HELD")),
-    (1, _of_reservation("MarkReservationSeen", "", lambda *_: rs.MarkReservationSeenRequest(), "ASKED")),
-    (1, _of_reservation("TickReservationStep", "",
-                        lambda *_: rs.TickReservationStepRequest(step=rs.ADMISSION_STEP_FILE), "ASKED", "HELD")),
-    (2, _of_reservation("SettleReservationNote", "", _settle_note, "ASKED", "WAITLISTED")),
+    (2, _of_request("TakeBackConfirm", "CONFIRMING")),
+    (2, _of_request("CancelRequest")),
+    (1, _of_request("PlaceOutside")),
+    (2, _of_request("ReleaseConfirmed", "CONFIRMED")),
+    (2, _of_request("ReleaseAsk", "OPEN")),
+    (3, _of_request("RenewHold", "OPEN", known="HELD")),
+    (2, _of_request("RescheduleRequest", "CONFIRMED")),
+    (1, _of_request("SupplyDetails", "OPEN")),
+    (3, _of_request("NoteAnswer", "OPEN")),
+    (1, _of_request("UpdateNeed", "OPEN")),
+    (0.5, _of_request("NotifyWhenFree", "OPEN")),
+    (0.5, _of_request("TakeOver")),
+    (8, _of_reservation("AcceptReservation", "ASKED", "WAITLISTED")),
+    (3, _of_reservation("WaitlistReservation", "ASKED", "WAITLISTED")),
+    (2, _of_reservation("DeclineReservation", "ASKED", "WAITLISTED")),
+    (3, _of_reservation("ReofferReservation", "HELD")),
+    (2, _of_reservation("WithdrawReservation", "HELD", "CONFIRMED")),
+    (5, _of_reservation("AdmitReservation", "CONFIRMED", "CONFIRMED", "HELD", "ASKED", "WAITLISTED")),
+    (3, _of_reservation("CancelReservationAdmission", "ADMITTED")),
+    (1, _of_reservation("AskReservationDetails", "ASKED", "HELD")),
+    (1, _of_reservation("MarkReservationSeen", "ASKED")),
+    (1, _of_reservation("TickReservationStep", "ASKED", "HELD")),
+    (2, _of_reservation("SettleReservationNote", "ASKED", "WAITLISTED")),
     (3, _of_house("SetUnitPolicy", _set_policy)),
     (3, _of_house("DeclareCounts", _counts)),
     (0.5, _of_house("CorrectFigures", _correct)),
@@ -843,7 +870,3 @@ def declare(finess: str) -> list[cs.DeclareUnitRequest]:
             message.places.add(gender=tm.GENDER_ANY, installed=2, open=2, occupied=0)
         declared.append(message)
     return declared
-
-
-TABLE_EDGES = frozenset((state, given) for state, line in RESERVATION.items() for given in line)
-"""Every pair of the reservation's table."""

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -25,12 +23,12 @@ from aval.node.store.memory import MemoryStore as NodeMemory
 from tests.simulation.checker import Checker
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
-from tests.simulation.lifecycles import REQUEST, RESERVATION
-from tests.simulation.people import ACTS, HOUSES, WEIGHTS, People, declare
+from tests.simulation.goals import directed, leap_seconds
+from tests.simulation.mishaps import Mishaps
+from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People, declare
+from tests.simulation.report import Report
 from tests.simulation.wire import Faults, Network
 from tests.simulation.world import Process, World
-
-HUB_NAME = "hub"
 
 QUIET_SECONDS = 1200.0
 """Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
@@ -39,7 +37,7 @@ and what is bounded is bounded by that, two back-offs and a watch."""
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
 
-NOT_DECIDED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED")
+NOT_DECIDED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 """Answers that say: send the same again. Such a message has had no first answer yet."""
 
 BY_TIME = ("late", "overdue", "reopening_asked", "slipped", "closed")
@@ -51,6 +49,18 @@ KINDS = ("reservation", "stay", "bed", "places", "unit", "closure", "parked")
 FAULT_SHARE = 0.13
 """How many of the steps are faults."""
 
+DIRECTED_SHARE = 0.5
+"""How many of the acts look for what was not met yet."""
+
+LEAP_SHARE = 0.02
+"""How often people wait for a demand to lapse, while that has not been met."""
+
+DARK_SHARE = 0.7
+"""How often the days of such a wait are passed with everything off: what is due is then found at the next start."""
+
+DRIFT_SECONDS_MIN = 1.0
+"""A process whose clock has gone off by so much in its life has drifted."""
+
 
 class Violation(Exception):
     """An invariant was broken, or something broke. `step` is the last step begun."""
@@ -61,29 +71,6 @@ class Violation(Exception):
         self.problems = tuple(problems)
         self.trace = tuple(trace)
         super().__init__(f"seed {seed}, step {step}: {problems[0] if problems else '?'}")
-
-
-@dataclass
-class Report:
-    """What a run did."""
-
-    seed: int
-    steps: int = 0
-    hours: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    acts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    covered: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    checks: Counter[str] = field(default_factory=Counter)
-    turns: int = 0
-
-    def add(self, other: Report) -> None:
-        """Sums up."""
-        self.steps += other.steps
-        self.hours += other.hours
-        self.turns += other.turns
-        for name in ("faults", "acts", "covered", "requests", "checks"):
-            getattr(self, name).update(getattr(other, name))
 
 
 class Site:
@@ -122,7 +109,8 @@ class Simulation:
         self.sites[HUB_NAME] = Site(HUB_NAME, HubMemory(), chance)
         self._disk_chance = self.world.chance("disks")
         self.people = People(self.world, self.network, self.checker)
-        self._dark_until = 0.0
+        self.mishaps = Mishaps(self)
+        self.dark_until = 0.0
         self.step = -1
         self.report = Report(seed)
 
@@ -133,13 +121,15 @@ class Simulation:
         site = self.sites[key]
         if site.up:
             return
-        if self.world.time < self._dark_until:
-            self.world.at(self._dark_until, lambda: self.start(key))
+        if self.world.time < self.dark_until:
+            self.world.at(self.dark_until, lambda: self.start(key))
             return
         process = self.world.process(site.name, rate=site.rate, wall_offset=site.wall)
         site.process, site.sound_since = process, self.world.time
         device = Device(process, site.faults, self._disk_chance, self.network.counts, lambda: self.kill(key))
         self.world.note(site.name, "starts")
+        if key != HUB_NAME and process.clock.now() < self.checker.house(key).as_of:
+            self.network.counts["started with a clock behind its last commit"] += 1
         if key == HUB_NAME:
             store = HubStore(site.disk, device, self.checker.hub_committed)
             site.parts = HubParts(self.network, process, store)
@@ -166,10 +156,15 @@ class Simulation:
         self.world.note(site.name, "is killed")
         if key == HUB_NAME and any(file["rows"] for file in self.checker.files.values()):
             self.network.counts["hub killed with unsent rows"] += 1
+        self._count_drift(site.process)
         self.world.kill(site.process)
         self.network.died(site.process)
         away = self._disk_chance.choice((0.2, 5.0, 60.0, 900.0)) * self._disk_chance.uniform(0.5, 1.5)
         self.world.after(away, lambda: self.start(key))
+
+    def _count_drift(self, process: Process) -> None:
+        if abs(process.drift()) > DRIFT_SECONDS_MIN:
+            self.network.counts["clock drift of over a second"] += 1
 
     # A run
 
@@ -223,17 +218,17 @@ class Simulation:
     def _sum_up(self) -> None:
         report = self.report
         report.hours = self.world.time / 3600
-        report.faults.update(self.network.counts)
         report.acts.update(self.people.outcomes)
-        report.covered.update(self.people.covered)
-        report.covered.update(self.checker.covered)
-        report.requests.update(self.checker.request_moves)
+        report.coverage.update(self.checker.coverage)
         report.checks.update(self.checker.checks)
         report.turns = self.world.turns
+        for site in self.sites.values():
+            if site.process is not None and site.up:
+                self._count_drift(site.process)
+        report.faults.update(self.network.counts)
         for house in self.checker.houses.values():
-            for _, was, now in house.moves:
-                if now == "EXPIRED" and was != now:
-                    report.covered[was or "", "time", "EXPIRED"] += 1
+            report.faults["policy changed under live reservations"] += house.policies_changed
+            report.checks["bed histories followed"] += house.takings
 
     def violation(self) -> Violation:
         """What has been found, with its trace."""
@@ -247,16 +242,22 @@ class Simulation:
             raise self.violation()
 
     def _step(self, chance: random.Random) -> None:
+        leap = leap_seconds(self.people) if self.faulty and chance.random() < LEAP_SHARE else None
         if self.faulty and chance.random() < FAULT_SHARE:
-            self._fault(chance)
+            self.mishaps.befall(chance)
         else:
             self._act(chance)
-        self.go(_pause(chance))
+        if leap is not None and chance.random() < DARK_SHARE:
+            self.mishaps.dark(leap)
+            leap = None
+        self.go(leap or _pause(chance))
         self._check_holds()
 
     def _act(self, chance: random.Random) -> None:
-        _, act = chance.choices(ACTS, WEIGHTS)[0]
-        deed = act(self.people, chance)
+        deed = directed(self.people, chance) if chance.random() < DIRECTED_SHARE else None
+        if deed is None:
+            _, act = chance.choices(ACTS, WEIGHTS)[0]
+            deed = act(self.people, chance)
         if deed is not None:
             self.people.process.spawn(deed)
 
@@ -274,68 +275,6 @@ class Simulation:
         if self.world.problems:
             raise self.violation()
 
-    # Faults
-
-    def _fault(self, chance: random.Random) -> None:
-        kind = chance.choices((self._crash, self._partition, self._disk, self._jump, self._night), (5, 5, 2, 2, 0.3))[0]
-        kind(chance)
-
-    def _crash(self, chance: random.Random) -> None:
-        key = chance.choice(tuple(self.sites))
-        if self.sites[key].up:
-            self.network.counts[f"{'hub' if key == HUB_NAME else 'node'} killed"] += 1
-            self.kill(key)
-
-    def _partition(self, chance: random.Random) -> None:
-        pairs = [(HUB_NAME, f"node-{finess}") for finess in HOUSES] * 3
-        pairs += [("people", site.name) for site in self.sites.values()]
-        one, other = chance.choice(pairs)
-        ways = chance.choice((((one, other), (other, one)), ((one, other),), ((other, one),)))
-        self.network.counts["partition both ways" if len(ways) == 2 else "partition one way"] += 1
-        self.world.note("wire", f"nothing passes: {ways}")
-        for way in ways:
-            self.network.block(*way)
-        seconds = chance.choice((2.0, 30.0, 120.0, 1500.0)) * chance.uniform(0.5, 1.5)
-
-        def heal() -> None:
-            self.world.note("wire", f"heals: {ways}")
-            for way in ways:
-                self.network.heal(*way)
-
-        self.world.after(seconds, heal)
-
-    def _disk(self, chance: random.Random) -> None:
-        site = self.sites[chance.choice(tuple(self.sites))]
-        self.network.counts["disk down"] += 1
-        self.world.note(site.name, "disk down")
-        site.faults.down = True
-
-        def back() -> None:
-            self.world.note(site.name, "disk back")
-            site.faults.down = False
-            site.sound_since = self.world.time
-
-        self.world.after(chance.choice((1.0, 20.0, 300.0)), back)
-
-    def _jump(self, chance: random.Random) -> None:
-        site = self.sites[chance.choice(tuple(self.sites))]
-        jump = timedelta(seconds=chance.uniform(-3600, 3600))
-        self.network.counts["wall clock jumps"] += 1
-        self.world.note(site.name, f"its wall clock jumps by {jump.total_seconds():.0f} s")
-        site.wall += jump
-        if site.process is not None:
-            site.process.wall_offset = site.wall
-
-    def _night(self, chance: random.Random) -> None:
-        """Everything is off for days."""
-        self.network.counts["everything off for days"] += 1
-        seconds = 86_400.0 * chance.choice((0.5, 2.0, 8.0))
-        self._dark_until = self.world.time + seconds
-        for key in self.sites:
-            self.kill(key)
-            self.start(key)
-        self.go(seconds)
-
     # The end
 
     def quieten(self) -> None:
@@ -343,6 +282,7 @@ class Simulation:
         self.world.note("simulation", "faults stop")
         self.network.faults.stop()
         self.network.heal_all()
+        self.network.lapsed.clear()
         for key, site in self.sites.items():
             site.faults.stop()
             self.start(key)
@@ -364,7 +304,8 @@ class Simulation:
             changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
             # Time goes on meanwhile: what lapses, and what follows from it, is nobody's message.
             if changed and not any("EXPIRED" in str(after.get(name)) for name in changed):
-                self.world.problems.append(f"{one.method} brought again changed {changed}: {one.fate}")
+                told = "; ".join(f"{name}: {before.get(name)} → {after.get(name)}" for name in changed)
+                self.world.problems.append(f"{one.method} (answered {one.fate}) brought again changed {told}")
                 raise self.violation()
             before = after
         self.report.checks["messages brought again at the end"] += len(answered)
@@ -392,63 +333,3 @@ def _pause(chance: random.Random) -> float:
             return chance.uniform(low, high)
         draw -= share
     return chance.uniform(10_000.0, 60_000.0)
-
-
-KINDS_OF_FAULT = (
-    "answer lost", "request lost", "connection half open", "message late", "message very late", "message again",
-    "message held by a partition", "partition one way", "partition both ways", "node killed",
-    "node killed before a commit", "node killed between commit and answer", "node commit failed",
-    "node commit of unknown fate", "hub killed", "hub killed before a commit", "hub killed between commit and answer",
-    "hub killed with unsent rows", "hub commit failed", "hub commit of unknown fate", "hub transaction run again",
-    "disk down", "wall clock jumps",
-)  # fmt: skip
-"""Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
-
-PAIRS_MISSED_MAX = 4
-"""Pairs of the reservation's table that a short run may miss: the rare ones are lapses on the waiting list."""
-
-
-def demanded(report: Report) -> list[str]:
-    """What a run should have met and did not: kinds of faults, pairs of the tables, checks that compared something."""
-    missing = [kind for kind in KINDS_OF_FAULT if not report.faults[kind]]
-    pairs = [
-        f"{state}, {given} → {after}"
-        for state, line in RESERVATION.items()
-        for given, after in line.items()
-        if not report.covered[state, given, after]
-    ]
-    moves = [
-        f"{state} → {after}"
-        for state, line in REQUEST.items()
-        for after in sorted(set(line.values()) - {state})
-        if not report.requests[state, after]
-    ]
-    if len(pairs) + len(moves) > PAIRS_MISSED_MAX * 2:
-        missing += pairs + moves
-    return missing + [what for what in ("figures compared", "commands sent") if not report.checks[what]]
-
-
-def summary(report: Report, seconds: float) -> str:
-    """What some runs did, for people: time, faults by kind, coverage."""
-    faults = sum(report.faults.values())
-    lines = [
-        f"{report.steps} steps, {report.hours:.0f} simulated hours in {seconds:.0f} s",
-        f"{faults} faults, {faults / max(seconds, 0.001):.0f} a second",
-        "faults that changed the course:",
-        *(f"  {count:8} {kind}" for kind, count in sorted(report.faults.items())),
-        "checked:",
-        *(f"  {count:8} {what}" for what, count in sorted(report.checks.items())),
-        "reservations (state, input → next):",
-    ]
-    for state, line in RESERVATION.items():
-        for given, after in line.items():
-            lines.append(f"  {report.covered[state, given, after]:8} {state}, {given} → {after}")
-    lines.append("reservations, inputs that the table does not hold:")
-    for (state, given, after), count in sorted(report.covered.items()):
-        if given not in RESERVATION.get(state, {}):
-            lines.append(f"  {count:8} {state}, {given} → {after}")
-    lines.append("requests (state → state, between two commits):")
-    lines += [f"  {count:8} {was} → {now}" for (was, now), count in sorted(report.requests.items())]
-    lines.append("calls by outcome:")
-    lines += [f"  {count:8} {method}: {outcome}" for (method, outcome), count in sorted(report.acts.items())]
-    return "\n".join(lines)

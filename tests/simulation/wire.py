@@ -23,6 +23,7 @@ from aval.adapters.wire import peers
 from aval.adapters.wire.gate import Gate
 from aval.adapters.wire.peers import Peer
 from aval.kernel.identity import Identity, parse_identity, standing
+from aval.kernel.reasons import Reason, Refusal
 from tests.simulation.world import EPOCH, Process, World
 
 KEEPALIVE_SECONDS = (20.0, 45.0)
@@ -76,6 +77,8 @@ class Network:
         self.carried: list[Carried] = []
         self.heard: Callable[[Server, Call, bytes], None] = lambda _server, _call, _body: None
         self.sent: Callable[[Call, bytes], None] = lambda _call, _body: None
+        self.lapsed: set[str] = set()
+        """Identities (URIs) whose certificate has lapsed: nobody's gate lets them in."""
         self.lag: dict[tuple[str, bool], float] = {}
         """(method, towards the server) → seconds by which a directed test slows such messages."""
         self._chance = world.chance("network")
@@ -445,7 +448,8 @@ class _Context:
 class Peers(peers.Peers):
     """Who calls, told by the wire: the one thing of the gate that TLS does in the open."""
 
-    def __init__(self, server_identity: Identity) -> None:
+    def __init__(self, network: Network, server_identity: Identity) -> None:
+        self._network = network
         self._server = server_identity
         self._by_uri: dict[str, Peer] = {}
 
@@ -458,10 +462,14 @@ class Peers(peers.Peers):
             self._by_uri[text] = Peer(
                 identity, standing(identity, self._server, frozenset()), "0", "0", EPOCH, EPOCH.replace(year=2100)
             )
+        self.check(self._by_uri[text])
         return self._by_uri[text]
 
     def check(self, peer: Peer) -> None:
-        """Every certificate is good here."""
+        """A certificate is good, or has lapsed: then calls are refused, and open streams ended."""
+        if str(peer.identity) in self._network.lapsed:
+            self._network.counts["call refused for a lapsed certificate"] += 1
+            raise Refusal(Reason.CERTIFICATE_EXPIRED, {"not_after": peer.not_after.isoformat()})
 
 
 class Server:

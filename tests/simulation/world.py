@@ -29,6 +29,9 @@ Ts = TypeVarTuple("Ts")
 EPOCH = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
 """When every simulation begins: a Monday, 8 h in Paris, with a change of hour within the month."""
 
+ROUNDING_SECONDS = 1e-9
+"""By how much a time is moved that two clocks' floats would make a breath too early."""
+
 PUT_AWAY_ROUNDS = 200
 """How often a dead process's loop is turned when the world ends, for its coroutines to end; far more than they need."""
 
@@ -190,9 +193,16 @@ class Process:
         """Its monotonic clock: no other process can make anything of it, and it runs a little fast or slow."""
         return self._origin + (self.world.time - self._born) * self.rate
 
+    def drift(self) -> float:
+        """By how many seconds its clock has gone off since it started."""
+        return (self.world.time - self._born) * (self.rate - 1.0)
+
     def world_time(self, monotonic: float) -> float:
-        """When the world gets there."""
-        return max(self.world.time, self._born + (monotonic - self._origin) / self.rate)
+        """When the world gets there: never a rounding too early, or who waits for it would find it still to come."""
+        at = max(self.world.time, self._born + (monotonic - self._origin) / self.rate)
+        while self._origin + (at - self._born) * self.rate < monotonic:
+            at += ROUNDING_SECONDS
+        return at
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Runs a coroutine in it, in a context of its own."""
@@ -227,9 +237,6 @@ class Clock:
                 await woken
             finally:
                 handle.cancel()
-            # Rounding may leave a breath: floats of two origins.
-            if monotonic - self.monotonic() < 1e-6:
-                return
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

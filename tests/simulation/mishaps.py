@@ -1,0 +1,105 @@
+"""What goes wrong in a step: a crash, a partition, a disk, a clock, a certificate, a night with everything off."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import HubReplica, Node
+from tests.simulation.people import CELL, HOUSES, HUB_NAME, T
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+
+class Mishaps:
+    """Befalls a simulation. Each counts itself where it changes the course."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._on = simulation
+
+    def befall(self, chance: random.Random) -> None:
+        """One of them, now."""
+        kinds = (self._crash, self._partition, self._disk, self._jump, self._lapse, self._night)
+        chance.choices(kinds, (5, 5, 2, 2, 1.5, 0.3))[0](chance)
+
+    def _crash(self, chance: random.Random) -> None:
+        on = self._on
+        key = chance.choice(tuple(on.sites))
+        if on.sites[key].up:
+            on.network.counts[f"{'hub' if key == HUB_NAME else 'node'} killed"] += 1
+            on.kill(key)
+
+    def _partition(self, chance: random.Random) -> None:
+        on = self._on
+        pairs = [(HUB_NAME, f"node-{finess}") for finess in HOUSES] * 3
+        pairs += [("people", site.name) for site in on.sites.values()]
+        one, other = chance.choice(pairs)
+        ways = chance.choice((((one, other), (other, one)), ((one, other),), ((other, one),)))
+        on.network.counts["partition both ways" if len(ways) == 2 else "partition one way"] += 1
+        on.world.note("wire", f"nothing passes: {ways}")
+        for way in ways:
+            on.network.block(*way)
+        seconds = chance.choice((2.0, 30.0, 120.0, 1500.0)) * chance.uniform(0.5, 1.5)
+
+        def heal() -> None:
+            on.world.note("wire", f"heals: {ways}")
+            for way in ways:
+                on.network.heal(*way)
+
+        on.world.after(seconds, heal)
+
+    def _disk(self, chance: random.Random) -> None:
+        on = self._on
+        site = on.sites[chance.choice(tuple(on.sites))]
+        on.network.counts["disk down"] += 1
+        on.world.note(site.name, "disk down")
+        site.faults.down = True
+
+        def back() -> None:
+            on.world.note(site.name, "disk back")
+            site.faults.down = False
+            site.sound_since = on.world.time
+
+        on.world.after(chance.choice((1.0, 20.0, 300.0)), back)
+
+    def _jump(self, chance: random.Random) -> None:
+        on = self._on
+        site = on.sites[chance.choice(tuple(on.sites))]
+        jump = timedelta(seconds=chance.uniform(-3600, 3600))
+        on.network.counts["wall clock jumps"] += 1
+        on.world.note(site.name, f"its wall clock jumps by {jump.total_seconds():.0f} s")
+        site.wall += jump
+        if site.process is not None:
+            site.process.wall_offset = site.wall
+
+    def _lapse(self, chance: random.Random) -> None:
+        """A certificate is not renewed in time: its holder is refused everywhere until somebody sees to it."""
+        on = self._on
+        nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
+        uri = chance.choice([*nodes, str(HubReplica(T, 0)), str(HubReplica(T, 0)), str(CELL)])
+        on.network.counts["certificate lapsed"] += 1
+        on.world.note("pki", f"the certificate of {uri} lapses")
+        on.network.lapsed.add(uri)
+
+        def renewed() -> None:
+            on.world.note("pki", f"the certificate of {uri} is renewed")
+            on.network.lapsed.discard(uri)
+
+        on.world.after(chance.choice((5.0, 120.0, 1800.0)) * chance.uniform(0.5, 1.5), renewed)
+
+    def _night(self, chance: random.Random) -> None:
+        """Everything is off for days."""
+        self.dark(86_400.0 * chance.choice((0.5, 2.0, 8.0)))
+
+    def dark(self, seconds: float) -> None:
+        """Everything is off for so long."""
+        on = self._on
+        on.network.counts["everything off for days"] += 1
+        on.dark_until = on.world.time + seconds
+        for key in on.sites:
+            on.kill(key)
+            on.start(key)
+        on.go(seconds)
