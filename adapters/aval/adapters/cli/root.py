@@ -18,6 +18,7 @@ root = Group(
         "context": f"{_HERE}context:context",
         "node": f"{_HERE}servers:node",
         "hub": f"{_HERE}servers:hub",
+        "hl7": f"{_HERE}hl7:hl7",
         "territory": f"{_HERE}territory:territory",
         "pki": f"{_HERE}certificates:pki",
         "cert": f"{_HERE}certificates:cert",

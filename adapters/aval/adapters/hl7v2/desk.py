@@ -366,4 +366,3 @@ def _is_retryable(answer: census_pb2.ApplyMovementsResponse) -> bool:
     if answer.fate != census_pb2.ApplyMovementsResponse.FATE_REFUSED or answer.reason not in Reason.__members__:
         return False
     return REASONS[Reason[answer.reason]].retryable
-

@@ -1,0 +1,151 @@
+"""A dry run over messages in files: what each would do, what is unmapped, what is refused and why. Nothing is sent.
+
+What it says holds no identity: events, codes of places, and places of faults.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from aval.adapters.hl7v2.faults import Fault
+from aval.adapters.hl7v2.mapping import Mapping
+from aval.adapters.hl7v2.meaning import Customs, Place, Said, is_acknowledgement, understand
+from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.stays import Phase, added, presence
+
+FILE_BYTES_MAX = 64 << 20
+"""Longest file that is read whole: a day of a large hospital has 15 MB."""
+
+
+class Outcome(StrEnum):
+    """What a message would do."""
+
+    TOLD = "told"
+    """The node would be told where the patient is."""
+    UNMAPPED = "unmapped"
+    """The same, in a unit that the mapping does not name: it would wait for a person."""
+    IGNORED = "ignored"
+    """The patient is in a unit that the house says is not followed."""
+    NEWBORN = "newborn"
+    """A child born here, in a unit where such lie beside their mothers."""
+    NO_BED = "no-bed"
+    """The stay takes no bed: an outpatient, a cancellation, a departure."""
+    ALREADY = "already"
+    NO_EFFECT = "no-effect"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One message. `phase`, `place`, `unit`, `bed`: where the stay is after it, in the sender's and our codes."""
+
+    file: str
+    number: int
+    event: str
+    outcome: Outcome
+    phase: Phase = Phase.NONE
+    place: Place | None = None
+    unit: str = ""
+    bed: str = ""
+    fault: Fault | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What all the messages together show."""
+
+    checked: list[Checked] = field(default_factory=list)
+    unmapped_units: Counter[str] = field(default_factory=Counter)
+    unmapped_beds: Counter[str] = field(default_factory=Counter)
+    habits: Habits = field(default_factory=Habits)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many messages of each outcome."""
+        return Counter(one.outcome.value for one in self.checked)
+
+
+def practice(zone: str = "Europe/Paris") -> Customs:
+    """Customs for a dry run: any state of processing, and a key that nobody keeps."""
+    return Customs(secrets.token_bytes(32), ZoneInfo(zone), frozenset({"P", "D", "T"}))
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and those in the folders named, in the order of their names."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+        else:
+            yield path
+
+
+def frames_of(content: bytes) -> list[bytes]:
+    """What a file holds: MLLP frames one after the other, or messages as they are."""
+    if b"\x0b" not in content:
+        return [content]
+    return [part.partition(b"\x1c")[0] for part in content.split(b"\x0b")[1:]]
+
+
+def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> Findings:
+    """Reads the files as if they came over the wire, in their order. Raises OSError."""
+    findings = Findings()
+    logs: dict[str, tuple[Said, ...]] = {}
+    codes = mapping or Mapping()
+    for path in files_of(paths):
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX)
+        number = 0
+        for frame in frames_of(content):
+            try:
+                texts = messages_of(frame, findings.habits)
+            except Fault as wrong:
+                findings.checked.append(Checked(path.name, number + 1, "", Outcome.REFUSED, fault=wrong))
+                continue
+            for text in texts:
+                number += 1
+                findings.checked.append(_checked(path.name, number, text, codes, customs, logs))
+    for one in findings.checked:
+        if one.outcome is Outcome.UNMAPPED and one.place is not None:
+            findings.unmapped_units[one.place.unit] += 1
+        elif one.place is not None and codes.bed_of(one.place)[1]:
+            findings.unmapped_beds[f"{one.place.unit}^{one.place.room}^{one.place.bed}"] += 1
+    return findings
+
+
+def _checked(
+    file: str, number: int, text: str, codes: Mapping, customs: Customs, logs: dict[str, tuple[Said, ...]]
+) -> Checked:
+    event = ""
+    try:
+        message = parse(text)
+        event = message.get("MSH", 9, 2) or message.get("EVN", 1)
+        if is_acknowledgement(message):
+            return Checked(file, number, event, Outcome.NO_EFFECT)
+        heard = understand(message, customs)
+    except Fault as wrong:
+        return Checked(file, number, event[:8], Outcome.REFUSED, fault=wrong)
+    if not heard.said:
+        return Checked(file, number, heard.event, Outcome.NO_EFFECT)
+    word = heard.said[0]
+    former = logs.get(word.visit, ())
+    logs[word.visit] = (*former, *logs.pop(word.absorbed, ())) if word.absorbed else added(former, word)
+    present = presence(logs[word.visit])
+    standing = codes.standing(present)
+    outcome = Outcome.TOLD
+    if logs[word.visit] == former and not word.absorbed:
+        outcome = Outcome.ALREADY
+    elif present.place is not None and codes.ignores(present.place.unit):
+        outcome = Outcome.IGNORED
+    elif present.newborn and present.phase is Phase.PRESENT and standing.phase is not Phase.PRESENT:
+        outcome = Outcome.NEWBORN
+    elif standing.phase not in (Phase.PRESENT, Phase.EXPECTED):
+        outcome = Outcome.NO_BED
+    elif present.place is not None and codes.unmapped(present.place):
+        outcome = Outcome.UNMAPPED
+    return Checked(
+        file, number, heard.event, outcome, present.phase, present.place, standing.unit, standing.bed
+    )  # fmt: skip
