@@ -29,13 +29,16 @@ DEMONSTRATION = Path(".aval/demo/contexts.toml")
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One context. `finess` is needed only for an identity that belongs to no establishment; `authority` is the DNS
-    name that a server's certificate must bear, computed from the identity's territory if absent."""
+    name that a server's certificate must bear, computed from the identity's territory if absent; `ror` names the
+    settings of the publisher that runs on this machine (`aval ror push`), relative to this file, so that `units show`
+    can say what the ROR knows."""
 
     identity: str
     hub: str = ""
     node: str = ""
     finess: str = ""
     authority: str = ""
+    ror: str = ""
 
 
 class Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

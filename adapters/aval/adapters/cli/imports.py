@@ -18,6 +18,7 @@ from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
 from aval.adapters.counts import DropFolder, Outcome, Reader, Verdict, give, prepare
 from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
+from aval.adapters.fhir import counting
 from aval.kernel.reasons import Refusal
 
 Mapped = TypeVar("Mapped")
@@ -71,6 +72,20 @@ def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bo
 def import_have(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of an EDXL-HAVE 1.0 document: all of them, or none unless `--partial`."""
     _import(terminal, _content(file), _have_reader(mapping), partial)
+
+
+@imports.verb(
+    "fhir",
+    examples=("aval node import fhir lits.json --dry-run", "aval node import fhir lits.json --map ror-lits.toml"),
+    reads=IMPORT_FIELDS,
+    writes=True,
+)
+@_file
+@_map_option
+@_partial_option
+def import_fhir(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
+    """Tells the node the counts of FHIR Locations in the ROR's form: all of them, or none unless `--partial`."""
+    _import(terminal, _content(file), _fhir_reader(mapping), partial)
 
 
 def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> None:
@@ -173,12 +188,17 @@ def _have_reader(path: Path | None) -> _Form:
     return _Form(lambda content, at: edxl.read_have(content, mapping, at), mapping.source)
 
 
+def _fhir_reader(path: Path | None) -> _Form:
+    mapping = _mapped(counting.load_mapping, path)
+    return _Form(lambda content, at: counting.read_fhir(content, mapping, at), mapping.source)
+
+
 def _mapped(load: Callable[[Path | None], Mapped], path: Path | None) -> Mapped:
     try:
         return load(path)
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=path), code=Exit.NOT_FOUND) from error
-    except (csv.MappingFault, edxl.MappingFault, OSError) as error:
+    except (csv.MappingFault, edxl.MappingFault, counting.MappingFault, OSError) as error:
         raise Failure(say("map.bad"), str(error), code=Exit.USAGE) from error
 
 

@@ -19,6 +19,8 @@ root = Group(
         "node": f"{_HERE}servers:node",
         "hub": f"{_HERE}servers:hub",
         "hl7": f"{_HERE}hl7:hl7",
+        "fhir": f"{_HERE}fhir:fhir",
+        "ror": f"{_HERE}ror:ror",
         "territory": f"{_HERE}territory:territory",
         "pki": f"{_HERE}certificates:pki",
         "cert": f"{_HERE}certificates:cert",

@@ -7,6 +7,7 @@ from uuid import uuid4
 import click
 
 from aval.adapters.cli.command import Duration, Group
+from aval.adapters.cli.contexts import chosen, contexts_path
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import (
     DisciplineWord,
@@ -93,6 +94,12 @@ def show_unit(terminal: Terminal, unit: str) -> None:
     terminal.table([say(f"col.{head}") for head in heads], [row(found, names)])
     for line in (*sources_said(found), *disagreements_said(found), *counts_said(found), *classes_said(found)):
         terminal.line(line)
+    _, context, _ = chosen(terminal.context)
+    if context.ror:
+        from aval.adapters.cli.ror import told_of
+
+        for line in told_of(contexts_path().parent / context.ror, found.name):
+            terminal.line(f"  {line}")
 
 
 @units.verb(

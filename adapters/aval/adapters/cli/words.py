@@ -11,6 +11,7 @@ from functools import cache
 
 from aval.adapters.cli.act_words import ACT_WORDS
 from aval.adapters.cli.command_words import COMMAND_WORDS
+from aval.adapters.cli.fhir_words import FHIR_WORDS
 from aval.adapters.cli.hl7_words import HL7_WORDS
 from aval.adapters.cli.import_words import IMPORT_WORDS
 from aval.adapters.cli.reason_words import REASON_WORDS
@@ -371,7 +372,9 @@ def _catalogue(key: str, language: Language) -> str:
     return typeset(french) if language is Language.FRENCH else english
 
 
-ALL_WORDS: dict[str, tuple[str, str]] = WORDS | ACT_WORDS | COMMAND_WORDS | HL7_WORDS | IMPORT_WORDS | REASON_WORDS
+ALL_WORDS: dict[str, tuple[str, str]] = (
+    WORDS | ACT_WORDS | COMMAND_WORDS | FHIR_WORDS | HL7_WORDS | IMPORT_WORDS | REASON_WORDS
+)
 """Every key of the command line."""
 
 

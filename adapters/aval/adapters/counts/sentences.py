@@ -83,6 +83,18 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "« NotAvailable » et pourtant {word} disponibles",
         "“NotAvailable” and yet {word} available",
     ),
+    # FHIR in the ROR's form
+    "fhir-unreadable": ("illisible en FHIR : {problem}", "unreadable as FHIR: {problem}"),
+    "fhir-page": (
+        "une page parmi plusieurs : les autres ne sont pas dans ce fichier",
+        "one page of several: the others are not in this file",
+    ),
+    "fhir-other-house": ("d’un autre établissement ({finess})", "of another establishment ({finess})"),
+    "fhir-record": ("enregistrement refusé : {problem}", "record refused: {problem}"),
+    "fhir-no-figures": (
+        "ne dit pas combien de places sont occupées (statut 03) : c’est inconnu, non zéro",
+        "does not say how many places are occupied (status 03): that is unknown, not zero",
+    ),
     # the node
     "unit-unknown": ("le nœud ne connaît pas l’unité {unit}", "the node does not know unit {unit}"),
     "unit-has-beds": (

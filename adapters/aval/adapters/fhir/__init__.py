@@ -15,7 +15,7 @@ a person. `compare` reads the ROR back and says which of the two wins.
 **Out, read by others.** `endpoint` serves the same resources, read only, over HTTP with mutual TLS beside a hub or a
 node; `readers` says who may read; `saner` makes a MeasureReport of beds in the form of the SANER guide.
 
-**In.** `reading` reads such resources from a file, `importing` turns them into counts of the house's own units.
+**In.** `reading` reads such resources from a file, `counting` takes from them counts of the house’s own units.
 
 Everywhere an absent figure is unknown and never zero, and status 07, a sum, is never said.
 """

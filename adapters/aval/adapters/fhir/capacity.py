@@ -46,6 +46,15 @@ class Indicator:
         parts = (self.status, self.horizon, self.gender, self.closure, self.supplementary, self.crisis, self.assignment)
         return "/".join(part or "-" for part in parts)
 
+    @property
+    def label(self) -> str:
+        """Its codes in the ROR's own words: `Disponible, Courant, Femme`."""
+        words = [codes.STATUSES[self.status], codes.HORIZONS[self.horizon]]
+        words += [codes.GENDERS[self.gender]] if self.gender else []
+        words += [codes.CLOSURES[self.closure]] if self.closure else []
+        words += [codes.SUPPLEMENTARIES[self.supplementary]] if self.supplementary else []
+        return ", ".join(words)
+
     @classmethod
     def of_key(cls, key: str) -> "Indicator":
         """The inverse of `key`. Raises ValueError."""

@@ -190,7 +190,7 @@ class Outbox:
 
     # --- what is sent
 
-    def due(self, now: datetime) -> list[Due]:
+    def due(self, now: datetime, limit: int = DUE_MAX) -> list[Due]:
         """Figures to send now, the longest waiting first. None of units that are withheld or held by a trouble."""
         stamp = _stamp(now)
         query = (
@@ -203,7 +203,7 @@ class Outbox:
                 or_(_rows.c.ror_until.is_(None), _rows.c.ror_until <= stamp),
             )
             .order_by(_rows.c.next_time, _rows.c.unit, _rows.c.key)
-            .limit(DUE_MAX)
+            .limit(limit)
         )
         with self._engine.connect() as connection:
             return [_due(row) for row in connection.execute(query).mappings()]

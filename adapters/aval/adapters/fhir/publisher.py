@@ -106,10 +106,16 @@ class Publisher:
         now = self._clock.now()
         for unit in units:
             capacities = self.chosen(unit)
-            withheld = withheld_of(unit, self._external(unit.name))
+            withheld = withheld_of(unit, self.external(unit.name))
             self.outbox.want(unit.name, capacities, now, self._settings.ror.repeat_every, withheld)
         self.outbox.forget((unit.name for unit in units), now)
         return len(units)
+
+    def external(self, unit: str) -> str:
+        """The ROR's identifier of a unit; empty for one that is not sent."""
+        code = unit.rpartition("/")[2]
+        said = self._settings.units.get(code, code)
+        return external_id(finess_of(unit), said) if said else ""
 
     def chosen(self, unit: availability_pb2.Unit) -> list[Capacity]:
         """The figures of a unit that the settings send."""
@@ -141,7 +147,7 @@ class Publisher:
         found = 0
         for told in self.outbox.all_told():
             ours = self.outbox.sent_of(told.unit)
-            external = self._external(told.unit)
+            external = self.external(told.unit)
             if not ours or not external:
                 continue
             theirs = await register.read(external)
@@ -169,14 +175,8 @@ class Publisher:
 
     # --- inside
 
-    def _external(self, unit: str) -> str:
-        """The ROR's identifier of a unit; empty for one that is not sent."""
-        code = unit.rpartition("/")[2]
-        said = self._settings.units.get(code, code)
-        return external_id(finess_of(unit), said) if said else ""
-
     async def _tell(self, register: Register, due: Due) -> Verdict:
-        external = self._external(due.unit)
+        external = self.external(due.unit)
         if due.capacity is None:
             verdict = await register.withdraw(external, due.indicator)
         else:

@@ -1,0 +1,120 @@
+"""Figures from Locations in the ROR's form: those of one house, told to its node as a file's word.
+
+```toml
+source = "ror"                            # the source of those units, as `DeclareUnit` names it
+establishment = "540000023"               # Locations of another one in the file are problems
+
+[units]                                   # the ROR's external identifier = the unit's code at the node
+"HEB38888" = "U107"                       # not needed where it is that code already
+```
+
+Only the records of now count. Occupied is 03; open is installed (01) less closed (05), with what is mobilised of 06
+(R334 01), where the file says both, else what the node knows. A Location that does not say how many are occupied says
+nothing that a node can be told: available (02) leaves out what is reserved, and unknown is not zero.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from aval.adapters.counts.rows import AGE_MAX, AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
+from aval.adapters.fhir.capacity import Capacity, instant
+from aval.adapters.fhir.codes import STRUCTURE_OF_FINESS
+from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, next_page_of, resource_of
+from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
+
+RECORDS_COLUMN = "ror-location-supported-capacity"
+
+
+class MappingFault(ValueError):
+    """A mapping that cannot be used: the message says what and where."""
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which unit each place of care of the ROR is."""
+
+    source: str = ""
+    establishment: str = ""
+    units: dict[str, str] = {}
+
+
+def load_mapping(path: Path | None) -> Mapping:
+    """The mapping in a file; without one, external identifiers are our units' codes. Raises `MappingFault`."""
+    try:
+        return Mapping() if path is None else msgspec.toml.decode(path.read_bytes(), type=Mapping)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MappingFault(f"{path}: {error}") from error
+
+
+def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
+    """What a Bundle of Locations, or one, says of units, and all that is wrong with it. The `line` of each is the
+    number of its Location in the file, from 1. `now`: aware UTC."""
+    try:
+        resource = resource_of(content)
+        locations = locations_of(resource)
+    except Unreadable as error:
+        return [], [LineProblem(0, "", "fhir-unreadable", {"problem": str(error)})]
+    rows: list[UnitCounts] = []
+    problems: list[LineProblem] = [LineProblem(0, "link", "fhir-page")] if next_page_of(resource) else []
+    seen: dict[str, int] = {}
+    for number, location in enumerate(locations, 1):
+        row = _row(number, location, mapping, now)
+        if isinstance(row, UnitCounts) and (first := seen.setdefault(row.unit, number)) != number:
+            row = LineProblem(number, "identifier", "twice", {"first_line": str(first)})
+        if isinstance(row, UnitCounts):
+            rows.append(row)
+        else:
+            problems.append(row)
+    return rows, problems
+
+
+def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -> UnitCounts | LineProblem:
+    structure, _, external = location.external.rpartition("/")
+    if not external:
+        return LineProblem(number, "identifier", "unit-absent")
+    finess = structure.removeprefix(STRUCTURE_OF_FINESS) if len(structure) > len("540000023") else structure
+    if structure and mapping.establishment and finess != mapping.establishment:
+        return LineProblem(number, "identifier", "fhir-other-house", {"finess": finess})
+    if location.problems:
+        return LineProblem(number, RECORDS_COLUMN, "fhir-record", {"problem": location.problems[0]})
+    here = [one for one in location.capacities if one.indicator.horizon is Horizon.NOW]
+    occupied = next((one for one in here if one.indicator.status is Status.OCCUPIED), None)
+    if occupied is None:
+        return LineProblem(number, RECORDS_COLUMN, "fhir-no-figures")
+    if (wrong := _wrong(number, here, now)) is not None:
+        return wrong
+    unit = mapping.units.get(location.external) or mapping.units.get(external) or external
+    return UnitCounts(number, unit, Gender.ANY, _open(here), occupied.count, None, occupied.update_time)
+
+
+def _wrong(number: int, here: Iterable[Capacity], now: datetime) -> LineProblem | None:
+    """A record whose date or count cannot be told as of today."""
+    for one in here:
+        date = {"word": instant(one.update_time)}
+        if one.update_time > now + AHEAD_MAX:
+            return LineProblem(number, "capacityUpdateDate", "in-the-future", date)
+        if one.update_time < now - AGE_MAX:
+            hours = f"{AGE_MAX.total_seconds() / 3600:g}"
+            return LineProblem(number, "capacityUpdateDate", "too-old", {**date, "hours_max": hours})
+        if one.count > COUNT_MAX:
+            return LineProblem(number, "nbCapacity", "absurd", {"word": str(one.count), "max": str(COUNT_MAX)})
+    return None
+
+
+def _open(here: Iterable[Capacity]) -> int | None:
+    installed: int | None = None
+    closed: int | None = None
+    mobilised = 0
+    for one in here:
+        match one.indicator.status:
+            case Status.INSTALLED:
+                installed = (installed or 0) + one.count
+            case Status.CLOSED:
+                closed = (closed or 0) + one.count
+            case Status.SUPPLEMENTARY if one.indicator.supplementary is SupplementaryKind.MOBILISED:
+                mobilised += one.count
+            case _:
+                pass
+    return None if installed is None or closed is None else max(installed - closed, 0) + mobilised

@@ -1,0 +1,149 @@
+"""The ROR's form read as a file: what it says of a house's units, and by name all that cannot be told."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aval.adapters.counts.rows import LineProblem, UnitCounts
+from aval.adapters.counts.sentences import problem_said
+from aval.adapters.fhir import resources
+from aval.adapters.fhir.counting import Mapping, MappingFault, load_mapping, read_fhir
+from aval.adapters.french import Language
+from aval.kernel.statuses import Gender
+from aval.v1 import availability_pb2
+from tests.adapters.fhir.units import HOUSE, NOW, establishment, unit
+
+A = availability_pb2
+Json = dict[str, Any]
+
+
+def location(code: str = "U107", age: timedelta = timedelta(minutes=6), **figures: int) -> Json:
+    """What our own endpoint serves of a unit."""
+    counts = {A.CapacityStatus.Value(f"CAPACITY_STATUS_{name.upper()}"): count for name, count in figures.items()}
+    made = unit(f"{HOUSE}/units/{code}", counting=A.COUNTING_PLACES, age=age, figures=counts, horizons=(A.HORIZON_NOW,))
+    return resources.location(made, establishment(), NOW)
+
+
+def file_of(*held: Json, **more: object) -> bytes:
+    return json.dumps({"resourceType": "Bundle", "entry": [{"resource": one} for one in held], **more}).encode()
+
+
+def read(content: bytes, mapping: Mapping | None = None) -> tuple[list[UnitCounts], list[LineProblem]]:
+    rows, problems = read_fhir(content, mapping or Mapping(), NOW)
+    for problem in problems:
+        for language in Language:
+            assert problem_said(problem, language)
+    return rows, problems
+
+
+def only_problem(content: bytes, mapping: Mapping | None = None) -> str:
+    rows, (problem,) = read(content, mapping)
+    assert rows == []
+    return problem.what
+
+
+def test_what_our_endpoint_says_is_read_back() -> None:
+    told_at = NOW - timedelta(minutes=6)
+    rows, problems = read(
+        file_of(location(installed=20, occupied=15, closed=2), location("U108", installed=3, occupied=0))
+    )
+    assert problems == []
+    assert rows == [
+        UnitCounts(1, "U107", Gender.ANY, 18, 15, None, told_at),
+        UnitCounts(2, "U108", Gender.ANY, 3, 0, None, told_at),
+    ]
+
+
+def test_one_location_alone_is_a_file_too_and_is_mapped() -> None:
+    content = json.dumps(location(occupied=1)).encode()
+    rows, _ = read(content, Mapping(units={"U107": "LITS-A"}))
+    assert rows[0].unit == "LITS-A"
+    rows, _ = read(content, Mapping(units={"1540000023/U107": "LITS-B"}))
+    assert rows[0].unit == "LITS-B"
+
+
+def test_without_closed_places_the_nodes_own_open_ones_stand() -> None:
+    made = location(installed=20, occupied=15)
+    made["extension"] = [one for one in made["extension"] if "Fermé" not in json.dumps(one, ensure_ascii=False)]
+    rows, _ = read(file_of(made))
+    assert (rows[0].open, rows[0].occupied) == (None, 15)
+
+
+def test_a_location_that_does_not_say_occupied_is_unknown_and_not_empty() -> None:
+    made = location(installed=20)
+    made["extension"] = [one for one in made["extension"] if "Occupé" not in json.dumps(one, ensure_ascii=False)]
+    assert only_problem(file_of(made)) == "fhir-no-figures"
+    made["extension"] = []
+    assert only_problem(file_of(made)) == "fhir-no-figures"
+
+
+def test_a_record_outside_the_lists_is_a_problem_of_its_location() -> None:
+    made = location(occupied=3)
+    text = json.dumps(made).replace(
+        '"TRE-R330-TypeStatutCapacite", "code": "04"', '"TRE-R330-TypeStatutCapacite", "code": "07"'
+    )
+    text = text.replace('R330-TypeStatutCapacite", "code": "04"', 'R330-TypeStatutCapacite", "code": "07"')
+    assert only_problem(file_of(json.loads(text))) == "fhir-record"
+
+
+@pytest.mark.parametrize(("age", "what"), [(timedelta(hours=25), "too-old"), (timedelta(minutes=-30), "in-the-future")])
+def test_figures_of_another_day_are_not_told_as_todays(age: timedelta, what: str) -> None:
+    assert only_problem(file_of(location(age=age, occupied=3))) == what
+
+
+def test_another_house_an_unnamed_place_and_twins_are_problems() -> None:
+    assert only_problem(file_of(location(occupied=1)), Mapping(establishment="540000080")) == "fhir-other-house"
+    nameless = location(occupied=1)
+    del nameless["identifier"]
+    nameless["id"] = ""
+    assert only_problem(file_of(nameless)) == "unit-absent"
+    rows, (problem,) = read(file_of(location(occupied=1), location(occupied=2)))
+    assert (len(rows), problem.what, problem.line) == (1, "twice", 2)
+
+
+def test_a_page_of_several_is_not_the_whole() -> None:
+    _, problems = read(file_of(location(occupied=1), link=[{"relation": "next", "url": "https://a.example"}]))
+    assert [one.what for one in problems] == ["fhir-page"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<Bundle/>",
+        b"[]",
+        b"{}",
+        b'{"resourceType": "Patient"}',
+        b'{"resourceType": "Bundle"}',
+        b'{"resourceType": "Bundle", "entry": {}}',
+        b'{"resourceType": "Bundle", "entry": [1]}',
+        b'{"resourceType": "MeasureReport"}',
+        b"[" * 200_000,
+        b'{"resourceType": "Location", "id": "\\ud800"}',
+        b'\xff\xfe{"resourceType": "Location"}',
+    ],
+)
+def test_what_is_no_file_of_places_is_said(content: bytes) -> None:
+    rows, problems = read(content)
+    assert rows == []
+    assert problems
+
+
+def test_a_published_location_is_older_than_today(shared_dir: Path) -> None:
+    sample = shared_dir / "samples/fhir_ror/Location-ror-location-exemple-1.json"
+    assert only_problem(sample.read_bytes()) == "fhir-no-figures"
+
+
+def test_a_mapping_is_read_whole_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ror.toml"
+    path.write_text('source = "ror"\nestablishment = "540000023"\n[units]\n"HEB1" = "U1"\n')
+    assert load_mapping(path) == Mapping("ror", "540000023", {"HEB1": "U1"})
+    assert load_mapping(None) == Mapping()
+    path.write_text("beds = 3")
+    with pytest.raises(MappingFault):
+        load_mapping(path)
