@@ -80,7 +80,9 @@ class CoreNode:
         self.sent.append(body)
         try:
             verdict = self._decide(census.apply_movement(message, _ADAPTER, self.names, frozenset()))
-            answer = house.movement_fate(message.source_id, message.movement_id, verdict, self.names, terms_pb2.Cursor())
+            answer = house.movement_fate(
+                message.source_id, message.movement_id, verdict, self.names, terms_pb2.Cursor()
+            )
         except Refusal as refusal:
             answer = house.movement_refused(message.source_id, message.movement_id, refusal)
         name = census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_")

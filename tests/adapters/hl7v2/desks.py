@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry
 from aval.adapters.hl7v2.desk import Census, Desk
 from aval.adapters.hl7v2.inbox import Inbox
 from aval.adapters.hl7v2.mapping import mapping_of
+from aval.adapters.hl7v2.meaning import understand
 from aval.adapters.hl7v2.meters import Meters
+from aval.adapters.hl7v2.reading import parse
 from aval.adapters.hl7v2.telling import Teller
 from tests.adapters.demo.hand_clock import HandClock
 from tests.adapters.hl7v2.core import HOUSE
@@ -21,13 +23,14 @@ from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
 
 
 @asynccontextmanager
-async def desk_of(folder: Path, census: Census, clock: HandClock | None = None, mapping: object = None) -> AsyncIterator[Desk]:
+async def desk_of(
+    folder: Path, census: Census, clock: HandClock | None = None, mapping: Mapping[str, object] = MAPPING
+) -> AsyncIterator[Desk]:
     """A desk at work."""
     inbox = Inbox(folder / "hl7.db")
     clock = clock or HandClock(at(12))
     meters = Meters(CollectorRegistry())
-    codes = mapping_of(MAPPING if mapping is None else mapping)  # type: ignore[arg-type]
-    desk = Desk(inbox, census, codes, CUSTOMS, Teller(f"establishments/{HOUSE}", "gam"), clock, meters)
+    desk = Desk(inbox, census, mapping_of(mapping), CUSTOMS, Teller(f"establishments/{HOUSE}", "gam"), clock, meters)
     working = asyncio.create_task(desk.run())
     try:
         await desk.ready.wait()
@@ -36,6 +39,12 @@ async def desk_of(folder: Path, census: Census, clock: HandClock | None = None, 
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
         await inbox.close()
+
+
+def stay_of(visit: str) -> str:
+    """The key under which a visit is known at the node."""
+    said = understand(parse(Adt("A03", visit, at(1), "M").text()), CUSTOMS).said
+    return said[0].visit
 
 
 async def give(desk: Desk, messages: Iterable[Adt]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Messages as the French extension of IHE PAM 2.11 describes them, written for these tests; their patients are invented.
+"""Messages as the French extension of IHE PAM 2.11 describes them, written for these tests of invented patients.
 
 Each message bears the names of a canary: a name that stands nowhere else, so that a test can look for it on disk, in
 logs, metrics and on the wire.
@@ -80,15 +80,24 @@ class Adt:
         sent = self.sent or self.when
         control = self.control or f"{self.visit}-{self.event}-{self.movement}-{int(sent.timestamp())}"
         number = self.patient or f"IPP{self.visit}"
-        action = self.action or ("CANCEL" if self.event in CANCELLING else "UPDATE" if self.event == "Z99" else "INSERT")
+        action = self.action or (
+            "CANCEL" if self.event in CANCELLING else "UPDATE" if self.event == "Z99" else "INSERT"
+        )
         original = self.original or (CANCELLING.get(self.event, "") if action == "CANCEL" else "")
+        structure = STRUCTURES.get(self.event, "ADT_A01")
+        kind = f"ADT^{self.event}^{structure}"
+        header = f"MSH|^~\\&|GAM|CHU|AVAL|AVAL|{stamp(sent)}||{kind}|{control}|P|{self.version}|||||FRA|{self.charset}"
+        identifiers = (
+            f"{number}^^^CHU&1.2.250.1.71&ISO^PI~{CANARY_NUMBER}^^^ASIP-SANTE-INS-NIR&1.2.250.1.213.1.4.8&ISO^INS"
+        )
+        birth = f"QUETZAL-NAISSANCE^{CANARY_FIRST_NAME}^^^Mme^^L"
+        names = f"{CANARY_NAME}^{CANARY_FIRST_NAME}^{CANARY_FIRST_NAME}^^Mme^^D~{birth}"
+        address = f"{CANARY_STREET}^^NANCY^^54000^FRA^H"
+        account = f"NDA{self.visit}^^^CHU^AN"
         segments = [
-            f"MSH|^~\\&|GAM|CHU|AVAL|AVAL|{stamp(sent)}||ADT^{self.event}^{STRUCTURES.get(self.event, 'ADT_A01')}|{control}"
-            f"|P|{self.version}|||||FRA|{self.charset}",
+            header,
             f"EVN||{stamp(sent)}|{_maybe(self.arrival)}|||{stamp(self.when)}",
-            f"PID|1||{number}^^^CHU&1.2.250.1.71&ISO^PI~{CANARY_NUMBER}^^^ASIP-SANTE-INS-NIR&1.2.250.1.213.1.4.8&ISO^INS||"
-            f"{CANARY_NAME}^{CANARY_FIRST_NAME}^{CANARY_FIRST_NAME}^^Mme^^D~QUETZAL-NAISSANCE^{CANARY_FIRST_NAME}^^^Mme^^L||"
-            f"19870614|{self.gender}|||{CANARY_STREET}^^NANCY^^54000^FRA^H|||||S||NDA{self.visit}^^^CHU^AN||||||N||||||N||VALI",
+            f"PID|1||{identifiers}||{names}||19870614|{self.gender}|||{address}|||||S||{account}||||||N||||||N||VALI",
         ]
         if self.absorbed:
             segments.append(f"MRG|{number}||||{self.absorbed}^^^CHU^VN")

@@ -156,7 +156,12 @@ class Inbox:
     async def every(self, after: str, count: int) -> list[Visit]:
         """The next visits in the order of their keys."""
         found = "SELECT body FROM visit WHERE key > ? ORDER BY key LIMIT ?"
-        return await self._run(lambda: [_decode(row[0]) for row in self._base.execute(found, (after, count))])
+        return await self._run(
+            lambda: [self._latest(_decode(row[0])) for row in self._base.execute(found, (after, count))]
+        )
+
+    def _latest(self, visit: Visit) -> Visit:
+        return self._later.get(visit.key, visit)
 
     async def count(self) -> int:
         """How many visits are kept."""

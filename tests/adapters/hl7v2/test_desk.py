@@ -1,0 +1,191 @@
+"""The desk: answers only after the node's commit, applies nothing twice, loses nothing, keeps what nobody mapped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from aval.adapters.hl7v2.census import NodeAway
+from aval.adapters.hl7v2.inbox import Inbox, InboxUnusable, house_key, read_visits
+from aval.adapters.hl7v2.telling import Fate, Told
+from aval.v1 import census_pb2
+from tests.adapters.demo.hand_clock import HandClock
+from tests.adapters.hl7v2.core import CoreNode
+from tests.adapters.hl7v2.days import MAPPING
+from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
+from tests.adapters.hl7v2.messages import Adt, at
+from tests.waiting import until
+
+IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
+OTHER = Adt("A01", "V2", at(9), "M2", room="101", bed="1", gender="M")
+GONE = IN.again(event="A03", movement="M3", when=at(10), sent=at(10))
+
+
+class Moody:
+    """A node that a test can send away, or have refuse."""
+
+    def __init__(self, node: CoreNode) -> None:
+        self.node = node
+        self.away = False
+        self.refuses = ""
+        self.asked = 0
+
+    async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
+        self.asked += 1
+        if self.away:
+            raise NodeAway("down")
+        if self.refuses:
+            fate = census_pb2.ApplyMovementsResponse.FATE_REFUSED
+            return {one.id: census_pb2.ApplyMovementsResponse(fate=fate, reason=self.refuses) for one in movements}
+        return await self.node.apply(movements)
+
+
+async def test_an_answer_waits_for_the_nodes_commit(tmp_path: Path) -> None:
+    node, clock = Moody(CoreNode(at(12))), HandClock(at(12))
+    node.away = True
+    async with desk_of(tmp_path, node, clock) as desk:
+        waiting = asyncio.ensure_future(desk.take(IN.frame()))
+        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        clock.advance(clock_step := at(12, 1) - at(12))
+        await until(lambda: node.asked > 1, 5, "the node to be asked again")
+        assert not waiting.done()
+        node.away = False
+        clock.advance(clock_step)
+        assert code_of(await waiting) == "AA"
+    assert node.node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+
+
+async def test_what_was_stored_before_a_crash_is_told_after_it_and_once(tmp_path: Path) -> None:
+    node = Moody(CoreNode(at(12)))
+    node.away = True
+    async with desk_of(tmp_path, node) as desk:
+        waiting = asyncio.ensure_future(desk.take(IN.frame()))
+        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        waiting.cancel()
+    node.away = False
+    async with desk_of(tmp_path, node) as desk:
+        assert node.node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+        assert await give(desk, [IN]) == ["AA"]
+    assert len(node.node.sent) == 1
+
+
+async def test_an_acknowledgement_lost_after_the_commit_changes_nothing(tmp_path: Path) -> None:
+    node = Moody(CoreNode(at(12)))
+
+    class Deaf:
+        """The node's commit is done, and its word is lost."""
+
+        async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
+            await node.node.apply(movements)
+            raise NodeAway("cut")
+
+    async with desk_of(tmp_path, Deaf()) as desk:
+        waiting = asyncio.ensure_future(desk.take(IN.frame()))
+        await until(lambda: bool(node.node.sent), 5, "the node to commit")
+        waiting.cancel()
+    before = node.node.census()
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [IN]) == ["AA"]
+    assert node.node.census() == before
+    assert node.node.fates == {"APPLIED": 1, "ALREADY": 1}
+
+
+async def test_what_the_node_refuses_is_an_error_and_leaves_no_trace(tmp_path: Path) -> None:
+    node = Moody(CoreNode(at(12)))
+    node.refuses = "NOT_YOUR_UNIT"
+    async with desk_of(tmp_path, node) as desk:
+        answer = await desk.take(IN.frame())
+        assert answer is not None
+        assert code_of(answer) == "AE"
+        assert b"NOT_YOUR_UNIT" in answer
+        node.refuses = ""
+        assert await give(desk, [GONE]) == ["AA"]
+        assert not node.node.census()
+        assert await give(desk, [IN]) == ["AA"]
+    assert not node.node.census()  # the departure is known by now
+
+
+async def test_an_unmapped_unit_waits_for_a_person_and_is_told_anew_once_mapped(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    nothing: dict[str, object] = {"unit": []}
+    async with desk_of(tmp_path, node, mapping=nothing) as desk:
+        assert await give(desk, [IN]) == ["AA"]
+        assert node.fates == {"PARKED UNIT_UNKNOWN": 1}
+    assert not node.census()
+    async with desk_of(tmp_path, node, mapping=MAPPING):
+        assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+    assert not node.ledger.parked_count()
+
+
+async def test_a_bed_that_another_still_holds_is_given_once_it_is_free(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [IN, OTHER]) == ["AA", "AA"]
+        assert node.census()[stay_of("V1")] == ("U1", "101-1", False)
+        assert node.census()[stay_of("V2")] == ("U1", None, False)
+        await give(desk, [GONE])
+        assert node.census() == {stay_of("V2"): ("U1", "101-1", False)}
+
+
+async def test_two_patients_change_beds_in_two_messages(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    there = OTHER.again(bed="2")
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [IN, there])
+        await give(desk, [IN.again(event="A02", movement="M5", when=at(10), sent=at(10), bed="2")])
+        await give(desk, [there.again(event="A02", movement="M6", when=at(10), sent=at(10), bed="1")])
+    assert node.census() == {stay_of("V1"): ("U1", "101-2", False), stay_of("V2"): ("U1", "101-1", False)}
+
+
+async def test_an_old_word_of_an_unknown_stay_is_acknowledged_and_passed_over(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    old = Adt("A02", "V9", at(8).replace(month=6), "M9", room="101", bed="1")
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [old]) == ["AA"]
+    assert not node.sent
+
+
+async def test_a_batch_is_answered_message_by_message(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    batch = f"BHS|^~\\&|GAM\r{IN.text()}{GONE.text()}{IN.again(visit='').text()}BTS|3\r"
+    async with desk_of(tmp_path, node) as desk:
+        answer = await desk.take(batch.encode())
+    assert answer is not None
+    assert [part[:2] for part in answer.split(b"MSA|")[1:]] == [b"AA", b"AA", b"AA"]
+    assert answer.endswith(b"BTS|3\r")
+
+
+async def test_an_acknowledgement_is_not_answered(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, CoreNode(at(12))) as desk:
+        assert await desk.take(b"MSH|^~\\&|A|B|C|D|20261123||ACK^A01^ACK|1|P|2.5\rMSA|AA|1\r") is None
+
+
+async def test_stays_that_are_over_are_forgotten_and_others_kept(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, CoreNode(at(12))) as desk:
+        await give(desk, [IN, GONE, OTHER])
+    inbox = Inbox(tmp_path / "hl7.db")
+    try:
+        assert await inbox.purge(at(12)) == 0
+        assert await inbox.purge(at(12).replace(year=2027)) == 1
+    finally:
+        await inbox.close()
+    assert [visit.key for visit in read_visits(tmp_path / "hl7.db")] == [stay_of("V2")]
+    assert read_visits(tmp_path / "hl7.db")[0].steps[0].fate in (Fate.STANDING, Fate.WAITING)
+
+
+def test_the_key_of_the_hashes_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    key = house_key(tmp_path / "k")
+    assert house_key(tmp_path / "k") == key
+    assert (tmp_path / "k").stat().st_mode & 0o077 == 0
+    (tmp_path / "k").write_bytes(b"short")
+    with pytest.raises(InboxUnusable):
+        house_key(tmp_path / "k")
+
+
+def test_an_inbox_that_is_none_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "hl7.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(InboxUnusable):
+        Inbox(tmp_path / "hl7.db")
