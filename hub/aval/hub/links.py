@@ -1,7 +1,9 @@
 """The way to a node over gRPC: the hub dials, watches and exchanges. One of the adapters of `ports.NodeLink`.
 
 The channel is given (it knows certificates and renewals); so is the way to read a failed call as a refusal. Every
-stream that is left is cancelled: grpc.aio neither collects nor ends an abandoned call.
+stream that is left is cancelled: grpc.aio neither collects nor ends an abandoned call. A channel that is closed while a
+stream is open on it (its node has called from elsewhere) is a link lost like any other: grpc.aio would cancel who reads
+and leave who writes waiting for ever.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ from typing import TypeAlias
 
 import grpc
 
+from aval.hub.backoff import first_of
 from aval.hub.model import Cursor
 from aval.hub.ports import LinkLost, NodeAnswer, NodeCommand, NodeEvent
 from aval.hub.translate import figures, reservations
@@ -35,6 +38,14 @@ def _misread() -> Iterator[None]:
         raise LinkLost(Refusal(Reason.FIELD_INVALID, {"problem": type(error).__name__})) from error
 
 
+def _closed() -> LinkLost:
+    """What is raised in the place of a call's cancellation. Raises `CancelledError` if its task itself must end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return LinkLost(Refusal(Reason.NODE_UNREACHABLE, {"problem": "the channel was closed"}))
+
+
 class GrpcExchange:
     """An open stream of commands and answers."""
 
@@ -42,11 +53,14 @@ class GrpcExchange:
         self._call = call
         self._here = here
         self._refusal_of = refusal_of
+        self._ended = asyncio.Event()
+        call.add_done_callback(lambda _: self._ended.set())
 
     async def send(self, command: NodeCommand) -> None:
         """See the port."""
+        message = link_pb2.ExchangeRequest(command=reservations.wire_command(command))
         try:
-            await self._call.write(link_pb2.ExchangeRequest(command=reservations.wire_command(command)))
+            await first_of(self._call.write(message), self._ended.wait())
         except grpc.aio.AioRpcError as error:
             raise LinkLost(self._refusal_of(error)) from error
         except asyncio.InvalidStateError:
@@ -59,6 +73,8 @@ class GrpcExchange:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise LinkLost(self._refusal_of(error)) from error
+        except asyncio.CancelledError:
+            raise _closed() from None
         if not isinstance(message, link_pb2.ExchangeResponse):
             return None
         with _misread():
@@ -96,6 +112,8 @@ class GrpcNodeLink:
                     yield event
         except grpc.aio.AioRpcError as error:
             raise LinkLost(self._refusal_of(error)) from error
+        except asyncio.CancelledError:
+            raise _closed() from None
         finally:
             call.cancel()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -25,6 +27,7 @@ from aval.v1 import availability_pb2 as availability
 from aval.v1 import availability_pb2_grpc, link_pb2, link_pb2_grpc, terms_pb2
 from aval.v1 import reservation_pb2 as reservation
 from tests.hub.shell.fakes import LUNEVILLE, START, TERRITORY, FakeClock
+from tests.waiting import until
 
 RESERVATION = f"establishments/{LUNEVILLE}/reservations/5d5ea9a8-1c2e-4f0e-8a4b-000000000001"
 MANDATE = Mandate("spiffe://t/hub/operator/anne", "anne", "Anne", "cell", "540000023", START)
@@ -264,3 +267,40 @@ async def test_the_end_of_a_stream_is_told_apart_from_its_loss() -> None:
     async with linked() as (node, link):
         assert node.events == []
         assert await watched(link) == []
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[tuple[grpc.aio.Channel, GrpcNodeLink]]:
+    """A link to an address that takes connections and says nothing: every call waits for its connection."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{nobody.getsockname()[1]}")
+        yield channel, GrpcNodeLink(channel, LUNEVILLE, TERRITORY, FakeClock(), refusal_of)
+
+
+async def test_a_link_closed_under_a_command_that_waits_to_be_sent_is_lost() -> None:
+    """The node calls while the hub still dials its former address: nobody may wait for ever on what was closed."""
+    async with silent() as (channel, link), link.exchange() as stream:
+        sending = asyncio.ensure_future(stream.send(command(BODIES["confirm"])))
+        reading = asyncio.ensure_future(stream.receive())
+        await until(lambda: channel.get_state() is grpc.ChannelConnectivity.CONNECTING, 5.0, "it dials")
+        assert not sending.done()
+        await link.close()
+        await until(sending.done, 5.0, "nobody waits to send")
+        with pytest.raises(LinkLost):
+            await reading
+
+
+async def test_a_link_closed_under_a_watch_is_lost_and_who_is_told_to_end_ends() -> None:
+    async with silent() as (channel, link):
+        following = asyncio.ensure_future(anext(link.watch(None)))
+        await until(lambda: channel.get_state() is grpc.ChannelConnectivity.CONNECTING, 5.0, "it dials")
+        await link.close()
+        with pytest.raises(LinkLost):
+            await following
+    async with silent() as (channel, link):
+        following = asyncio.ensure_future(anext(link.watch(None)))
+        await until(lambda: channel.get_state() is grpc.ChannelConnectivity.CONNECTING, 5.0, "it dials")
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+        await link.close()
