@@ -30,6 +30,7 @@ FHIR_WORDS: dict[str, tuple[str, str]] = {
     "fhir.checked": ("Erreurs : {errors} · autres remarques : {others}", "Errors: {errors} · other remarks: {others}"),
     "col.severity": ("gravité", "severity"),
     "col.place": ("lieu", "place"),
+    "col.problem": ("problème", "problem"),
     "col.operation": ("opération", "operation"),
     "col.indicator": ("indicateur", "indicator"),
     "col.count": ("nombre", "count"),

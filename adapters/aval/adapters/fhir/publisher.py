@@ -39,7 +39,7 @@ RECONNECT_SECONDS = 5.0
 """After a watch that failed; one that ends by itself is opened again at once."""
 
 PUSH_SECONDS = 5.0
-"""How often the outbox is looked at for what is to be tried again."""
+"""How often the outbox is looked at for what is to be tried again; a change is sent at once."""
 
 ROR_WORD_STANDS = timedelta(hours=4)
 """How long the ROR's figure stands where the settings let it win: as long as a correction by hand."""
@@ -98,6 +98,7 @@ class Publisher:
         self._clock = clock
         self.meter = meter or PublisherMeter()
         self._changed = asyncio.Event()
+        self._pushing = asyncio.Lock()
         self._log = structlog.get_logger()
 
     async def read(self) -> int:
@@ -128,6 +129,10 @@ class Publisher:
 
     async def push(self, register: Register) -> int:
         """Sends all that is due, one by one; how many were tried. A ROR that does not answer ends the round."""
+        async with self._pushing:
+            return await self._push(register)
+
+    async def _push(self, register: Register) -> int:
         tried = 0
         while rows := self.outbox.due(self._clock.now()):
             held: set[str] = set()
@@ -168,7 +173,7 @@ class Publisher:
         """Follows and sends for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
-            tasks.create_task(self._read_on_change())
+            tasks.create_task(self._read_on_change(register))
             tasks.create_task(self._push_on(register))
             if self._settings.ror.reading is not None:
                 tasks.create_task(self._compare_on(register, self._settings.ror.reading.every_minutes * 60))
@@ -207,13 +212,14 @@ class Publisher:
                 self._log.warning("node-away", reason=refusal.reason_text or refusal.code)
                 await self._sleep(RECONNECT_SECONDS)
 
-    async def _read_on_change(self) -> None:
+    async def _read_on_change(self, register: Register) -> None:
         while True:
             await self._changed.wait()
             await self._sleep(GATHER_SECONDS)
             self._changed.clear()
             try:
                 await self.read()
+                await self.push(register)
             except RemoteRefusal as refusal:
                 self._log.warning("node-away", reason=refusal.reason_text or refusal.code)
                 self._changed.set()
