@@ -1,0 +1,156 @@
+"""The interface as a process beside a real node: killed at the worst moments, and searched for names."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aval.adapters.hl7v2.framing import framed
+from aval.adapters.hl7v2.inbox import read_visits
+from tests.adapters.hl7v2.messages import CANARIES, Adt, at
+from tests.adapters.hl7v2.processes import Interface
+from tests.scenarios.line import Flow, Way
+from tests.waiting import until
+
+IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
+NEXT = Adt("A01", "V2", at(9), "M2", room="101", bed="2", gender="M")
+WITHIN = 20.0
+
+
+@pytest.fixture
+async def interface(tmp_path: Path) -> AsyncIterator[Interface]:
+    made = Interface(tmp_path)
+    try:
+        await made.begin()
+        yield made
+    finally:
+        await made.end()
+
+
+async def open_and_send(interface: Interface, message: Adt) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    assert interface.served is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", interface.served.port)
+    writer.write(framed(message.frame()))
+    await writer.drain()
+    return reader, writer
+
+
+async def hung_up(reader: asyncio.StreamReader) -> bytes:
+    """What a sender reads until its receiver is gone."""
+    try:
+        return await asyncio.wait_for(reader.read(), WITHIN)
+    except ConnectionError:
+        return b""
+
+
+async def test_killed_between_read_and_commit_the_sender_has_no_answer(interface: Interface) -> None:
+    with closing(sqlite3.connect(interface.folder / "hl7.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # the interface reads the message, and cannot commit it
+        reader, writer = await open_and_send(interface, IN)
+        await until(lambda: _connections(interface) >= 1, WITHIN, "the message to be read")
+        await interface.kill()
+        other.execute("ROLLBACK")
+    assert await hung_up(reader) == b""
+    writer.close()
+    assert read_visits(interface.folder / "hl7.db") == []
+    await interface.start()
+    assert (await interface.census())[0] == {}
+    assert await interface.send(IN) == ["AA"]
+    assert len((await interface.census())[0]) == 1
+
+
+async def test_killed_before_the_node_heard_it_tells_it_at_the_next_start(interface: Interface) -> None:
+    assert interface.line is not None
+    assert await interface.send(NEXT) == ["AA"]
+    interface.line.set(Way.THERE, Flow.FROZEN)
+    reader, writer = await open_and_send(interface, IN)
+    await until(lambda: len(read_visits(interface.folder / "hl7.db")) == 2, WITHIN, "the inbox to hold it")
+    await interface.kill()
+    assert await hung_up(reader) == b""
+    writer.close()
+    interface.line.mend()
+    await interface.start()
+    await until(lambda: _has(interface, 2), WITHIN, "the node to be told")
+    _, before = await interface.census()
+    assert await interface.send(IN, NEXT) == ["AA", "AA"]
+    assert (await interface.census())[1] == before
+
+
+async def test_killed_between_the_nodes_commit_and_the_answer_the_replay_changes_nothing(interface: Interface) -> None:
+    assert interface.line is not None
+    assert await interface.send(NEXT) == ["AA"]
+    interface.line.set(Way.BACK, Flow.FROZEN)
+    reader, writer = await open_and_send(interface, IN)
+    await until(lambda: _has(interface, 2), WITHIN, "the node to commit")
+    await interface.kill()
+    assert await hung_up(reader) == b""
+    writer.close()
+    taken, before = await interface.census()
+    interface.line.mend()
+    await interface.start()
+    assert await interface.send(IN) == ["AA"]
+    assert await interface.census() == (taken, before)
+
+
+async def test_no_name_reaches_disk_log_metric_or_wire_in_a_run_that_changed_the_census(tmp_path: Path) -> None:
+    interface = Interface(tmp_path)
+    seen = bytearray()
+    try:
+        await interface.begin()
+        moved = IN.again(event="A02", movement="M3", when=at(10), sent=at(10), bed="2")
+        gone = IN.again(event="A03", movement="M4", when=at(11), sent=at(11))
+        wrong = IN.again(event="A02", movement="M5", visit="").text().replace("NDA^^^CHU^AN", "")
+        async with interface.sender() as line:
+            for body in (IN.frame(), NEXT.frame(), wrong.encode(), moved.frame(), gone.frame(), b"QUETZAL ZZQUETZAL"):
+                seen += await line.send(body)
+        taken, cursor = await interface.census()
+        assert len(taken) == 1
+        assert cursor.revision > 1
+        assert interface.served is not None
+        assert interface.node.ready is not None
+        for port in (interface.served.metrics_port, interface.node.ready.metrics_port):
+            seen += await asyncio.to_thread(_metrics, port)
+        assert b"aval_hl7_messages_total" in seen
+    finally:
+        await interface.end()
+    written = _written(tmp_path)
+    assert {"hl7.db", "hl7.log", "node.db", "node.log"} <= {path.name for path in written}
+    for where, content in [("the wire", bytes(seen)), *((path.name, body) for path, body in written.items())]:
+        for canary in (*CANARIES, "NDAV1", "IPPV1"):
+            for encoding in ("utf-8", "iso8859-15"):
+                assert canary.encode(encoding) not in content, f"{canary} in {where}"
+
+
+async def test_told_to_stop_it_stops_and_what_it_knew_it_knows(interface: Interface) -> None:
+    assert await interface.send(IN) == ["AA"]
+    assert await interface.stop() == 0
+    before = await interface.census()
+    await interface.start()
+    assert await interface.send(IN) == ["AA"]
+    assert await interface.census() == before
+
+
+def _written(folder: Path) -> dict[Path, bytes]:
+    """All that the run left on disk."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _metrics(port: int) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def _connections(interface: Interface) -> int:
+    assert interface.served is not None
+    return int(b"aval_hl7_connections 1.0" in _metrics(interface.served.metrics_port))
+
+
+async def _has(interface: Interface, count: int) -> bool:
+    return len((await interface.census())[0]) == count
