@@ -13,7 +13,7 @@ FIND_PYTHON = for python in python3.11 python3; do \
 HOUSES = $(shell sed -n 's/^finess = "\(.*\)"/\1/p' adapters/aval/adapters/demo/ge-10.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demos test simulate mutants bench lint proto clean setup lock
+.PHONY: help demo demos test fuzz simulate mutants bench lint proto clean setup lock
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -29,6 +29,9 @@ demos: setup ## Play the story without each establishment in turn (WITHOUT="5400
 
 test: lint ## Check everything: lint, then the whole test suite
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+fuzz: setup ## Fuzz each parser of what strangers send (COUNT=100000 SEED=1 ONLY=hl7v2)
+	@$(PYTHON) -m tests.fuzz --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --only "$(ONLY)"
 
 simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300); a failure is told with its trace
 	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1-200) --steps $(or $(STEPS),300)

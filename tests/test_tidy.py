@@ -32,7 +32,7 @@ TOP_LEVEL = {
 TOP_LEVEL_LATER = {"deploy", "docs"}
 """In the plan of the house; they come with what fills them."""
 
-TESTS = {"kernel", "node", "hub", "adapters", "contract", "scenarios", "simulation", "bench"}
+TESTS = {"kernel", "node", "hub", "adapters", "contract", "scenarios", "simulation", "bench", "fuzz"}
 TEST_FILES = {"ceilings.toml", "conftest.py", "not_run.toml", "test_tidy.py", "typography.py", "waiting.py"}
 
 FILE_LINES_MAX = 900

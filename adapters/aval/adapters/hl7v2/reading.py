@@ -10,6 +10,7 @@ out of our memory.
 A message is text here for the time of its reading only; nothing of this module is stored or logged.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,8 +66,11 @@ class Habits:
 class Message:
     """One parsed message: fields by name, as plain text without escapes, empty where absent."""
 
-    def __init__(self, parsed: hl7.Message) -> None:
-        self._parsed = parsed
+    def __init__(self, parsed: hl7.Message, marks: str) -> None:
+        """`marks`: MSH-1 and MSH-2 as they stand."""
+        self._escape = marks[3]
+        self._escaped = re.compile(f"{re.escape(marks[3])}([A-Z])[^{re.escape(marks[3])}]*{re.escape(marks[3])}")
+        self._marks = {"F": marks[0], "S": marks[1], "R": marks[2], "E": marks[3], "T": marks[4:5]}
         self._segments: dict[str, list[hl7.Segment]] = {}
         for segment in parsed:
             self._segments.setdefault(str(segment[0]), []).append(segment)
@@ -89,7 +93,10 @@ class Message:
 
     def _plain(self, value: object) -> str:
         text = str(value).strip()
-        return str(self._parsed.unescape(text)) if "\\" in text else text
+        if self._escape not in text:
+            return text
+        # The parser's own way logs what it cannot read; and of highlights and bytes in hexadecimal no code is made.
+        return self._escaped.sub(lambda found: self._marks.get(found[1], ""), text)
 
 
 def _repetitions(value: object) -> list[object]:
@@ -137,7 +144,7 @@ def parse(text: str) -> Message:
     if any(len(line) > FIELD_LENGTH_MAX for line in kept):
         raise fault("MSH", 0, Severity.REJECT, "207", "a segment is too long")
     try:
-        return Message(hl7.parse("\r".join(kept)))
+        return Message(hl7.parse("\r".join(kept)), header[3:8])
     except (hl7.HL7Exception, ValueError, IndexError, KeyError, RecursionError) as error:
         raise fault("MSH", 2, Severity.REJECT, "100", f"unreadable: {type(error).__name__}") from error
 
