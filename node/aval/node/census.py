@@ -124,8 +124,8 @@ def _declare_beds(draft: Draft, unit: str, rooms: tuple[Room, ...], beds: tuple[
         draft.put(Kind.ROOM, f"{unit}/{room.id}", room)
     for bed in beds:
         present = draft.bed(unit, bed.id)
-        since = present.to_clean_since if present else None
-        draft.put(Kind.BED, f"{unit}/{bed.id}", replace(bed, to_clean_since=since, leaving=False))
+        since, turns = (present.to_clean_since, present.turns) if present else (None, ())
+        draft.put(Kind.BED, f"{unit}/{bed.id}", replace(bed, to_clean_since=since, turns=turns, leaving=False))
     for bed in left_out:
         draft.put(Kind.BED, f"{unit}/{bed.id}", replace(bed, leaving=True))
 

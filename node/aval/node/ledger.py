@@ -28,7 +28,6 @@ from aval.node.commands import (
     AnswerArrivalDoubt,
     AnyCommand,
     ApplyMovement,
-    Caller,
     CancelAdmission,
     Command,
     ConfirmUnit,
@@ -70,17 +69,18 @@ from aval.node.model import (
     Kind,
     Movement,
     MovementRecord,
+    Parked,
     Reservation,
     Tombstone,
-    Undo,
 )
 from aval.node.passing import DETAIL_DAYS, MEMORY_DAYS, TICK_TIMERS_MAX, pass_time, timer_of
 from aval.node.reservations import VERBS
+from aval.node.stays import seat
 
 _NOT_KEPT = frozenset({"ABORTED", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED"})
 """Refusals by these codes are not recorded: said again, the very same message gets them again, or may rightly pass."""
 
-_REFUSED_BY_STATE = frozenset({Reason.COUNT_OUT_OF_RANGE.value, Reason.TIME_OUT_OF_RANGE.value})
+_REFUSED_BY_STATE = frozenset({Reason.COUNT_OUT_OF_RANGE, Reason.TIME_OUT_OF_RANGE})
 """Refusals of a movement that another day might not give: remembered, so that the same message never acts later."""
 
 _Timer = tuple[datetime, Kind, str]
@@ -244,6 +244,8 @@ def _follow(draft: Draft, now: datetime, causes: Mapping[str, ConflictCause], us
     wait.
     """
     for unit in sorted(draft.units):
+        if unit in draft.reality:
+            seat(draft, unit, now)
         if unit in draft.reality or draft.book(unit).conflicts:
             keep_promises(draft, unit, now, causes.get(unit, usual))
         census.remove_left_beds(draft, unit)
@@ -436,6 +438,7 @@ class _Answer:
         match command:
             case DeclareUnit():
                 census.declare_unit(step, command)
+                movements.retry(step, command.unit.id, self._now)
                 self.proofs = tuple(s.id for s in command.unit.sources if s.kind is SourceKind.PERSON)
                 return Verdict(unit=command.unit.id), ConflictCause.CLOSURE
             case ConfirmUnit():
@@ -486,7 +489,7 @@ class _Answer:
             refusal = field_invalid("movement_id", "a movement bears its source and an id of it")
             return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value)
         record = draft.movement(movement.key)
-        if record is not None:
+        if record is not None and record.content:
             if record.content != command.content:
                 refusal = Refusal(Reason.ID_REUSED, {"movement_id": movement.id})
                 return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value)
@@ -500,52 +503,24 @@ class _Answer:
                 doubt=draft.doubt(record.doubt) if record.doubt else None,
                 replayed=True,
             )
-        verdict, undo = self._apply(command.caller, movement, command.stale_sources)
-        if verdict.fate is not Fate.REFUSED:
-            self._heard(movement.source)
-        if verdict.fate is not Fate.REFUSED or verdict.reason in _REFUSED_BY_STATE:
-            self._keep(movement, command.content, verdict, undo)
-        return verdict
-
-    def _apply(self, caller: Caller, movement: Movement, stale_sources: frozenset[str]) -> tuple[Verdict, Undo]:
-        step = Draft(self._draft)
+        step = Draft(draft)
         try:
-            movements.check_source(step, movement, caller, stale_sources, settled=False)
-            if isinstance(movement.change, CountsReported):
-                fate, metadata = movements.count(step, movement, stale_sources, self._now)
-                caused = self._finish(step, ConflictCause.COUNTS)
-                return Verdict(fate=fate, metadata=metadata, names=caused), Undo()
-            undo, doubt_id = movements.apply(step, movement, caller.mandate, self._now)
-        except movements.Contradiction as contradiction:
-            try:
-                parked = movements.park(self._draft, movement, contradiction, caller.mandate, self._now)
-            except Refusal as refusal:
-                return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value), Undo()
-            return Verdict(fate=Fate.PARKED, reason=contradiction.reason.value, parked=parked), Undo()
+            taken = movements.take(step, movement, command.caller, command.stale_sources, self._now)
         except Refusal as refusal:
-            return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value), Undo()
+            if refusal.reason in _REFUSED_BY_STATE:
+                kept = MovementRecord(command.content, Fate.REFUSED, self._now, refusal.reason.value)
+                draft.put(Kind.MOVEMENT, movement.key, kept)
+            return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value)
+        fate, reason, waits = movements.fate_of(step, movement, taken)
+        kept = movements.record_of(command.content, movement, fate, taken, self._now)
         caused = self._finish(step, _cause_of(movement))
-        return self._applied(caused, doubt_id), undo
-
-    def _applied(self, conflicts: tuple[str, ...], doubt_id: str) -> Verdict:
-        return Verdict(
-            fate=Fate.APPLIED_WITH_CONFLICT if conflicts else Fate.APPLIED,
-            names=conflicts,
-            doubt=self._draft.doubt(doubt_id) if doubt_id else None,
-        )
-
-    def _keep(self, movement: Movement, content: bytes, verdict: Verdict, undo: Undo) -> None:
-        record = MovementRecord(
-            content,
-            verdict.fate or Fate.APPLIED,
-            self._now,
-            verdict.reason,
-            verdict.names,
-            verdict.doubt.id if verdict.doubt else "",
-            movement.stay,
-            undo,
-        )
-        self._draft.put(Kind.MOVEMENT, movement.key, record)
+        if caused and fate is Fate.APPLIED:
+            fate = Fate.APPLIED_WITH_CONFLICT
+        draft.put(Kind.MOVEMENT, movement.key, with_fields(kept, fate=fate, reason=reason, conflicts=caused))
+        self._heard(movement.source)
+        doubt = draft.doubt(taken.doubt) if taken.doubt else None
+        parked = draft.parked(waits) if waits else None
+        return Verdict(fate=fate, reason=reason, names=caused, doubt=doubt, parked=parked, metadata=taken.metadata)
 
     def _settle_movement(self, step: Draft, command: SettleMovement) -> tuple[Verdict, ConflictCause]:
         parked = step.parked(command.parked)
@@ -554,26 +529,19 @@ class _Answer:
         if command.corrected is None:
             if not command.reason.strip():
                 raise Refusal(Reason.REASON_REQUIRED)
-            step.put(Kind.PARKED, parked.id, None)
+            movements.settle(step, parked, None, command.caller, self._now)
             return Verdict(fate=Fate.REFUSED, reason="DISCARDED", parked=parked), ConflictCause.ADMISSION
         # The source is the parked one's: a correction changes what happened, not who told it.
         corrected = with_fields(command.corrected, source=parked.movement.source, id=parked.movement.id)
-        trial = Draft(step)
-        try:
-            movements.check_source(trial, corrected, command.caller, frozenset(), settled=True)
-            undo, doubt_id = movements.apply(trial, corrected, command.caller.mandate, self._now)
-        except movements.Contradiction as contradiction:
-            again = with_fields(parked, reason=contradiction.reason, detail=contradiction.detail)
-            step.put(Kind.PARKED, parked.id, again)
-            return Verdict(fate=Fate.PARKED, reason=again.reason.value, parked=again), ConflictCause.ADMISSION
-        trial.fold_into(step)
-        step.put(Kind.PARKED, parked.id, None)
+        taken = movements.settle(step, parked, corrected, command.caller, self._now)
+        fate, reason, waits = movements.fate_of(step, corrected, taken)
         record = step.movement(corrected.key)
         if record is not None:  # said again by its source, it is ALREADY: what was told is settled
-            settled = with_fields(record, fate=Fate.APPLIED, stay=corrected.stay, undo=undo)
-            step.put(Kind.MOVEMENT, corrected.key, settled)
-        doubt = step.doubt(doubt_id) if doubt_id else None
-        return Verdict(fate=Fate.APPLIED, parked=parked, doubt=doubt), _cause_of(corrected)
+            settled = movements.record_of(record.content, corrected, fate, taken, self._now)
+            step.put(Kind.MOVEMENT, corrected.key, with_fields(settled, taken=record.taken))
+        doubt = step.doubt(taken.doubt) if taken.doubt else None
+        still = step.parked(waits) if waits else None
+        return Verdict(fate=fate, reason=reason, parked=still or parked, doubt=doubt), _cause_of(corrected)
 
     def alive(self, command: ReportAlive) -> Verdict:
         """Proof of life: nothing is written."""
@@ -661,4 +629,6 @@ def _cause_of(movement: Movement) -> ConflictCause:
         return ConflictCause.CLOSURE
     if isinstance(change, DepartureAnnounced):
         return ConflictCause.DEPARTURE_SLIPPED
+    if isinstance(change, CountsReported):
+        return ConflictCause.COUNTS
     return ConflictCause.ADMISSION

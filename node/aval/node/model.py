@@ -192,11 +192,19 @@ class Room(Struct, frozen=True):
     rule: RoomRule
 
 
+class Turn(Struct, frozen=True):
+    """A patient (a stay's key) left a bed at that time of the source's clock, or it was cleaned (a movement's key)."""
+
+    by: str
+    at: datetime
+    to_clean: bool
+
+
 class Bed(Struct, frozen=True):
     """A bed with identity. `to_clean_since` is set while it waits for cleaning.
 
-    `leaving`: its unit declares it no more; it takes nobody new, and is removed once nobody is in it. `turned`: when its
-    last patient left, or it was cleaned, by the source's clock: an older word on its cleanliness says nothing.
+    `leaving`: its unit declares it no more; it takes nobody new, and is removed once nobody is in it. `turns`: who
+    left it, and when it was cleaned, the last one last: it says whether it is to be cleaned.
     """
 
     unit: str
@@ -207,7 +215,7 @@ class Bed(Struct, frozen=True):
     supplementary: SupplementaryKind | None = None
     to_clean_since: datetime | None = None
     leaving: bool = False
-    turned: datetime | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 class Places(Struct, frozen=True):
@@ -230,11 +238,12 @@ class Stay(Struct, frozen=True):
     """A patient in the census, under an opaque key.
 
     `told_bed` is the bed that its source says, `bed` the one that it is counted in: None where nobody said it, or while
-    that bed is another's, closed or unknown here; `notice` is then the id of what people read about it. `placed` is when
-    it was put there, by the source's clock, and `took` that bed as it was before, if the patient changed it. `place` is
-    the gender of the counted place taken. `departure` is announced; `slipped`: it passed, time for the turnover
-    included, without a discharge. `stay_end` is the end that a reservation's grant gave the stay. `movement` is the
-    movement (a key) that put it where it is. `source` is empty for a stay that only its reservation's admission told.
+    that bed is another's, closed or unknown here; `notice` is then the id of what people read about it. `placed` is
+    when it was put there, by the source's clock, and `took` what kind of supplementary bed that was before.
+    `place` is the gender of the counted place taken. `departure` is announced; `slipped`: it passed, time for the
+    turnover included, without a discharge. `stay_end` is the end that a reservation's grant gave the stay. `movement`
+    is the movement (a key) that put it where it is. `source` is empty for a stay that only its reservation's admission
+    told.
     """
 
     key: str
@@ -255,7 +264,7 @@ class Stay(Struct, frozen=True):
     movement: str = ""
     told_bed: str | None = None
     placed: datetime | None = None
-    took: Bed | None = None
+    took: SupplementaryKind | None = None
     notice: str = ""
 
     @property
@@ -454,14 +463,7 @@ MovementChange = (
 )
 
 STAY_CHANGES = (
-    Admission
-    | Transfer
-    | Discharge
-    | Leave
-    | LeaveReturn
-    | DepartureAnnounced
-    | ArrivalExpected
-    | StayMerged
+    Admission | Transfer | Discharge | Leave | LeaveReturn | DepartureAnnounced | ArrivalExpected | StayMerged
 )
 """Those that are of one stay."""
 
@@ -526,7 +528,7 @@ class Fate(StrEnum):
 
 
 class Undo(Struct, frozen=True):
-    """What a cancellation of a movement of beds puts back: each fact that it changed, as it was before; None: not there.
+    """What a cancellation of a movement of beds puts back: each fact that it changed, as it was; None: not there.
 
     Of counted places (by key), by how many it changed those open.
     """

@@ -1,14 +1,19 @@
 """Movements: the census follows reality, told by sources (DESIGN §4, CONTRACT 29).
 
 Each movement is known by (source, its id): the same again is ALREADY, the same id with other content is refused. One
-that contradicts the census is never dropped: it is applied as far as truth allows, or *parked* with its reason for a
-person. What a movement changed is kept, so that its cancellation puts back exactly that.
+that contradicts the census is never dropped: it is applied as far as truth allows, or *parked* with its reason, for a
+person or until what it waits for is told.
+
+What is told of a stay goes into its story (`aval.node.stories`), which is told anew with each word: late messages,
+cancellations that come first, corrections and merges need nothing special there. What is told of beds and counts is
+applied as it comes; what it changed is kept, so that its cancellation puts back exactly that.
 
 A unit lists its sources in their order. A source below another is heard on patients only once all above it are
 stale; on beds (closed, opened, cleaned) every source of the unit is heard.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -17,12 +22,11 @@ from msgspec.structs import replace
 from aval.kernel.identity import CallerKind
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender, SupplementaryKind
-from aval.node.arrivals import gender_known, link, occupant, raise_doubt, stay_gone, undo_admission
 from aval.node.book import Draft
 from aval.node.census import add_places, outranked_by, tell_counts
-from aval.node.claims import spot_for_patient
 from aval.node.commands import Caller, DeclaredPlaces
 from aval.node.model import (
+    STAY_CHANGES,
     Admission,
     ArrivalExpected,
     Bed,
@@ -32,35 +36,50 @@ from aval.node.model import (
     Cancellation,
     Closure,
     CountsReported,
-    DepartureAnnounced,
-    Discharge,
-    Expected,
     Fate,
     Kind,
-    Leave,
-    LeaveReturn,
     Mandate,
     Movement,
     MovementChange,
+    MovementRecord,
     Parked,
     ParkReason,
     Places,
-    Stay,
+    StayMerged,
+    Story,
+    Told,
     Transfer,
+    Turn,
     Undo,
     Unit,
     Word,
 )
-
-PARKED_MAX = 10_000
-"""Movements that wait for a person: beyond that a feed is misconfigured, and its movements are refused QUEUE_FULL."""
+from aval.node.stays import park, put_turns, resolved, retell, seat, story_of, turn, without_bed
+from aval.node.stories import course
 
 BEDS_MAX = 1_000
 """Beds in one movement."""
 
+TOLD_MAX = 500
+"""Movements in the story of one stay: beyond that, the oldest are taken as settled. A long stay has some dozens."""
+
+NOTHING = Undo()
+"""How to undo what changed nothing."""
+
+CANCELLED = "CANCELLED"
+"""What the record of a cancelled movement says."""
+
+CORRECTED = "CORRECTED"
+"""What the record of a movement says whose correction came first."""
+
+_OF_UNITS = frozenset(
+    {ParkReason.UNIT_UNKNOWN, ParkReason.BED_UNKNOWN, ParkReason.SOURCE_NOT_OF_UNIT, ParkReason.SOURCE_OUTRANKED}
+)
+"""Why a movement waits that the declaration of its unit may let go on."""
+
 
 class Contradiction(Exception):
-    """A movement that the census contradicts: it is parked."""
+    """A movement of beds that the census contradicts: it is parked."""
 
     def __init__(self, reason: ParkReason, detail: str) -> None:
         self.reason = reason
@@ -68,94 +87,352 @@ class Contradiction(Exception):
         super().__init__(f"{reason.value}: {detail}")
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a movement. No `fate`: applied, unless what followed says else (`fate_of`)."""
+
+    fate: Fate | None = None
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    undo: Undo = NOTHING
+    doubt: str = ""
+    parked: str = ""
+
+
+def take(
+    draft: Draft,
+    movement: Movement,
+    caller: Caller,
+    stale_sources: frozenset[str],
+    now: datetime,
+    *,
+    settled: bool = False,
+) -> Taken:
+    """Takes a movement. `settled`: on a person's word, whatever its source's rank. Raises Refusal."""
+    change = movement.change
+    if isinstance(change, Cancellation):
+        return _cancel(draft, movement, change, caller.mandate, now)
+    _check(draft, movement, caller)
+    first = draft.movement(movement.key)
+    cancelled = first is not None and not first.content and first.reason == CANCELLED
+    if first is not None and cancelled and first.parked:
+        draft.put(Kind.PARKED, first.parked, None)  # what the cancellation waited for has come
+    if isinstance(change, STAY_CHANGES):
+        doubt = _tell(draft, movement, caller, stale_sources, now, settled=settled, cancelled=cancelled)
+        return Taken(doubt=doubt, reason=CANCELLED if cancelled else "")
+    if cancelled:
+        return Taken(Fate.APPLIED, CANCELLED)
+    trial = Draft(draft)
+    try:
+        taken = _apply(trial, movement, caller.mandate, stale_sources, now, settled=settled)
+    except Contradiction as odd:
+        parked = park(draft, movement, (odd.reason, odd.detail), caller.mandate, now)
+        return Taken(Fate.PARKED, odd.reason.value, parked=parked)
+    trial.fold_into(draft)
+    if isinstance(change, BedClosed):
+        _reopen(draft, movement, change, now)
+    return taken
+
+
+def fate_of(draft: Draft, movement: Movement, taken: Taken) -> tuple[Fate, str, str]:
+    """Fate, reason and id under which it waits, of a movement that was taken, once all has followed from it."""
+    if taken.fate is not None:
+        return taken.fate, taken.reason, taken.parked
+    if isinstance(movement.change, STAY_CHANGES):
+        key = resolved(draft, movement.stay)
+        story, stay = draft.story(key), draft.stay(key)
+        told = next((one for one in story.told if one.movement.key == movement.key), None) if story else None
+        notice = stay.notice if stay is not None and stay.movement == movement.key else ""
+        parked = draft.parked(told.parked if told is not None and told.parked else notice)
+        if parked is not None:
+            return Fate.PARKED, parked.reason.value, parked.id
+    return Fate.APPLIED, taken.reason, ""
+
+
+def record_of(content: bytes, movement: Movement, fate: Fate, taken: Taken, now: datetime) -> MovementRecord:
+    """What is remembered of a movement."""
+    stay = movement.stay if isinstance(movement.change, STAY_CHANGES) else ""
+    return MovementRecord(content, fate, now, taken.reason, (), taken.doubt, stay, taken.undo, taken.parked)
+
+
 # --- who may tell ----------------------------------------------------------------------------------------------------
 
 
-def check_source(
-    draft: Draft, movement: Movement, caller: Caller, stale_sources: frozenset[str], *, settled: bool
-) -> None:
-    """Whether that source is heard on that unit. Raises NOT_YOUR_UNIT (adapters), or Contradiction."""
-    unit_id = _unit_of(draft, movement)
-    if unit_id is None:
+def _check(draft: Draft, movement: Movement, caller: Caller) -> None:
+    """Raises FIELD_INVALID, TIME_OUT_OF_RANGE for what cannot be a movement; NOT_YOUR_UNIT (adapters)."""
+    change = movement.change
+    of_stay = isinstance(change, STAY_CHANGES)
+    if of_stay and not movement.stay:
+        raise field_invalid("stay_key", "is missing: say which stay moves, by its opaque key")
+    if movement.corrects and (not of_stay or isinstance(change, StayMerged) or movement.corrects == movement.id):
+        raise field_invalid("corrects_movement_id", "only what is told of a stay is corrected so: cancel it")
+    if isinstance(change, StayMerged) and change.absorbed in ("", movement.stay):
+        raise field_invalid("absorbed_stay_key", "names another stay than the one that remains")
+    if isinstance(change, ArrivalExpected) and change.departure is not None and change.departure <= change.arrival:
+        raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "departure_time"})
+    if caller.kind is not CallerKind.ADAPTER:
         return
-    unit = draft.unit(unit_id)
-    if unit is None:
-        raise Contradiction(ParkReason.UNIT_UNKNOWN, unit_id)
-    rank = next((i for i, source in enumerate(unit.sources) if source.id == movement.source), None)
-    if caller.kind is CallerKind.ADAPTER:
-        name = caller.uri.rpartition("/")[2]
-        if rank is None or unit.sources[rank].adapter != name:
-            raise Refusal(Reason.NOT_YOUR_UNIT, {"unit": unit_id, "source": movement.source})
-    if settled:
-        return
-    if rank is None:
-        raise Contradiction(ParkReason.SOURCE_NOT_OF_UNIT, movement.source)
-    if isinstance(movement.change, BedOpened | BedClosed | BedCleaned | CountsReported | Cancellation):
-        return
-    above = next((source for source in unit.sources[:rank] if source.id not in stale_sources), None)
-    if above is not None:
-        raise Contradiction(ParkReason.SOURCE_OUTRANKED, above.id)
+    units = [unit for unit_id in _units_of(draft, movement) if (unit := draft.unit(unit_id)) is not None]
+    name = _adapter(caller)
+    if units and not any(s.id == movement.source and s.adapter == name for unit in units for s in unit.sources):
+        raise Refusal(Reason.NOT_YOUR_UNIT, {"unit": units[0].id, "source": movement.source})
 
 
-def _unit_of(draft: Draft, movement: Movement) -> str | None:
+def _adapter(caller: Caller) -> str:
+    return caller.uri.rpartition("/")[2] if caller.kind is CallerKind.ADAPTER else ""
+
+
+def _units_of(draft: Draft, movement: Movement) -> list[str]:
+    """The units that a movement is about: where it says, and where its stay is."""
+    found = [unit] if (unit := _unit_said(movement)) else []
+    if isinstance(movement.change, STAY_CHANGES) and not isinstance(movement.change, Admission | ArrivalExpected):
+        key = resolved(draft, movement.stay)
+        here = draft.stay(key) or draft.expected(key)
+        found += [here.unit] if here is not None else []
+    return found
+
+
+def _unit_said(movement: Movement) -> str:
     change = movement.change
     if isinstance(change, Admission | Transfer | ArrivalExpected | BedOpened | BedClosed | BedCleaned | CountsReported):
         return change.unit
-    if isinstance(change, Cancellation):
-        return None  # of the same source: what it cancels was heard
-    here = draft.stay(movement.stay) or draft.expected(movement.stay)
-    if here is None:
-        raise Contradiction(ParkReason.STAY_UNKNOWN, "")
-    return here.unit
+    return ""
 
 
-def park(draft: Draft, movement: Movement, contradiction: Contradiction, by: Mandate, now: datetime) -> Parked:
-    """Keeps a movement for a person. Raises QUEUE_FULL where too many wait."""
-    if draft.parked_count() >= PARKED_MAX:
-        raise Refusal(Reason.QUEUE_FULL, {"queue": "parked movements"})
-    parked = Parked(draft.mint_uuid("parked"), movement, contradiction.reason, contradiction.detail, now, by)
-    draft.put(Kind.PARKED, parked.id, parked)
-    return parked
+# --- stays -----------------------------------------------------------------------------------------------------------
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+def _tell(
+    draft: Draft,
+    movement: Movement,
+    caller: Caller,
+    stale_sources: frozenset[str],
+    now: datetime,
+    *,
+    settled: bool,
+    cancelled: bool,
+) -> str:
+    """Adds a movement to the story of its stay and tells it anew; the id of the doubt that it raised, or ""."""
+    key = resolved(draft, movement.stay)
+    story = story_of(draft, key, now)
+    unit = draft.unit(next(iter(_units_of(draft, movement)), ""))
+    stale = stale_sources if unit is None else stale_sources & {source.id for source in unit.sources}
+    first = f"{movement.source}/{movement.corrects}"
+    corrected = draft.movement(first) if movement.corrects else None
+    if movement.corrects and corrected is None:  # so that a cancellation of what is not told yet finds this
+        draft.put(Kind.MOVEMENT, first, MovementRecord(b"", Fate.PARKED, now, CORRECTED, stay=movement.stay))
+    told = Told(
+        movement,
+        now,
+        caller.mandate,
+        "" if settled else _adapter(caller),
+        tuple(sorted(stale)),
+        settled=settled,
+        cancelled=cancelled or (corrected is not None and corrected.reason == CANCELLED),
+    )
+    was = course(draft, story)
+    if len(story.told) >= TOLD_MAX:
+        story = Story(key, now, (), draft.stay(key), draft.expected(key))
+    story = replace(story, told=(*story.told, told), last=now)
+    if isinstance(movement.change, StayMerged) and not cancelled:
+        other = draft.story(resolved(draft, movement.change.absorbed))
+        if other is not None:
+            turn(draft, other.stay, course(draft, other).left, ())
+        story = _merge(draft, story, movement.change.absorbed, now)
+    return retell(draft, story, now, was)
 
 
-def apply(draft: Draft, movement: Movement, by: Mandate, now: datetime) -> tuple[Undo, str]:
-    """Applies a movement: how to undo it, and the id of the doubt that it raised (or "").
+def _merge(draft: Draft, story: Story, absorbed: str, now: datetime) -> Story:
+    """Takes what was told of another stay into a story; what comes of it later finds its way by its story."""
+    gone = resolved(draft, absorbed)
+    if gone == story.stay:
+        return story
+    other, left, key = story_of(draft, gone, now), draft.stay(gone), story.stay
+    draft.put(Kind.STORY, gone, Story(gone, now, (), other.before, other.expected_before, merged_into=key))
+    if left is not None:
+        draft.put(Kind.STAY, gone, None)
+        if left.notice:
+            draft.put(Kind.PARKED, left.notice, None)
+        for doubt in list(draft.book(left.unit).doubts.values()):
+            if doubt.stay == gone:
+                draft.put(Kind.DOUBT, doubt.id, replace(doubt, stay=key))
+        present = draft.stay(key)
+        if present is None or (left.reservation and not present.reservation):
+            base = replace(left, key=key, notice="") if present is None else present
+            draft.put(Kind.STAY, key, replace(base, reservation=left.reservation, stay_end=left.stay_end))
+            reservation = draft.reservation(left.reservation)
+            if reservation is not None:
+                draft.put_reservation(replace(reservation, stay=key))
+        seat(draft, left.unit, now)
+    if draft.expected(gone) is not None:
+        draft.put(Kind.EXPECTED, gone, None)
+    return replace(
+        story,
+        told=(*story.told, *other.told),
+        before=story.before or (replace(other.before, key=key) if other.before else None),
+        expected_before=story.expected_before
+        or (replace(other.expected_before, key=key) if other.expected_before else None),
+    )
 
-    Raises Contradiction, Refusal.
+
+def _part(draft: Draft, story: Story, absorbed: str, now: datetime) -> Story:
+    """The inverse of `_merge`: each stay has its own story again. A reservation stays with the one that remained."""
+    other = draft.story(absorbed)
+    if other is None or other.merged_into != story.stay:
+        return story
+    theirs = tuple(one for one in story.told if one.movement.stay == absorbed)
+    draft.put(Kind.STORY, absorbed, replace(other, merged_into="", told=theirs, last=now))
+    ours = replace(story, told=tuple(one for one in story.told if one.movement.stay != absorbed))
+    if other.before is not None and story.before == replace(other.before, key=story.stay):
+        ours = replace(ours, before=None)
+    if other.expected_before is not None and story.expected_before == replace(other.expected_before, key=story.stay):
+        ours = replace(ours, expected_before=None)
+    return ours
+
+
+# --- waiting, and waiting no more ------------------------------------------------------------------------------------
+
+
+def retry(draft: Draft, unit_id: str, now: datetime) -> None:
+    """Takes up again what waits for that unit, now that it is declared: in the order of events."""
+    waiting = [
+        parked
+        for parked in draft.all_parked().values()
+        if parked.reason in _OF_UNITS and _unit_said(parked.movement) in ("", unit_id)
+    ]
+    stays = {resolved(draft, one.movement.stay) for one in waiting if isinstance(one.movement.change, STAY_CHANGES)}
+    for key in sorted(stays):
+        story = draft.story(key)
+        if story is not None:
+            retell(draft, story, now)
+    for parked in sorted(waiting, key=_by_event):
+        if not isinstance(parked.movement.change, STAY_CHANGES):
+            _again(draft, parked, now)
+
+
+def _by_event(parked: Parked) -> tuple[datetime, int, str]:
+    return parked.movement.event_time or parked.parked, parked.movement.sequence, parked.movement.id
+
+
+def _again(draft: Draft, parked: Parked, now: datetime) -> None:
+    """Applies a movement of beds or counts that waits, if it can be by now."""
+    trial = Draft(draft)
+    try:
+        taken = _apply(trial, parked.movement, parked.by, frozenset(), now, settled=False)
+    except Contradiction as odd:
+        draft.put(Kind.PARKED, parked.id, replace(parked, reason=odd.reason, detail=odd.detail))
+        return
+    except Refusal:
+        return  # a person reads it
+    trial.fold_into(draft)
+    draft.put(Kind.PARKED, parked.id, None)
+    record = draft.movement(parked.movement.key)
+    if record is not None:
+        fate = taken.fate or Fate.APPLIED
+        draft.put(Kind.MOVEMENT, parked.movement.key, replace(record, fate=fate, undo=taken.undo, parked=""))
+
+
+def _reopen(draft: Draft, closing: Movement, told: BedClosed, now: datetime) -> None:
+    """Has an opening follow that was told before its closing, if the source's own order says that it came after."""
+    for parked in sorted(draft.all_parked().values(), key=_by_event):
+        opening = parked.movement
+        if parked.reason is not ParkReason.CLOSURE_UNKNOWN or opening.source != closing.source:
+            continue
+        if not isinstance(opening.change, BedOpened) or opening.change.unit != told.unit:
+            continue
+        numbered = closing.sequence and opening.sequence
+        after = opening.sequence > closing.sequence if numbered else _follows(opening.event_time, closing.event_time)
+        if after:
+            _again(draft, parked, now)
+
+
+def _follows(later: datetime | None, earlier: datetime | None) -> bool:
+    return later is not None and earlier is not None and later >= earlier
+
+
+def settle(draft: Draft, parked: Parked, corrected: Movement | None, caller: Caller, now: datetime) -> Taken:
+    """A person's word on a movement that waits: what it should have been, or (None) that it is to be left alone.
+
+    Left alone, a movement is as if it had not been told; but a patient who is here, and only whose bed was in
+    question, stays, in no known bed. Raises Refusal.
     """
+    told = parked.movement
+    story = draft.story(resolved(draft, told.stay)) if isinstance(told.change, STAY_CHANGES) else None
+    entry = next((one for one in story.told if one.movement.key == told.key), None) if story is not None else None
+    if story is None or entry is None:
+        return _settle_alone(draft, parked, corrected, caller, now)
+    stay = draft.stay(story.stay)
+    same_story = (
+        corrected is not None
+        and isinstance(corrected.change, STAY_CHANGES)
+        and resolved(draft, corrected.stay) == story.stay
+    )
+    if same_story and corrected is not None:
+        event_time = corrected.event_time or entry.movement.event_time
+        settled = replace(entry, movement=replace(corrected, event_time=event_time), by=caller.mandate, settled=True)
+    elif corrected is None and stay is not None and stay.notice == parked.id:
+        bare = entry.movement
+        if parked.reason is not ParkReason.UNIT_FULL:
+            bare = without_bed(bare, stay.unit)
+        settled = replace(entry, movement=bare, by=caller.mandate, settled=True)
+        draft.put(Kind.PARKED, parked.id, None)
+        draft.put(Kind.STAY, stay.key, replace(stay, notice=""))
+    else:
+        settled = replace(entry, cancelled=True)
+    was = course(draft, story)
+    entries = tuple(settled if one is entry else one for one in story.told)
+    doubt = retell(draft, replace(story, told=entries, last=now), now, was)
+    if corrected is not None and not same_story:
+        return take(draft, corrected, caller, frozenset(), now, settled=True)
+    return Taken(doubt=doubt)
+
+
+def _settle_alone(draft: Draft, parked: Parked, corrected: Movement | None, caller: Caller, now: datetime) -> Taken:
+    told = parked.movement
+    draft.put(Kind.PARKED, parked.id, None)
+    if isinstance(told.change, Cancellation):
+        early = draft.movement(f"{told.source}/{told.change.movement_id}")
+        if early is not None and not early.content:
+            draft.put(Kind.MOVEMENT, f"{told.source}/{told.change.movement_id}", None)
+    return Taken() if corrected is None else take(draft, corrected, caller, frozenset(), now, settled=True)
+
+
+# --- beds and counts -------------------------------------------------------------------------------------------------
+
+
+def _apply(
+    draft: Draft, movement: Movement, by: Mandate, stale_sources: frozenset[str], now: datetime, *, settled: bool
+) -> Taken:
+    """Applies a movement of beds or counts. Raises Contradiction, Refusal."""
+    unit = _known_unit(draft, _unit_said(movement))
+    if not settled and all(source.id != movement.source for source in unit.sources):
+        raise Contradiction(ParkReason.SOURCE_NOT_OF_UNIT, movement.source)
+    if isinstance(movement.change, CountsReported):
+        fate, metadata = _count(draft, movement, movement.change, stale_sources, now)
+        return Taken(fate, metadata=metadata)
     step = Draft(draft)
-    doubt = _HANDLERS[type(movement.change)](step, movement, movement.change, now) or ""
-    closures = [change for change in step.changes() if change.kind is Kind.CLOSURE]
-    for _, key, fact in closures:
-        if fact is not None and draft.find(Kind.CLOSURE, key) is None:
+    _HANDLERS[type(movement.change)](step, movement, movement.change, now)
+    for kind, key, fact in step.changes():
+        if kind is Kind.CLOSURE and fact is not None and draft.find(Kind.CLOSURE, key) is None:
             step.put(Kind.CLOSURE, key, replace(cast("Closure", fact), by=by))
     undo = _undo_of(draft, step)
     step.fold_into(draft)
-    return undo, doubt
+    return Taken(undo=undo)
 
 
 def _undo_of(before: Draft, after: Draft) -> Undo:
-    stays: list[tuple[str, Stay | None, bool]] = []
-    expected: list[tuple[str, Expected | None]] = []
     closures: list[tuple[str, Closure | None]] = []
     beds: list[tuple[str, Bed | None]] = []
     opened: list[tuple[str, int]] = []
     for kind, key, fact in after.changes():
         was = before.find(kind, key)
-        if kind is Kind.STAY:
-            stays.append((key, cast("Stay | None", was), fact is None))
-        elif kind is Kind.EXPECTED:
-            expected.append((key, cast("Expected | None", was)))
-        elif kind is Kind.CLOSURE:
+        if kind is Kind.CLOSURE:
             closures.append((key, cast("Closure | None", was)))
         elif kind is Kind.BED:
             beds.append((key, cast("Bed | None", was)))
         elif kind is Kind.PLACES:
             opened.append((key, cast("Places", fact).open - cast("Places", was).open))
-    return Undo(tuple(stays), tuple(expected), tuple(closures), tuple(beds), tuple(opened))
+    return Undo(tuple(closures), tuple(beds), tuple(opened))
 
 
 def _known_unit(draft: Draft, unit_id: str) -> Unit:
@@ -172,212 +449,10 @@ def _known_bed(draft: Draft, unit: Unit, bed: str) -> Bed:
     return found
 
 
-def _known_stay(draft: Draft, movement: Movement) -> Stay:
-    stay = draft.stay(movement.stay)
-    if stay is None:
-        raise Contradiction(ParkReason.STAY_UNKNOWN, "")
-    return stay
-
-
-def _need_stay(movement: Movement) -> None:
-    if not movement.stay:
-        raise field_invalid("stay_key", "is missing: say which stay moves, by its opaque key")
-
-
-def _take_bed(draft: Draft, unit: Unit, bed_id: str | None, stay: str, now: datetime) -> str | None:
-    """Checks that a patient can be in that bed; a supplementary bed with a patient in it is mobilised."""
-    if bed_id is None or unit.counting is Counting.PLACES:
-        return None
-    bed = _known_bed(draft, unit, bed_id)
-    other = occupant(draft, unit.id, bed_id)
-    if other is not None and other.key != stay:
-        raise Contradiction(ParkReason.BED_OCCUPIED, bed_id)
-    for closure in draft.book(unit.id).closures.values():
-        if bed_id in closure.beds and closure.start <= now:
-            raise Contradiction(ParkReason.BED_CLOSED, bed_id)
-    if bed.supplementary not in (None, SupplementaryKind.MOBILISED) or bed.to_clean_since is not None:
-        mobilised = None if bed.supplementary is None else SupplementaryKind.MOBILISED
-        draft.put(Kind.BED, f"{unit.id}/{bed_id}", replace(bed, supplementary=mobilised, to_clean_since=None))
-    return bed_id
-
-
-def _take_place(draft: Draft, unit: Unit, gender: Gender, now: datetime) -> Gender | None:
-    """A counted place for a patient who is here.
-
-    Raises Contradiction UNIT_FULL where more are in than were ever installed.
-    """
-    if unit.counting is Counting.BEDS:
-        return None
-    book = draft.book(unit.id)
-    capacity = sum(max(places.open, places.installed) for places in book.places.values())
-    inside = sum(not stay.on_leave or stay.keep_bed for stay in book.stays.values())
-    inside += sum(places.unnamed for places in book.places.values())
-    if inside >= capacity:
-        raise Contradiction(ParkReason.UNIT_FULL, str(capacity))
-    return spot_for_patient(unit, book, gender, now, None).place
-
-
-def _leave_bed(draft: Draft, stay: Stay, now: datetime, *, to_clean: bool) -> None:
-    if stay.bed is None or not to_clean:
-        return
-    bed = draft.bed(stay.unit, stay.bed)
-    if bed is not None:
-        draft.put(Kind.BED, f"{stay.unit}/{stay.bed}", replace(bed, to_clean_since=now))
-
-
-def _admission(draft: Draft, movement: Movement, told: Admission, now: datetime) -> str:
-    _need_stay(movement)
-    unit = _known_unit(draft, told.unit)
-    here = draft.stay(movement.stay)
-    if here is not None and not (here.unit == unit.id and (told.bed is None or here.bed in (None, told.bed))):
-        raise Contradiction(ParkReason.STAY_ALREADY_PRESENT, here.unit)
-    known = _told_by_hand(draft, unit, told) if here is None else here
-    if known is not None:
-        # The same patient, whom a person or another message had told before: what is new is added.
-        bed = _take_bed(draft, unit, told.bed, known.key, now) or known.bed
-        if known.key != movement.stay:
-            draft.put(Kind.STAY, known.key, None)
-            _follow_stay(draft, known, movement.stay)
-        stay = replace(
-            known,
-            key=movement.stay,
-            bed=bed,
-            gender=gender_known(told.gender, known.gender),
-            source=movement.source,
-            movement=movement.key,
-            departure=told.departure or known.departure,
-            to_clean_after=told.to_clean_after or known.to_clean_after,
-        )
-        draft.put(Kind.STAY, stay.key, stay)
-        return ""
-    expected = draft.expected(movement.stay)
-    bed = _take_bed(draft, unit, told.bed, movement.stay, now)
-    gender = gender_known(told.gender, expected.gender if expected else Gender.UNDETERMINED)
-    stay = Stay(
-        key=movement.stay,
-        unit=unit.id,
-        gender=gender,
-        since=movement.event_time or now,
-        bed=bed,
-        place=_take_place(draft, unit, gender, now),
-        departure=told.departure or (expected.departure if expected else None),
-        to_clean_after=told.to_clean_after,
-        source=movement.source,
-        movement=movement.key,
-    )
-    draft.put(Kind.STAY, stay.key, stay)
-    reservation = None
-    if told.reservation:
-        key = draft.named(told.reservation)
-        reservation = draft.reservation(key) if key else None
-    if reservation is not None and reservation.state.is_live and not reservation.stay:
-        link(draft, reservation, stay, now)
-        return ""
-    if expected is not None:
-        draft.put(Kind.EXPECTED, movement.stay, None)
-        return ""
-    return raise_doubt(draft, stay, now)
-
-
-def _told_by_hand(draft: Draft, unit: Unit, told: Admission) -> Stay | None:
-    """The stay that a person's admission of a reservation made, if this is the system's word on the same patient."""
-    key = draft.named(told.reservation) if told.reservation else None
-    reservation = draft.reservation(key) if key else None
-    if reservation is not None:
-        stay = draft.stay(reservation.stay)
-    else:
-        stay = occupant(draft, unit.id, told.bed) if told.bed else None
-    return stay if stay is not None and stay.reservation and not stay.source and stay.unit == unit.id else None
-
-
-def _follow_stay(draft: Draft, stay: Stay, new_key: str) -> None:
-    reservation = draft.reservation(stay.reservation)
-    if reservation is not None:
-        draft.put_reservation(replace(reservation, stay=new_key))
-
-
-def _transfer(draft: Draft, movement: Movement, told: Transfer, now: datetime) -> None:
-    stay = _known_stay(draft, movement)
-    unit = _known_unit(draft, told.unit)
-    if stay.unit == unit.id and told.bed in (None, stay.bed) and not stay.on_leave:
-        return
-    bed = _take_bed(draft, unit, told.bed, stay.key, now)
-    place = stay.place if stay.unit == unit.id else _take_place(draft, unit, stay.gender, now)
-    _leave_bed(draft, stay, now, to_clean=stay.to_clean_after and stay.bed != bed)
-    if stay.unit != unit.id:
-        stay_gone(draft, stay, now)
-    moved = replace(stay, unit=unit.id, bed=bed, place=place, on_leave=False, return_time=None, movement=movement.key)
-    draft.put(Kind.STAY, stay.key, moved)
-
-
-def _discharge(draft: Draft, movement: Movement, told: Discharge, now: datetime) -> None:
-    stay = _known_stay(draft, movement)
-    _leave_bed(draft, stay, now, to_clean=told.to_clean or stay.to_clean_after)
-    stay_gone(draft, stay, now)
-    draft.put(Kind.STAY, stay.key, None)
-
-
-def _leave(draft: Draft, movement: Movement, told: Leave, _now: datetime) -> None:
-    stay = _known_stay(draft, movement)
-    if stay.on_leave:
-        raise Contradiction(ParkReason.LEAVE_MISMATCH, "already on leave")
-    away = replace(stay, on_leave=True, keep_bed=told.keep_bed, return_time=told.return_time, movement=movement.key)
-    draft.put(Kind.STAY, stay.key, away)
-
-
-def _leave_return(draft: Draft, movement: Movement, told: LeaveReturn, now: datetime) -> None:
-    stay = _known_stay(draft, movement)
-    if not stay.on_leave:
-        raise Contradiction(ParkReason.LEAVE_MISMATCH, "not on leave")
-    unit = _known_unit(draft, stay.unit)
-    bed = _take_bed(draft, unit, told.bed or stay.bed, stay.key, now)
-    back = replace(stay, bed=bed, on_leave=False, keep_bed=True, return_time=None, movement=movement.key)
-    draft.put(Kind.STAY, stay.key, back)
-
-
-def _departure(draft: Draft, movement: Movement, told: DepartureAnnounced, _now: datetime) -> None:
-    expected = draft.expected(movement.stay)
-    if expected is not None and draft.stay(movement.stay) is None:
-        later = replace(expected, departure=told.departure, movement=movement.key)
-        draft.put(Kind.EXPECTED, expected.key, later)
-        return
-    stay = _known_stay(draft, movement)
-    announced = replace(stay, departure=told.departure, slipped=False, movement=movement.key)
-    draft.put(Kind.STAY, stay.key, announced)
-
-
-def _arrival_expected(draft: Draft, movement: Movement, told: ArrivalExpected, _now: datetime) -> None:
-    _need_stay(movement)
-    unit = _known_unit(draft, told.unit)
-    here = draft.stay(movement.stay)
-    if here is not None:
-        raise Contradiction(ParkReason.STAY_ALREADY_PRESENT, here.unit)
-    if told.departure is not None and told.departure <= told.arrival:
-        raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "departure_time"})
-    bed = None
-    place = None
-    if unit.counting is Counting.PLACES:
-        place = spot_for_patient(unit, draft.book(unit.id), told.gender, told.arrival, told.departure).place
-    elif told.bed is not None:
-        bed = _known_bed(draft, unit, told.bed).id
-    expected = Expected(
-        movement.stay,
-        unit.id,
-        told.gender,
-        told.arrival,
-        told.departure,
-        bed,
-        place,
-        movement.source,
-        movement.key,
-    )
-    draft.put(Kind.EXPECTED, movement.stay, expected)
-
-
 def _bed_closed(draft: Draft, _movement: Movement, told: BedClosed, now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
-    if told.end <= told.start or told.end <= now:
-        raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "interval", "problem": "the planned end is to come"})
+    if told.end <= told.start:
+        raise Refusal(Reason.TIME_OUT_OF_RANGE, {"field": "interval", "problem": "the end comes after the start"})
     beds: tuple[str, ...] = ()
     places: tuple[tuple[Gender, int], ...] = ()
     if unit.counting is Counting.BEDS:
@@ -390,7 +465,18 @@ def _bed_closed(draft: Draft, _movement: Movement, told: BedClosed, now: datetim
         if told.beds:
             raise Refusal(Reason.UNIT_COUNTS_PLACES, {"unit": unit.id})
         places = _closed_places(draft, unit, told.places)
-    closure = Closure(unit.id, draft.mint_uuid("closure"), beds, places, told.start, told.end, told.kind, told.reason)
+    # Told late, its planned end passed: the beds are closed all the same until somebody opens them; that is asked.
+    closure = Closure(
+        unit.id,
+        draft.mint_uuid("closure"),
+        beds,
+        places,
+        told.start,
+        told.end,
+        told.kind,
+        told.reason,
+        reopening_asked=told.end <= now,
+    )
     draft.put(Kind.CLOSURE, f"{unit.id}/{closure.id}", closure)
 
 
@@ -460,21 +546,25 @@ def _open_places(draft: Draft, unit: Unit, chosen: dict[str, Closure], told: Bed
         add_places(draft, unit, left)
 
 
-def _bed_cleaned(draft: Draft, _movement: Movement, told: BedCleaned, _now: datetime) -> None:
+def _bed_cleaned(draft: Draft, movement: Movement, told: BedCleaned, now: datetime) -> None:
     unit = _known_unit(draft, told.unit)
     bed = _known_bed(draft, unit, told.bed)
-    draft.put(Kind.BED, f"{unit.id}/{bed.id}", replace(bed, to_clean_since=None))
+    last = max((one.at for one in bed.turns), default=now)
+    cleaned = Turn(movement.key, movement.event_time or max(now, last), to_clean=False)
+    put_turns(draft, bed, [*bed.turns, cleaned])
+    present = draft.bed(unit.id, bed.id)
+    if present is not None and present.turns[-1] == cleaned:
+        draft.put(Kind.BED, f"{unit.id}/{bed.id}", replace(present, to_clean_since=None))
 
 
-def count(
-    draft: Draft, movement: Movement, stale_sources: frozenset[str], now: datetime
+def _count(
+    draft: Draft, movement: Movement, told: CountsReported, stale_sources: frozenset[str], now: datetime
 ) -> tuple[Fate, dict[str, str]]:
-    """Takes counts that a source states, once `check_source` let it speak: what became of them, and why.
+    """Takes counts that a source states: what became of them, and why.
 
     Counts older than those it last stated of the unit change nothing, so that files out of order do no harm. Raises
     COUNT_OUT_OF_RANGE, UNIT_COUNTS_BEDS.
     """
-    told = cast("CountsReported", movement.change)
     unit = _known_unit(draft, told.unit)
     when = movement.event_time or now
     last = draft.book(unit.id).words.get(movement.source)
@@ -490,76 +580,77 @@ def count(
 # --- cancellations ---------------------------------------------------------------------------------------------------
 
 
-def _cancellation(draft: Draft, movement: Movement, told: Cancellation, now: datetime) -> None:
+def _cancel(draft: Draft, movement: Movement, told: Cancellation, by: Mandate, now: datetime) -> Taken:
+    """Takes a movement out of what was told, whichever of the two comes first."""
     key = f"{movement.source}/{told.movement_id}"
     record = draft.movement(key)
-    if record is None or record.undo == Undo():
-        raise Contradiction(ParkReason.CANCELLED_UNKNOWN, told.movement_id)
-    undo = record.undo
-    _check_last(draft, key, undo)
-    arrived = any(before is None for _, before, _ in undo.stays)
-    for stay_key, before, removed in undo.stays:
-        if not (arrived and removed):  # a stay told by hand, which the admission had taken over, goes with it
-            _put_stay_back(draft, stay_key, before, now)
-    for expected_key, expected in undo.expected:
-        draft.put(Kind.EXPECTED, expected_key, expected)
+    if record is None:
+        parked = park(draft, movement, (ParkReason.CANCELLED_UNKNOWN, told.movement_id), by, now)
+        draft.put(Kind.MOVEMENT, key, MovementRecord(b"", Fate.PARKED, now, CANCELLED, parked=parked))
+        if movement.stay:
+            _drop(draft, resolved(draft, movement.stay), key, now)
+        return Taken(Fate.PARKED, ParkReason.CANCELLED_UNKNOWN.value, parked=parked)
+    if record.reason == CANCELLED:
+        return Taken(Fate.ALREADY, CANCELLED)
+    if record.stay:
+        done = _drop(draft, resolved(draft, record.stay), key, now)
+    elif record.parked and draft.parked(record.parked) is not None:
+        draft.put(Kind.PARKED, record.parked, None)
+        done = True
+    else:
+        done = record.undo != NOTHING
+        _put_back(draft, key, record.undo)
+    if not done:
+        parked = park(draft, movement, (ParkReason.CANCELLED_UNKNOWN, told.movement_id), by, now)
+        return Taken(Fate.PARKED, ParkReason.CANCELLED_UNKNOWN.value, parked=parked)
+    draft.put(Kind.MOVEMENT, key, replace(record, undo=NOTHING, reason=CANCELLED))
+    return Taken()
+
+
+def _drop(draft: Draft, stay: str, key: str, now: datetime) -> bool:
+    """Takes a movement, and what corrects it, out of the story of a stay. Whether it was there."""
+    story = draft.story(stay)
+    if story is None:
+        return False
+    source, _, movement_id = key.partition("/")
+    dropped = [
+        one
+        for one in story.told
+        if one.movement.key == key or (one.movement.source == source and one.movement.corrects == movement_id)
+    ]
+    if not dropped:
+        return False
+    was = course(draft, story)
+    told = tuple(replace(one, cancelled=True) if one in dropped else one for one in story.told)
+    story = replace(story, told=told, last=now)
+    parted = [one.movement.change.absorbed for one in dropped if isinstance(one.movement.change, StayMerged)]
+    for absorbed in parted:
+        story = _part(draft, story, absorbed, now)
+    retell(draft, story, now, was)
+    for absorbed in parted:
+        retell(draft, story_of(draft, absorbed, now), now)
+    return True
+
+
+def _put_back(draft: Draft, movement_key: str, undo: Undo) -> None:
     for closure_key, closure in undo.closures:
         draft.put(Kind.CLOSURE, closure_key, closure)
     for bed_key, bed in undo.beds:
         present = cast("Bed | None", draft.find(Kind.BED, bed_key))
         if bed is not None and present is not None:
-            back = replace(present, to_clean_since=bed.to_clean_since, supplementary=bed.supplementary)
-            draft.put(Kind.BED, bed_key, back)
+            turns = tuple(one for one in present.turns if one.by != movement_key)
+            supplementary, since = bed.supplementary, bed.to_clean_since
+            draft.put(
+                Kind.BED, bed_key, replace(present, to_clean_since=since, supplementary=supplementary, turns=turns)
+            )
     for places_key, opened in undo.opened:
         places = cast("Places | None", draft.find(Kind.PLACES, places_key))
         if places is not None:
             draft.put(Kind.PLACES, places_key, replace(places, open=max(0, places.open - opened)))
-    draft.put(Kind.MOVEMENT, key, replace(record, undo=Undo(), reason="CANCELLED"))
 
 
-def _check_last(draft: Draft, key: str, undo: Undo) -> None:
-    for stay_key, _, removed in undo.stays:
-        stay = draft.stay(stay_key)
-        if stay is not None if removed else (stay is None or stay.movement != key):
-            raise Contradiction(ParkReason.CANCELLED_UNKNOWN, key)
-    for expected_key, before in undo.expected:
-        expected = draft.expected(expected_key)
-        # One that an admission took away comes back with it; one that this movement told must still be its word.
-        if expected is not None and expected.movement != key and before is not expected:
-            raise Contradiction(ParkReason.CANCELLED_UNKNOWN, key)
-
-
-def _put_stay_back(draft: Draft, key: str, before: Stay | None, now: datetime) -> None:
-    present = draft.stay(key)
-    if before is None:
-        if present is None:
-            return
-        stay_gone(draft, present, now)
-        reservation = draft.reservation(present.reservation) if present.reservation else None
-        if reservation is not None and reservation.stay == key and reservation.closed is None:
-            draft.put(
-                Kind.STAY, key, replace(present, source="")
-            )  # told by nobody any more: it goes with the admission
-            undo_admission(draft, reservation, now)
-        draft.put(Kind.STAY, key, None)
-        return
-    if before.bed is not None:
-        other = occupant(draft, before.unit, before.bed)
-        if other is not None and other.key != key:
-            before = replace(before, bed=None)  # the patient is there; the bed is now another's
-    draft.put(Kind.STAY, key, before)
-
-
-_HANDLERS: dict[type[MovementChange], Callable[[Draft, Movement, Any, datetime], str | None]] = {
-    Admission: _admission,
-    Transfer: _transfer,
-    Discharge: _discharge,
-    Leave: _leave,
-    LeaveReturn: _leave_return,
-    DepartureAnnounced: _departure,
-    ArrivalExpected: _arrival_expected,
+_HANDLERS: dict[type[MovementChange], Callable[[Draft, Movement, Any, datetime], None]] = {
     BedOpened: _bed_opened,
     BedClosed: _bed_closed,
     BedCleaned: _bed_cleaned,
-    Cancellation: _cancellation,
 }

@@ -38,6 +38,9 @@ from aval.node.model import (
     Transfer,
 )
 
+ELSEWHERE = ""
+"""No unit's code: where a patient is who has left the units that his source speaks for."""
+
 Odd = tuple[ParkReason, str]
 """Why a movement does not fit, and a word more."""
 
@@ -194,7 +197,7 @@ def _admission(telling: _Telling, one: Told, told: Admission) -> Odd | None:
         # The same patient, whom a person or another message had told before: what is new is added.
         if not same:
             _leave_bed(so_far, here, one, to_clean=here.to_clean_after)
-            here = replace(here, unit=told.unit, told_bed=told.bed, placed=_when(one))
+            here = replace(here, unit=told.unit, bed=None, told_bed=told.bed, placed=_when(one))
         elif told.bed is not None and here.told_bed != told.bed:
             here = replace(here, told_bed=told.bed, placed=_when(one))
         gender = gender_known(told.gender, here.gender)
@@ -209,6 +212,9 @@ def _admission(telling: _Telling, one: Told, told: Admission) -> Odd | None:
 
 
 def _leave_bed(so_far: Course, here: Stay, one: Told, *, to_clean: bool) -> None:
+    odd = so_far.odd.get(here.movement)
+    if odd is not None and odd[0] is ParkReason.UNIT_UNKNOWN:
+        del so_far.odd[here.movement]  # the patient has left it: nobody need know any more where that was
     bed = here.told_bed or here.bed
     if bed is not None:
         so_far.left.append(Left(here.unit, bed, _when(one), to_clean))
@@ -221,6 +227,10 @@ def _transfer(telling: _Telling, one: Told, told: Transfer) -> Odd | None:
         return ParkReason.STAY_UNKNOWN, ""
     odd = _heard(telling.view, one, told.unit)
     if odd is not None and odd[0] is not ParkReason.UNIT_UNKNOWN:
+        if isinstance(here, Stay) and _heard_here(telling.view, one, here) is None:
+            # Where the patient went is another source's to say; that the bed was left is this one's.
+            _leave_bed(so_far, here, one, to_clean=here.to_clean_after)
+            so_far.here = replace(here, unit=ELSEWHERE, bed=None, told_bed=None, on_leave=False, keep_bed=True)
         return odd
     if not isinstance(here, Stay):
         # Its admission was not told, or not yet: the patient is there all the same.

@@ -210,7 +210,8 @@ class Day:
             self.house.say(c.SettleConflict, unit=conflict.unit, conflict=conflict.id, **settled)
         if parked:
             found = ledger.parked(rng.choice(parked))
-            assert found is not None
+            if found is None:
+                return  # what it waited for was just declared
             corrected = rng.choice([None, found.movement, replace_bed(found.movement, self.bed())])
             self.house.say(c.SettleMovement, parked=found.id, corrected=corrected, reason="faux")
 

@@ -81,7 +81,7 @@ MOVEMENTS: dict[str, Told] = {
 
 @pytest.mark.parametrize("name", list(MOVEMENTS))
 def test_a_cancellation_puts_back_what_was(name: str) -> None:
-    """Each movement changes the census; its cancellation undoes exactly that; a second one is parked."""
+    """Each movement changes the census; its cancellation undoes exactly that; a second one is nothing new."""
     start, told, stay = MOVEMENTS[name]
     made = house()
     start(made)
@@ -95,25 +95,27 @@ def test_a_cancellation_puts_back_what_was(name: str) -> None:
     assert cancelled.fate is m.Fate.APPLIED
     assert truth(made) == before
     twice = made.move(m.Cancellation("told"), name="cancel again")
-    assert (twice.fate, twice.reason) == (m.Fate.PARKED, "CANCELLED_UNKNOWN")
+    assert (twice.fate, twice.reason) == (m.Fate.ALREADY, "CANCELLED")
+    assert not made.ledger.all(m.Kind.PARKED)
 
 
 CONTRADICTIONS: dict[str, Told] = {
     "UNIT_UNKNOWN": (nothing, m.Admission("nowhere", "b1"), "x"),
-    "BED_UNKNOWN": (nothing, m.Admission(BEDS, "b99"), "x"),
     "STAY_UNKNOWN": (nothing, m.Discharge(), "x"),
     "STAY_ALREADY_PRESENT": (admitted, m.Admission(PLACES), "s"),
-    "BED_OCCUPIED": (admitted, m.Admission(BEDS, "b2"), "x"),
     "CANCELLED_UNKNOWN": (nothing, m.Cancellation("never told"), ""),
     "LEAVE_MISMATCH": (admitted, m.LeaveReturn(), "s"),
     "CLOSURE_UNKNOWN": (nothing, m.BedOpened(BEDS, ("b3",)), ""),
-    "UNIT_FULL": (
-        full,
-        m.Admission(PLACES),
-        "x",
-    ),
+}
+"""What does not fit, and of which nothing can be applied yet."""
+
+IN_NO_BED: dict[str, Told] = {
+    "BED_UNKNOWN": (nothing, m.Admission(BEDS, "b99"), "x"),
+    "BED_OCCUPIED": (admitted, m.Admission(BEDS, "b2"), "x"),
+    "UNIT_FULL": (full, m.Admission(PLACES), "x"),
     "BED_CLOSED": (shut, m.Admission(BEDS, "b3"), "x"),
 }
+"""What is applied as far as truth allows: a patient is there, only where is in question."""
 
 
 @pytest.mark.parametrize("reason", list(CONTRADICTIONS))
@@ -140,6 +142,34 @@ def test_a_contradiction_is_parked_and_settled(reason: str) -> None:
     gone = made.say(c.SettleMovement, parked=verdict.parked.id, corrected=corrected)
     assert gone.refusal is not None
     assert gone.refusal.reason is Reason.MOVEMENT_NOT_FOUND
+
+
+@pytest.mark.parametrize("reason", list(IN_NO_BED))
+def test_a_patient_whose_bed_is_in_question_counts_in_the_unit(reason: str) -> None:
+    """Nothing is promised that may be taken; people read why, and may leave it at that, or correct it."""
+    start, change, stay = IN_NO_BED[reason]
+    assert isinstance(change, m.Admission)
+    for corrected in (True, False):
+        made = house()
+        start(made)
+        before = len(made.book(change.unit).stays)
+        verdict = made.move(change, stay, name="odd")
+        assert (verdict.fate, verdict.reason) == (m.Fate.PARKED, reason)
+        assert len(made.book(change.unit).stays) == before + 1
+        assert made.book(change.unit).stays[stay].bed is None
+        oracle.check(made.ledger, made.now)
+        assert verdict.parked is not None
+        if corrected:
+            right = m.Movement("his", "odd", m.Admission(BEDS, "b1", Gender.FEMALE), stay)
+            settled = made.say(c.SettleMovement, parked=verdict.parked.id, corrected=right)
+            assert settled.fate is m.Fate.APPLIED
+            assert made.book().stays[stay].bed == "b1"
+        else:
+            made.say(c.SettleMovement, parked=verdict.parked.id, reason="on sait")
+            assert stay in made.book(change.unit).stays
+        assert not made.ledger.all(m.Kind.PARKED)
+        made.move(m.DepartureAnnounced(made.now + DAY), stay)
+        assert not made.ledger.all(m.Kind.PARKED)
 
 
 def test_a_source_that_the_unit_does_not_list_is_parked() -> None:
@@ -180,24 +210,27 @@ def test_a_refused_movement_never_acts_later() -> None:
     assert not made.book(PLACES).closures
 
 
-def test_a_cancelled_movement_must_be_the_last_of_its_stay() -> None:
-    """An admission after which the patient was moved is not undone by a late message."""
+def test_a_past_movement_is_cancelled_and_what_came_after_stands() -> None:
+    """An admission after which the patient was moved: the move says that the patient is there."""
     made = house()
     made.move(m.Admission(BEDS, "b1"), "s", name="first")
-    made.move(m.Transfer(BEDS, "b4"), "s")
-    verdict = made.move(m.Cancellation("first"))
-    assert (verdict.fate, verdict.reason) == (m.Fate.PARKED, "CANCELLED_UNKNOWN")
+    made.move(m.Transfer(BEDS, "b4"), "s", name="second")
+    assert made.move(m.Cancellation("first")).fate is m.Fate.APPLIED
     assert made.book().stays["s"].bed == "b4"
+    assert made.move(m.Cancellation("second")).fate is m.Fate.APPLIED
+    assert not made.book().stays
 
 
 def test_a_discharge_cancelled_after_its_bed_was_taken() -> None:
-    """The patient is there; only the bed is not known any more."""
+    """Both are said to be in it: the first one has never left; the other is here, in no known bed, which is shown."""
     made = house()
     admitted(made)
     made.move(m.Discharge(), "s", name="gone")
+    made.later(HOUR)
     made.move(m.Admission(BEDS, "b2", Gender.FEMALE), "next")
     assert made.move(m.Cancellation("gone")).fate is m.Fate.APPLIED
-    assert made.book().stays["s"].bed is None
+    assert [made.book().stays[key].bed for key in ("s", "next")] == ["b2", None]
+    assert len(made.ledger.all(m.Kind.PARKED)) == 1
     oracle.check(made.ledger, made.now)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import signal
 import sqlite3
@@ -12,17 +13,20 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from aval.node.model import SELF, Change, Establishment, Kind
-from aval.node.ports import StorageRefused, StorageUnavailable, Store
+from aval.kernel.statuses import Gender
+from aval.node.model import SELF, Change, Establishment, Kind, MovementRecord, Stay
+from aval.node.ports import StorageRefused, StorageUnavailable, Store, Touched
 from aval.node.store import schema
+from aval.node.store.body import touched_body
 from aval.node.store.sqlite import SqliteStore
 from aval.v1 import reservation_pb2
-from tests.node.shell.fakes import NO_CONTEXT, house
+from tests.node.shell.fakes import NO_CONTEXT, START, house
 from tests.node.shell.stores import HOUSE, INCARNATION, batch, named, sqlite_store
 from tests.node.shell.words import create, declare_places
 
@@ -163,7 +167,7 @@ from alembic import op
 import sqlalchemy as sa
 
 revision = "later"
-down_revision = "0002"
+down_revision = "HEAD"
 
 
 def upgrade():
@@ -184,7 +188,7 @@ def later_migrations(folder: Path, script: str) -> Path:
     for source in (schema.MIGRATIONS / "env.py", *(schema.MIGRATIONS / "versions").glob("0*.py")):
         target = folder / source.relative_to(schema.MIGRATIONS)
         target.write_text(source.read_text())
-    (folder / "versions" / "later.py").write_text(script)
+    (folder / "versions" / "later.py").write_text(script.replace("HEAD", schema.HEAD))
     return folder
 
 
@@ -202,6 +206,47 @@ async def test_an_earlier_version_is_migrated_with_its_data(tmp_path: Path) -> N
     assert "later" in shape(path)
     with pytest.raises(StorageRefused, match="version later"):
         await sqlite_store(path)
+
+
+async def test_the_first_version_is_migrated_with_its_data(tmp_path: Path) -> None:
+    """Its patients are still there, a movement said again is known, and what it had changed is no more kept."""
+    path = tmp_path / "node.db"
+    stay = Stay("s", "med", Gender.FEMALE, START, bed="1", source="sih", movement="sih/m1")
+    record = {"content": "Yg==", "fate": "APPLIED", "taken": START.isoformat(), "stay": "s", "reason": "é"}
+    undo = {"stays": [["s", None, False]], "beds": [["med/1", None]]}
+    engine = create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        schema.migrate(connection, None, "0001", schema.MIGRATIONS)
+        stays, moved = schema.FACT_TABLES[Kind.STAY], schema.FACT_TABLES[Kind.MOVEMENT]
+        connection.execute(stays.insert().values(key="s", revision=1, body=msgspec.json.encode(stay).decode()))
+        for key, body in {"sih/m1": record | {"undo": undo}, "sih/m2": record}.items():
+            connection.execute(moved.insert().values(key=key, revision=1, body=json.dumps(body)))
+        head = {
+            "number": 1,
+            "digest": b"d" * 32,
+            "as_of": START.isoformat(),
+            "touched": touched_body(Touched()).decode(),
+        }
+        connection.execute(schema.REVISION.insert().values(head))
+        for name, value in {"establishment": str(HOUSE), "incarnation": str(INCARNATION)}.items():
+            connection.execute(schema.META.insert().values(name=name, value=value))
+    engine.dispose()
+    store = await sqlite_store(path)
+    stored = await store.load()
+    await store.close()
+    assert stored.facts[Kind.STAY] == {"s": stay}
+    assert stored.facts[Kind.STORY] == {}
+    known = stored.facts[Kind.MOVEMENT]
+    assert {key: fact.content for key, fact in known.items() if isinstance(fact, MovementRecord)} == {
+        "sih/m1": b"b",
+        "sih/m2": b"b",
+    }
+    with sqlite3.connect(path) as raw:
+        (body,) = raw.execute("SELECT body FROM movement WHERE key = 'sih/m1'").fetchone()
+    raw.close()
+    assert json.loads(body) == record | {"undo": {"beds": [["med/1", None]]}}
+    assert "é" in body
+    assert stored.incarnation == INCARNATION
 
 
 async def test_a_migration_that_fails_leaves_the_earlier_version(tmp_path: Path) -> None:

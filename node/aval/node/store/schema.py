@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table
 from aval.node.model import Kind
 from aval.node.ports import StorageRefused
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration of this package."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

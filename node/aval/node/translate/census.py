@@ -434,6 +434,7 @@ def movement(message: census_pb2.Movement, names: Names) -> m.Movement:
         stay=opaque(message.stay_key, "stay_key") if message.stay_key or not of_beds else "",
         sequence=message.source_sequence,
         event_time=instant(message.event_time, "event_time") if message.HasField("event_time") else None,
+        corrects=opaque(message.corrects_movement_id, "corrects_movement_id") if message.corrects_movement_id else "",
     )
 
 
@@ -443,7 +444,9 @@ def _change(message: census_pb2.Movement, names: Names) -> m.MovementChange:
             return _admission(message.admission, names)
         case "transfer":
             unit, bed = _unit_and_bed(message.transfer, "transfer", names)
-            return m.Transfer(unit, bed)
+            if bed is not None and message.transfer.bed_unknown:
+                raise field_invalid("transfer.bed_unknown", "a bed is said: leave one of the two out")
+            return m.Transfer(unit, bed, message.transfer.bed_unknown)
         case "discharge":
             return m.Discharge(message.discharge.to_clean)
         case "leave":
@@ -467,6 +470,9 @@ def _change(message: census_pb2.Movement, names: Names) -> m.MovementChange:
             )
         case "arrival_expected":
             return _expected(message.arrival_expected, names)
+        case "stay_merged":
+            field = "stay_merged.absorbed_stay_key"
+            return m.StayMerged(opaque(message.stay_merged.absorbed_stay_key, field))
         case _:
             return _change_of_beds(message, names)
 

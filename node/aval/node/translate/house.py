@@ -101,33 +101,35 @@ def stays(published: Published, unit: str | None, names: Names) -> list[census_p
     found = []
     for code in ledger.unit_ids() if unit is None else (unit,):
         book = ledger.book(code)
-        for stay in book.stays.values():
-            found.append(
-                census_pb2.Stay(
-                    stay_key=stay.key,
-                    unit=names.unit(code),
-                    bed=names.bed(code, stay.bed) if stay.bed is not None else "",
-                    gender=GENDERS.wire(stay.gender),
-                    on_leave=stay.on_leave,
-                    departure_time=_maybe(stay.departure),
-                    source_id=stay.source,
-                    arrive_time=timestamp(stay.since),
-                )
-            )
-        for one in book.expected.values():
-            found.append(
-                census_pb2.Stay(
-                    stay_key=one.key,
-                    unit=names.unit(code),
-                    bed=names.bed(code, one.bed) if one.bed is not None else "",
-                    gender=GENDERS.wire(one.gender),
-                    departure_time=_maybe(one.departure),
-                    source_id=one.source,
-                    expected=True,
-                    arrive_time=timestamp(one.arrival),
-                )
-            )
+        found += [_stay(stay, names) for stay in book.stays.values()]
+        found += [_expected_stay(one, names) for one in book.expected.values()]
     return found
+
+
+def _stay(of: m.Stay, names: Names) -> census_pb2.Stay:
+    return census_pb2.Stay(
+        stay_key=of.key,
+        unit=names.unit(of.unit),
+        bed=names.bed(of.unit, of.bed) if of.bed is not None else "",
+        gender=GENDERS.wire(of.gender),
+        on_leave=of.on_leave,
+        departure_time=_maybe(of.departure),
+        source_id=of.source,
+        arrive_time=timestamp(of.since),
+    )
+
+
+def _expected_stay(of: m.Expected, names: Names) -> census_pb2.Stay:
+    return census_pb2.Stay(
+        stay_key=of.key,
+        unit=names.unit(of.unit),
+        bed=names.bed(of.unit, of.bed) if of.bed is not None else "",
+        gender=GENDERS.wire(of.gender),
+        departure_time=_maybe(of.departure),
+        source_id=of.source,
+        expected=True,
+        arrive_time=timestamp(of.arrival),
+    )
 
 
 def _claim_start(of: m.Reservation) -> tuple[datetime, str]:
@@ -196,13 +198,14 @@ def movement(of: m.Movement, published: Published, names: Names) -> census_pb2.M
         source_sequence=of.sequence,
         event_time=_maybe(of.event_time),
         stay_key=of.stay,
+        corrects_movement_id=of.corrects,
     )
     match of.change:
         case m.Admission() as change:
             message.admission.CopyFrom(_admission(change, names))
-        case m.Transfer(unit, bed):
-            message.transfer.unit = names.unit(unit)
-            message.transfer.bed = names.bed(unit, bed) if bed else ""
+        case m.Transfer(unit, bed, bed_unknown):
+            name = names.bed(unit, bed) if bed else ""
+            message.transfer.CopyFrom(census_pb2.Transfer(unit=names.unit(unit), bed=name, bed_unknown=bed_unknown))
         case m.Discharge(to_clean):
             message.discharge.CopyFrom(census_pb2.Discharge(to_clean=to_clean))
         case m.Leave(keep_bed, return_time):
@@ -215,6 +218,8 @@ def movement(of: m.Movement, published: Published, names: Names) -> census_pb2.M
             message.cancellation.cancelled_movement_id = movement_id
         case m.DepartureAnnounced(departure):
             message.departure_announced.CopyFrom(census_pb2.DepartureAnnounced(departure_time=_maybe(departure)))
+        case m.StayMerged(absorbed):
+            message.stay_merged.absorbed_stay_key = absorbed
         case m.ArrivalExpected() as change:
             message.arrival_expected.CopyFrom(_expected(change, names))
         case change:
