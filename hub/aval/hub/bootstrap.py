@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 import structlog
 import uvloop
 
+from aval.adapters import backups
 from aval.adapters.clock import SystemClock, SystemRng
 from aval.adapters.pki import write_atomically
 from aval.adapters.telemetry import Telemetry, start_telemetry
@@ -39,14 +41,17 @@ from aval.hub.links import GrpcNodeLink
 from aval.hub.model import Member
 from aval.hub.parts import Hub
 from aval.hub.pictures import Pictures
-from aval.hub.ports import Connect, CurrentCaller, Meters, NodeLink, SharedStore, Store
+from aval.hub.ports import Connect, CurrentCaller, Meters, NodeLink, Origin, SharedStore, Store
 from aval.hub.registry import Distance, Registry
 from aval.hub.replicas import LeasedStore, Replicas
 from aval.hub.routes import Route
 from aval.hub.searching import Searching
 from aval.hub.server import SERVICES, add_servicers
+from aval.hub.setback import Setback
 from aval.hub.settings import Settings, SettingsUnusable, read_settings
-from aval.hub.store.sqlite import SqliteStore
+from aval.hub.store.backup import Contents, begin_anew, check_restorable, contents
+from aval.hub.store.schema import DatabaseUnusable
+from aval.hub.store.sqlite import SqliteStore, lock
 from aval.hub.translate.terms import signed_in
 from aval.kernel.clock import Clock, Rng
 from aval.kernel.finess import FinessET
@@ -84,22 +89,27 @@ async def build(
         if finess in couriers:
             couriers[finess].wake()
 
-    files = Files(store, clock, wake)
+    everyone = frozenset(members)
+    files = Files(store, clock, wake, members=everyone)
+    setback = Setback(store, clock, members)
     lost_after = timedelta(seconds=settings.link_lost_seconds)
     shared = store if isinstance(store, SharedStore) else None
     leased = {finess: LeasedStore(shared) for finess in members} if shared is not None else {}
-    pictures = Pictures(frozenset(members), store, files, clock, meters, lost_after, through=leased)
+    pictures = Pictures(everyone, store, files, clock, meters, lost_after, through=leased, listed=setback.listed)
     registry = Registry(members, distances, settings.roles, store, clock)
     for load_from_store in (pictures.load, registry.load):
         await until_stored(load_from_store, Backoff(clock, rng), "start")
+    await until_stored(setback.begin, Backoff(clock, rng), "origin")
+    for finess in setback.waiting:
+        pictures.restored(finess)
     searching = Searching(pictures, registry, store, clock)
     routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
     loops: dict[str, Loop] = {}
     for finess, route in routes.items():
         own = leased.get(finess, store)
-        own_files = Files(own, clock, wake, files.bell)
+        own_files = Files(own, clock, wake, files.bell, members=everyone)
         couriers[finess] = Courier(route, own, own_files, pictures, clock, rng, meters)
-        loops[f"courier {finess}"] = couriers[finess].run
+        loops[f"courier {finess}"] = partial(_once_listed, setback, finess, couriers[finess].run)
         loops[f"follower {finess}"] = Follower(route, pictures, Backoff(clock, rng)).run
     if shared is not None:
         of_nodes = {finess: (loops[f"courier {finess}"], loops[f"follower {finess}"]) for finess in routes}
@@ -125,6 +135,12 @@ async def build(
     return Running(hub, loops)
 
 
+async def _once_listed(setback: Setback, finess: str, loop: Loop) -> None:
+    """Runs a courier, once nothing of its node may be unknown to a hub that was restored."""
+    await setback.until_listed(finess)
+    await loop()
+
+
 def members_of(file: TerritoryFile) -> dict[str, Member]:
     """The registry of a territory file, by FINESS."""
     return {
@@ -148,6 +164,75 @@ def distances_of(file: TerritoryFile) -> dict[tuple[str, str], Distance]:
         (str(origin), str(destination)): Distance(found.km, found.minutes)
         for (origin, destination), found in file.distances().items()
     }
+
+
+INCARNATION_BYTES = 8
+"""As a node's (DESIGN §5)."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A copy that was taken, or put back: what it holds, its bytes, and where what it replaced was moved, if any."""
+
+    contents: Contents | None
+    size_bytes: int
+    aside: Path | None = None
+
+
+def back_up(settings_path: Path, target: Path, *, replace: bool = False) -> Kept:
+    """Copies the database of a hub, running or not; by pg_dump where it is PostgreSQL.
+
+    Raises RuntimeError or ValueError, whose text says what to do.
+    """
+    settings = read_settings(settings_path)
+    if settings.is_shared:
+        return Kept(None, backups.dump(settings.database, target, replace=replace))
+    size_bytes = backups.copy(Path(settings.database), target, replace=replace)
+    return Kept(backups.read_file(target, contents), size_bytes)
+
+
+def restore(settings_path: Path, backup: Path, *, discard_newer: bool = False) -> Kept:
+    """Puts a copy in the place of the database of a stopped hub, which will know it (`aval.hub.setback`).
+
+    Raises RuntimeError or ValueError, whose text says what to do: a hub runs on it, the copy is damaged or of a newer
+    version, or what it would replace is newer.
+    """
+    settings, now = read_settings(settings_path), SystemClock().now()
+    origin = Origin(int.from_bytes(SystemRng().token(INCARNATION_BYTES), "big"), restored_at=now)
+    aside = f"before-{now:%Y%m%dT%H%M%SZ}"
+    if settings.is_shared:
+        # Only such a hub loads the driver of PostgreSQL.
+        from aval.hub.store import backup_postgres
+
+        moved = backup.with_name(f"{backup.name}.{aside}")
+        present = backup_postgres.requests_there(settings.database)
+        if present and not discard_newer:
+            raise DatabaseUnusable(
+                f"the database holds {present} requests: say --discard-newer to copy them beside the backup and replace"
+                " them"
+            )
+        if present:
+            backups.dump(settings.database, moved)
+        backups.load(settings.database, backup)
+        backup_postgres.begin_anew(settings.database, origin)
+        return Kept(None, backup.stat().st_size, moved if present else None)
+    database = Path(settings.database)
+    held = backups.read_file(backup, contents)
+    handle = lock(database)
+    try:
+        check_restorable(held, _present(database), discard_newer=discard_newer)
+        put_aside = backups.put_back(backup, database, lambda copy: begin_anew(copy, origin), aside=aside)
+    finally:
+        os.close(handle)
+    return Kept(held, database.stat().st_size, put_aside)
+
+
+def _present(database: Path) -> Contents | None:
+    """What lies in the place of a database; None for nothing that can be read: that is what restoring is for."""
+    try:
+        return backups.read_file(database, contents) if database.stat().st_size else None
+    except (OSError, backups.BackupRefused, DatabaseUnusable):
+        return None
 
 
 def serve(settings_path: Path) -> None:

@@ -493,7 +493,12 @@ def _heard(file: RequestFile, known: KnownReservation, now: datetime) -> Request
         if not known.is_newer_than(before):
             return file
         over = over or (before.state.is_final and known.state.is_live)
-    after = with_ask(file, replace(one, known=known, refused_reason="", over=over))
+    number = max(one.last_number, known.last_command_number)
+    after = with_ask(
+        file, replace(one, known=replace(known, told=None), refused_reason="", over=over, last_number=number)
+    )
+    if number > one.last_number:
+        after = restoring.marked_set_back(after)  # decided at the node, and never given here: this hub has forgotten it
     event = _event_of(file.request, before, known, now)
     return after if event is None else reactions.told(after, event)
 
@@ -632,7 +637,7 @@ def next_tick(file: RequestFile, now: datetime) -> datetime | None:
 
 def _lapse_time(file: RequestFile) -> datetime | None:
     """When an open request is over: its latest arrival, if nothing is live; 30 days at most."""
-    if file.request.state is not _S.OPEN:
+    if file.request.state is not _S.OPEN or (file.request.set_back and reactions.wanted(file)):
         return None
     end = file.request.create_time + REQUEST_LIFE_MAX
     return end if reactions.wanted(file) else min(end, file.request.need.arrival_latest)

@@ -4,18 +4,22 @@ Deciding is `brokerage`'s. Here is what surrounds it: the record of each caller'
 answer, DESIGN §8.5), the transaction, and after it the word to watchers and to the couriers of the houses concerned.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from aval.hub import brokerage, restoring
 from aval.hub.bell import Bell
-from aval.hub.model import Answer, Cursor, KnownReservation, RequestFile
+from aval.hub.model import Answer, Cursor, KnownReservation, RequestFile, establishment_of
 from aval.hub.ports import CommandRecord, RequestFilter, Store, Transaction
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import Reason, Refusal
 
 LIVE_REQUESTS_MAX = 2000
 """Requests not over, of a territory: its cell watches them all (CONTRACT 27)."""
+
+ORPHANS_AT_ONCE = 500
+"""Orphans read at once; there are none where nothing has gone wrong."""
 
 REFERENCES_TRIED = 16
 """Spoken references drawn for a new request: among 2,000 live ones of 33 million the first is taken once in 16,000."""
@@ -47,9 +51,16 @@ class Files:
     """The files of all requests. `bell` tells of each that changed; `wake` is told the houses with new commands."""
 
     def __init__(
-        self, store: Store, clock: Clock, wake: Callable[[str], None], bell: Bell[RequestFile] | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        wake: Callable[[str], None],
+        bell: Bell[RequestFile] | None = None,
+        members: frozenset[str] = frozenset(),
     ) -> None:
-        """`bell`: that of the same files, changed through another store."""
+        """`bell`: that of the same files, changed through another store. `members` (FINESS): in whose name requests
+        are."""
+        self._members = members
         self._store = store
         self._clock = clock
         self._wake = wake
@@ -112,7 +123,9 @@ class Files:
             if before is None or not may_see(before):
                 raise Refusal(Reason.REQUEST_NOT_FOUND, {"request": name})
             try:
-                after = decide(before)
+                seen = restoring.looked_at(before)
+                after = decide(seen)
+                after = before if after is seen else after
                 _check_new_ids(transaction, before, after)
             except Refusal as refusal:
                 if refusal.reason.row.retryable:
@@ -178,7 +191,7 @@ class Files:
         if it is of another history than what was known, that is reinstated (`over`: its histories that are over).
         """
         now = self._clock.now()
-        before: dict[str, RequestFile] = {}
+        before: dict[str, RequestFile | None] = {}
         after: dict[str, RequestFile] = {}
 
         def take(name: str | None) -> str | None:
@@ -194,16 +207,61 @@ class Files:
             name = take(transaction.request_of(known.name))
             if name is not None:
                 after[name] = brokerage.heard(after[name], known, now)
+            elif (found := self._found(transaction, known, take(known.request), after, now)) is not None:
+                before.setdefault(found.request.name, None)
+                after[found.request.name] = found
         if all_of is not None:
             names = frozenset(known.name for known in told)
             for asking in transaction.requests_asking(all_of.establishment):
                 name = take(asking)
                 if name is not None:
                     after[name] = brokerage.enquire(after[name], all_of.establishment, names, now)
+            self._listed(transaction, all_of.establishment, names)
         changed = [file for name, file in after.items() if file is not before[name]]
         for file in changed:
             transaction.save(file, before[file.request.name])
         return changed
+
+    def _found(
+        self,
+        transaction: Transaction,
+        known: KnownReservation,
+        name: str | None,
+        after: Mapping[str, RequestFile],
+        now: datetime,
+    ) -> RequestFile | None:
+        """A reservation of this territory that no request here has asked for: its request's file, if it has a place.
+
+        `name`: that of its request, if that is here. See `setback`.
+        """
+        if known.state.is_final:
+            transaction.forget_orphan(known.name)
+            return None
+        file = None
+        if name is not None:
+            file = restoring.placed(after[name], known, now)
+        elif known.told is not None and known.told.requester.on_behalf_of in self._members:
+            origin = transaction.origin()
+            restored = origin is not None and not origin.has_listed(establishment_of(known.name))
+            if restored and not transaction.reference_is_taken(known.told.reference):
+                file = restoring.rebuilt(known, now)
+        if file is None:
+            transaction.save_orphan(known)
+        else:
+            transaction.forget_orphan(known.name)
+        return file
+
+    def _listed(self, transaction: Transaction, establishment: str, names: frozenset[str]) -> None:
+        """All reservations of a house have been heard: orphans of it that it does not name are over."""
+        after = ""
+        while orphans := transaction.orphans(after, ORPHANS_AT_ONCE):
+            for orphan in orphans:
+                if establishment_of(orphan.name) == establishment and orphan.name not in names:
+                    transaction.forget_orphan(orphan.name)
+            after = orphans[-1].name
+        origin = transaction.origin()
+        if origin is not None and not origin.has_listed(establishment):
+            transaction.save_origin(origin.with_listed(establishment))
 
     def tell(self, files: Iterable[RequestFile]) -> None:
         """After a transaction: rings for each file, and wakes the couriers of the houses it has commands for."""

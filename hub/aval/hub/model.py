@@ -169,11 +169,23 @@ class Note(Struct, frozen=True, omit_defaults=True):
     fate: NoteFate | None = None
 
 
+class Told(Struct, frozen=True, omit_defaults=True):
+    """What a reservation bears of its request: kept only of one whose request is not here."""
+
+    reference: str
+    need: Need
+    mode: Mode
+    urgency: Urgency
+    requester: Mandate
+    ready_since: datetime | None = None
+    asked_count: int = 1
+
+
 class KnownReservation(Struct, frozen=True, omit_defaults=True):
     """What a node last said of a reservation, and where in its history: (incarnation, revision).
 
-    Need, requester, mode and urgency are the request's; they are not kept again. `request` and `reference` are there so
-    that a word about a reservation that no request holds can be told.
+    Need, requester, mode and urgency are the request's; they are not kept again, but of a reservation that no request
+    holds (`told`).
     """
 
     name: str
@@ -197,6 +209,7 @@ class KnownReservation(Struct, frozen=True, omit_defaults=True):
     renewals: int = 0
     waiting_rank: int = 0
     unverified: bool = False
+    told: Told | None = None
 
     def is_newer_than(self, other: "KnownReservation") -> bool:
         """Whether this word is of a later revision of the same history, or of another history."""
@@ -432,7 +445,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     """A regulator's demand. `state` moves by the tables of `kernel.lifecycle` only; `subject` is what it is about.
 
     `release_reason` is why its people let go, for the releases that follow from the present state. `ask_next` are units
-    to ask by itself when an ask is refused. `archived`: left out of lists unless asked for.
+    to ask by itself when an ask is refused. `archived`: left out of lists unless asked for. `set_back`: this hub may
+    have forgotten what became of it (see `setback`), and nobody has looked at it since.
     """
 
     name: str
@@ -459,6 +473,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     proposed_next: str = ""
     events: tuple[Event, ...] = ()
     archived: bool = False
+    set_back: bool = False
 
     @property
     def on_behalf_of(self) -> str:

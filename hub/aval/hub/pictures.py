@@ -4,7 +4,7 @@ A message of a node's watch becomes a new picture and words about reservations. 
 before anyone is shown either, so that a hub that dies in between hears the same again from the cursor that it had.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from math import inf
 
@@ -33,13 +33,16 @@ class Pictures:
         meters: Meters,
         lost_after: timedelta,
         through: Mapping[str, Store] | None = None,
+        listed: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`lost_after`: the silence after which a node counts as unreachable.
 
         `through`: by FINESS, the store that what a node says goes through, where it is not `store`.
+        `listed` is told each house whose whole snapshot is stored.
         """
         self._store = store
         self._through = through or {}
+        self._listed = listed
         self._files = files
         self._clock = clock
         self._meters = meters
@@ -152,6 +155,7 @@ class Pictures:
         self._pictures[finess] = after
         if applied.whole:
             self._restored.discard(finess)
+            self._listed(finess)
         self._measure(before, after)
         self.bell.ring(finess, after)
 

@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aval.hub.model import (
     Answer,
     ChangePart,
     Cursor,
     Description,
+    KnownReservation,
     OutboxRow,
     Progress,
     RequestFile,
@@ -151,6 +153,31 @@ class Announcement(Struct, frozen=True, omit_defaults=True):
     verbs: tuple[str, ...] = ()
 
 
+class Origin(Struct, frozen=True, omit_defaults=True):
+    """Which history of the hub this database is; see `setback`. `restored_at`: put back by command, then.
+
+    `marked`: its requests bear since that nobody has looked at them; `listed` are the houses whose reservations were
+    all heard since.
+    """
+
+    incarnation: int
+    restored_at: datetime | None = None
+    marked: bool = False
+    listed: tuple[str, ...] = ()
+
+    def has_listed(self, establishment: str) -> bool:
+        """Whether commands may go to that house."""
+        return self.restored_at is None or establishment in self.listed
+
+    def with_requests_marked(self) -> "Origin":
+        """Once all requests are marked."""
+        return replace(self, marked=True)
+
+    def with_listed(self, establishment: str) -> "Origin":
+        """Once a house is listed."""
+        return replace(self, listed=tuple(sorted({*self.listed, establishment})))
+
+
 class RequestBook(Protocol):
     """Requests with all that hangs on them. Requests and reservations go by their resource names."""
 
@@ -262,7 +289,31 @@ class Heard(Protocol):
         ...
 
 
-class Transaction(RequestBook, Outbox, CommandLog, Heard, Protocol):
+class Restored(Protocol):
+    """What a hub knows of having been put back to an earlier state."""
+
+    def origin(self) -> Origin | None:
+        """Which history this is; None before the first start."""
+        ...
+
+    def save_origin(self, origin: Origin) -> None:
+        """Keeps it."""
+        ...
+
+    def orphans(self, after: str, limit: int) -> list[KnownReservation]:
+        """Live reservations of nodes that no request holds, in the order of names after that one, so many at most."""
+        ...
+
+    def save_orphan(self, known: KnownReservation) -> None:
+        """Keeps one."""
+        ...
+
+    def forget_orphan(self, reservation: str) -> None:
+        """It is over, or a request holds it."""
+        ...
+
+
+class Transaction(RequestBook, Outbox, CommandLog, Heard, Restored, Protocol):
     """One transaction, synchronous: all that it writes is stored at once, or none of it."""
 
 

@@ -271,8 +271,10 @@ def unwanted(file: RequestFile) -> tuple[Ask, ...]:
 
 
 def _let_go(file: RequestFile, now: datetime) -> RequestFile:
-    """A release behind each unwanted reservation that has none."""
+    """A release behind each unwanted reservation that has none; none where this hub may have forgotten something."""
     request = file.request
+    if request.set_back:
+        return file
     for ask in unwanted(file):
         if file.release_behind(ask.reservation) or now < release_again_time(ask, now):
             continue
@@ -306,7 +308,7 @@ def is_refused(ask: Ask) -> bool:
 def _asked_next(file: RequestFile, now: datetime) -> RequestFile:
     """OPEN, an ask refused, and people had said whom to ask next: that one is asked."""
     for refused in file.asks:
-        if file.request.state is not _S.OPEN or refused.followed or not is_refused(refused):
+        if file.request.set_back or file.request.state is not _S.OPEN or refused.followed or not is_refused(refused):
             continue
         if len(wanted(file)) >= ASKS_MAX or len(file.asks) >= ASKS_EVER_MAX or file.request.need.arrival_latest < now:
             break

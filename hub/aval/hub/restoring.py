@@ -18,7 +18,16 @@ from uuid import NAMESPACE_URL, uuid5
 
 from msgspec.structs import replace
 
-from aval.hub.model import Ask, KnownReservation, OutboxRow, Reinstate, RequestFile
+from aval.hub.model import (
+    Ask,
+    KnownReservation,
+    OutboxRow,
+    Reinstate,
+    Request,
+    RequestFile,
+    Told,
+    establishment_of,
+)
 from aval.hub.reactions import creation, settled, with_ask
 
 
@@ -55,7 +64,7 @@ def reinstatement(file: RequestFile, ask: Ask, known: KnownReservation, incarnat
         request=file.request.name,
         reservation=ask.reservation,
         number=max(known.last_command_number, 1),
-        body=Reinstate(creation(file, ask), known, file.request.requester),
+        body=Reinstate(creation(file, ask), known, ask.mandate),
         mandate=ask.mandate,
         stored_at=now,
     )
@@ -85,3 +94,70 @@ def newest(ask: Ask, told: KnownReservation | None) -> tuple[Ask, KnownReservati
     if aside is not None and (told is None or (aside.incarnation == told.incarnation and aside.is_newer_than(told))):
         told = aside
     return replace(ask, deferred=None), told
+
+
+# --- a hub that was put back -----------------------------------------------------------------------------------------
+
+
+def set_back(file: RequestFile, now: datetime) -> RequestFile:
+    """A request of which this hub may have forgotten something: nothing of it is let go before somebody looks at it."""
+    if file.request.set_back or file.request.state.is_final:
+        return file
+    return settled(file, marked_set_back(file), now)
+
+
+def marked_set_back(file: RequestFile) -> RequestFile:
+    """As `set_back`, before anything follows from it."""
+    if file.request.state.is_final:
+        return file
+    return replace(file, request=replace(file.request, set_back=True))
+
+
+def looked_at(file: RequestFile) -> RequestFile:
+    """The file as the person who acts on it has seen it."""
+    return replace(file, request=replace(file.request, set_back=False)) if file.request.set_back else file
+
+
+def placed(file: RequestFile, known: KnownReservation, now: datetime) -> RequestFile | None:
+    """The file with a live reservation of which only its node knows; None if it cannot be one of this request."""
+    told = known.told
+    if told is None or file.request.state.is_final or told.need != file.request.need:
+        return None
+    if any(ask.is_live and ask.establishment == establishment_of(known.name) for ask in file.asks):
+        return None
+    found = replace(file, asks=(*file.asks, _ask_of(known, told)))
+    return settled(file, marked_set_back(found), now)
+
+
+def rebuilt(known: KnownReservation, now: datetime) -> RequestFile | None:
+    """A request made again from one reservation of it; None if that does not say enough."""
+    told = known.told
+    if told is None:
+        return None
+    request = Request(
+        name=known.request,
+        reference=told.reference,
+        need=told.need,
+        urgency=told.urgency,
+        ready_since=told.ready_since or known.create_time,
+        requester=told.requester,
+        handler=told.requester,
+        create_time=known.create_time,
+        change_time=now,
+        set_back=True,
+    )
+    file = RequestFile(request)
+    return settled(file, replace(file, asks=(_ask_of(known, told),)), now)
+
+
+def _ask_of(known: KnownReservation, told: Told) -> Ask:
+    return Ask(
+        reservation=known.name,
+        unit=known.unit,
+        mode=told.mode,
+        mandate=told.requester,
+        asked_at=known.create_time,
+        asked_count=told.asked_count,
+        last_number=known.last_command_number,
+        known=replace(known, told=None),
+    )

@@ -372,7 +372,14 @@ class RequestServicer(request_pb2_grpc.RequestServiceServicer):
                         yield pb.WatchRequestsResponse(request=self._wire(file))
 
     async def ListOrphans(self, request: pb.ListOrphansRequest, context: _Context) -> pb.ListOrphansResponse:
-        raise Refusal(Reason.NOT_SERVED)
+        hub, speaker = self._hub, self._hub.regulator()
+        page = Page(request.page_size, request.page_token, speaker.caller, ("orphans",), hub.clock.now())
+        found = await hub.store.read(lambda transaction: transaction.orphans(page.after, page.size + 1))
+        orphans, token = page.cut(found, lambda one: one.name)
+        now = hub.clock.now()
+        return pb.ListOrphansResponse(
+            reservations=[reservations.wire_orphan(one, hub.territory, now) for one in orphans], next_page_token=token
+        )
 
     async def _present(self, speaker: Speaker, names: frozenset[str]) -> list[RequestFile]:
         """What a watch begins with: the requests named, or all live ones, that the speaker may see."""

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 import uvloop
 
+from aval.adapters import backups
 from aval.adapters.clock import SystemClock, SystemRng
 from aval.adapters.pki import write_atomically
 from aval.adapters.telemetry import MetricsExporter, Telemetry, start_telemetry
@@ -35,10 +36,11 @@ from aval.node.announcer import Announcer
 from aval.node.edge import Edge, Peer
 from aval.node.history import REVISIONS_RETAINED
 from aval.node.pages import Pages
-from aval.node.ports import Meter, Store
+from aval.node.ports import Meter, StorageRefused, Store
 from aval.node.server import SERVICES, add_services
 from aval.node.settings import Settings, SettingsInvalid, read_settings
-from aval.node.store.sqlite import SqliteStore
+from aval.node.store.backup import Contents, begin_anew, check_restorable, contents
+from aval.node.store.sqlite import SqliteStore, locked
 from aval.node.translate.membership import Announcements
 from aval.node.writer import Writer
 
@@ -102,6 +104,50 @@ def compose(
         new_incarnation=lambda: new_incarnation(rng),
     )
     return ComposedNode(writer, edge)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A copy that was taken, or put back: what it holds, its bytes, and where what it replaced was moved, if any."""
+
+    contents: Contents
+    size_bytes: int
+    aside: Path | None = None
+
+
+def back_up(settings_path: Path, target: Path, *, replace: bool = False) -> Kept:
+    """Copies the database of a node, running or not. Raises RuntimeError or ValueError, whose text says what to do."""
+    settings = read_settings(settings_path)
+    size_bytes = backups.copy(settings.database, target, replace=replace)
+    return Kept(backups.read_file(target, contents), size_bytes)
+
+
+def restore(settings_path: Path, backup: Path, *, discard_newer: bool = False) -> Kept:
+    """Puts a copy in the place of the database of a stopped node, as another history (DESIGN §5, Restore).
+
+    Raises RuntimeError or ValueError, whose text says what to do: a process serves the database, the copy is damaged,
+    of another house or of a newer version, or what it would replace is newer.
+    """
+    settings = read_settings(settings_path)
+    held = backups.read_file(backup, contents)
+    with locked(settings.database):
+        check_restorable(held, _present(settings.database), settings.finess, discard_newer=discard_newer)
+        rng, now = SystemRng(), SystemClock().now()
+        aside = backups.put_back(
+            backup,
+            settings.database,
+            lambda connection: begin_anew(connection, new_incarnation(rng)),
+            aside=f"before-{now:%Y%m%dT%H%M%SZ}",
+        )
+    return Kept(held, settings.database.stat().st_size, aside)
+
+
+def _present(database: Path) -> Contents | None:
+    """What lies in the place of a database; None for nothing that can be read: that is what restoring is for."""
+    try:
+        return backups.read_file(database, contents) if database.stat().st_size else None
+    except (OSError, backups.BackupRefused, StorageRefused):
+        return None
 
 
 def serve(settings_path: Path) -> None:

@@ -39,9 +39,9 @@ def test_the_commands_that_people_were_promised_are_there() -> None:
         *(("context", verb) for verb in ("list", "use", "show")),
         *(("demo", verb) for verb in ("up", "status", "kill-site", "down")),
         *(("pki", verb) for verb in ("init", "issue")),
-        *(("node", verb) for verb in ("serve", "status", "init")),
-        *(("hub", verb) for verb in ("serve", "status", "nodes", "init")),
-        *(("units", verb) for verb in ("list", "show", "set", "confirm", "correct")),
+        *(("node", verb) for verb in ("serve", "status", "init", "backup", "restore")),
+        *(("hub", verb) for verb in ("serve", "status", "nodes", "init", "backup", "restore", "orphans")),
+        *(("units", verb) for verb in ("list", "show", "set", "confirm", "correct", "unverified", "verify")),
         *(("policy", verb) for verb in ("check", "explain")),
         ("territory", "check"), ("cert", "show"),
         *(("request", verb) for verb in ("create", "list", "show", "ask", "confirm", "cancel", "release", "watch")),
@@ -77,7 +77,8 @@ def test_each_example_is_one_that_the_command_would_take(path: tuple[str, ...], 
 def test_what_reads_gives_json_and_what_writes_has_a_dry_run(path: tuple[str, ...], command: Verb) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert {"--context", "--timeout", "--quiet", "--verbose", "--no-color"} <= options
-    reads = path[-1] in {"list", "show", "status", "find", "report", "doctor", "nodes", "version", "explain", "check"}
+    reads = path[-1] in {"list", "show", "status", "find", "report", "doctor", "nodes", "version", "explain", "check",
+                           "orphans", "unverified"}  # fmt: skip
     if reads:
         assert "--json" in options
         assert command.reads

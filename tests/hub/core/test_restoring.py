@@ -9,14 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from aval.hub import brokerage, restoring
-from aval.hub.model import Answer, Confirm, KnownReservation, Refused, Reinstate, Release, RequestFile
+from aval.hub.model import Answer, Confirm, KnownReservation, Refused, Reinstate, Release, RequestFile, Told
 from aval.kernel.lifecycle import ReleaseReason, RequestState, ReservationState
+from aval.kernel.need import Mode, Urgency
 from aval.kernel.reasons import Reason
 from tests.hub.core.lossy import REQUEST, Territory, name_of, target
 from tests.hub.core.test_brokerage import confirmed, held
-from tests.hub.core.worlds import HOUSES, MANDATE, NOW
+from tests.hub.core.worlds import HOUSES, MANDATE, NOW, any_need
 
-R, S = RequestState, ReservationState
+R = RequestState
+S = ReservationState
 A, B = name_of(0), name_of(1)
 AGAIN = 77
 """The incarnation of a node after its restore."""
@@ -211,3 +213,79 @@ def test_a_creation_of_which_nothing_was_heard_is_simply_sent_again() -> None:
     file = brokerage.answered(file, Answer(file.rows[0].id, late), NOW)
     assert file.asks[0].known is None
     assert file.rows, "it is asked of the restored node"
+
+
+# --- a hub that was put back -----------------------------------------------------------------------------------------
+
+
+def stranger(file: RequestFile, state: S = S.HELD, number: int = 3, house: int = 1) -> KnownReservation:
+    """A reservation of that request at another house, of which this hub knows nothing."""
+    known = known_of(file)
+    told = Told("K7-3F9", file.request.need, Mode.ASK, Urgency.PLANNED, MANDATE, asked_count=2)
+    return replace(
+        known, name=name_of(house), state=state, unit=target(house).unit, last_command_number=number, told=told
+    )
+
+
+def test_a_command_that_was_never_given_here_shows_that_this_hub_has_forgotten() -> None:
+    file = held(0, 1).file
+    known = replace(known_of(file), state=S.CONFIRMED, revision=50, last_command_number=9)
+    file = brokerage.heard(file, known, NOW)
+    assert file.request.set_back
+    assert (file.request.state, file.request.subject) == (R.CONFIRMED, A), "what is, is shown"
+    assert file.rows == (), "and nothing is released by itself"
+    looked = restoring.looked_at(file)
+    settled = brokerage.take_over(looked, replace(MANDATE, actor="someone else"), NOW)
+    (row,) = settled.rows
+    assert (row.reservation, type(row.body)) == (B, Release)
+    assert row.number == 2
+
+
+def test_a_hub_with_a_whole_memory_never_thinks_so() -> None:
+    world = confirmed()
+    world.drain()
+    assert not world.file.request.set_back
+
+
+def test_a_reservation_nobody_here_asked_for_is_placed_with_its_request_and_nothing_is_let_go() -> None:
+    file = confirmed().file
+    file = replace(file, rows=(), asks=file.asks[:1])
+    found = restoring.placed(file, stranger(file, S.CONFIRMED), NOW)
+    assert found is not None
+    assert [ask.reservation for ask in found.asks] == [A, B]
+    assert found.request.set_back
+    assert (found.request.state, found.rows) == (R.CONFIRMED, ())
+    assert known_of(found, B).told is None
+    assert found.asks[1].last_number == 3
+
+
+def test_what_cannot_be_of_that_request_has_no_place_in_it() -> None:
+    world = held(0)
+    file = world.file
+    other_need = replace(stranger(file), told=Told("K7-3F9", any_need(gir=2), Mode.ASK, Urgency.PLANNED, MANDATE))
+    assert restoring.placed(file, other_need, NOW) is None
+    assert restoring.placed(file, replace(stranger(file), told=None), NOW) is None
+    assert restoring.placed(file, stranger(file, house=0), NOW) is None, "that house has a live one of it already"
+    world.cancel()
+    assert restoring.placed(world.file, stranger(file), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "stands"), [(S.ASKED, R.OPEN), (S.HELD, R.OPEN), (S.CONFIRMED, R.CONFIRMED), (S.ADMITTED, R.ADMITTED)]
+)
+def test_a_request_is_made_again_from_what_its_reservation_bears(state: S, stands: R) -> None:
+    known = stranger(held(0).file, state)
+    file = restoring.rebuilt(known, NOW)
+    assert file is not None
+    request = file.request
+    assert (request.name, request.reference, request.need) == (known.request, "K7-3F9", any_need())
+    assert (request.requester, request.set_back, request.state) == (MANDATE, True, stands)
+    again = restoring.placed(file, stranger(held(0).file, S.HELD, house=2), NOW)
+    assert again is not None
+    assert (len(again.asks), again.rows) == (2, ())
+
+
+def test_a_request_that_may_be_forgotten_does_not_lapse_over_what_is_live() -> None:
+    file = restoring.set_back(held(0).file, NOW)
+    assert brokerage.tick(file, NOW + timedelta(days=31)).request.state is R.OPEN
+    assert restoring.set_back(file, NOW) is file

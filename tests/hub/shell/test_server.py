@@ -615,7 +615,6 @@ async def test_limits_of_asking(served: Served) -> None:
 async def test_what_comes_later_says_so(served: Served) -> None:
     served.calls(ANNE)
     for call in (
-        served.requests.ListOrphans(pb.ListOrphansRequest(), CONTEXT),
         served.members.Enrol(membership.EnrolRequest(), CONTEXT),
         served.members.Renew(membership.RenewRequest(), CONTEXT),
         served.members.Revoke(membership.RevokeRequest(), CONTEXT),

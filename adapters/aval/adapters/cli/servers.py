@@ -21,8 +21,24 @@ from aval.adapters.dial import Line
 from aval.adapters.pki import write_atomically
 from aval.v1 import availability_pb2, membership_pb2
 
-node = Group("node", "help.node", {"import": "aval.adapters.cli.imports:imports"})
-hub = Group("hub", "help.hub")
+node = Group(
+    "node",
+    "help.node",
+    {
+        "import": "aval.adapters.cli.imports:imports",
+        "backup": "aval.adapters.cli.backups:backup_node",
+        "restore": "aval.adapters.cli.backups:restore_node",
+    },
+)
+hub = Group(
+    "hub",
+    "help.hub",
+    {
+        "backup": "aval.adapters.cli.backups:backup_hub",
+        "restore": "aval.adapters.cli.backups:restore_hub",
+        "orphans": "aval.adapters.cli.restored:orphans",
+    },
+)
 
 STATUS_FIELDS = ("pid", "port", "metricsPort", "certificateSerial", "database", "health")
 SETTINGS_MODE = 0o600

@@ -14,6 +14,7 @@ from aval.adapters.cli.needs import (
     discipline_number,
     enum_name,
     establishment_name,
+    feature_number,
     finess_of,
     short_unit,
     unit_name,
@@ -35,7 +36,11 @@ HAND_CORRECTION = timedelta(hours=4)
 
 _GENDERS = {"any": terms_pb2.GENDER_ANY, "female": terms_pb2.GENDER_FEMALE, "male": terms_pb2.GENDER_MALE}
 
-units = Group("units", "help.units")
+units = Group(
+    "units",
+    "help.units",
+    {"unverified": "aval.adapters.cli.restored:unverified", "verify": "aval.adapters.cli.restored:verify"},
+)
 
 
 @units.verb(

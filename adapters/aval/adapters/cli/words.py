@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 
 from aval.adapters.cli.act_words import ACT_WORDS
+from aval.adapters.cli.backup_words import BACKUP_WORDS
 from aval.adapters.cli.command_words import COMMAND_WORDS
 from aval.adapters.cli.fhir_words import FHIR_WORDS
 from aval.adapters.cli.hl7_words import HL7_WORDS
@@ -373,7 +374,7 @@ def _catalogue(key: str, language: Language) -> str:
 
 
 ALL_WORDS: dict[str, tuple[str, str]] = (
-    WORDS | ACT_WORDS | COMMAND_WORDS | FHIR_WORDS | HL7_WORDS | IMPORT_WORDS | REASON_WORDS
+    WORDS | ACT_WORDS | BACKUP_WORDS | COMMAND_WORDS | FHIR_WORDS | HL7_WORDS | IMPORT_WORDS | REASON_WORDS
 )
 """Every key of the command line."""
 

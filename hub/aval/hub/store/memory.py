@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from aval.hub.model import Cursor, OutboxRow, Request, RequestFile, Unit
-from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter, Transaction
+from aval.hub.model import Cursor, KnownReservation, OutboxRow, Request, RequestFile, Unit
+from aval.hub.ports import Announcement, CommandRecord, Origin, PictureHead, RequestFilter, Transaction
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ class _Tables:
     units: dict[str, Unit] = field(default_factory=dict)
     announcements: dict[str, Announcement] = field(default_factory=dict)
     cursors_heard: dict[str, Cursor] = field(default_factory=dict)
+    origin: dict[str, Origin] = field(default_factory=dict)
+    orphans: dict[str, KnownReservation] = field(default_factory=dict)
 
     def copy(self) -> "_Tables":
         return _Tables(**{one.name: dict(getattr(self, one.name)) for one in fields(self)})
@@ -181,6 +183,26 @@ class MemoryTransaction:
     def save_cursor_heard(self, cursor: Cursor) -> None:
         """See the port."""
         self._tables.cursors_heard[cursor.establishment] = cursor
+
+    def origin(self) -> Origin | None:
+        """See the port."""
+        return self._tables.origin.get("")
+
+    def save_origin(self, origin: Origin) -> None:
+        """See the port."""
+        self._tables.origin[""] = origin
+
+    def orphans(self, after: str, limit: int) -> list[KnownReservation]:
+        """See the port."""
+        return [self._tables.orphans[name] for name in sorted(self._tables.orphans) if name > after][:limit]
+
+    def save_orphan(self, known: KnownReservation) -> None:
+        """See the port."""
+        self._tables.orphans[known.name] = known
+
+    def forget_orphan(self, reservation: str) -> None:
+        """See the port."""
+        self._tables.orphans.pop(reservation, None)
 
 
 def _change_time(request: Request) -> datetime:

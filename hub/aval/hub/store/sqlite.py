@@ -65,7 +65,7 @@ class SqliteStore:
         """Opens, migrates, starts the writer. An event loop must be running. Raises `DatabaseUnusable`."""
         self._meters = meters
         self._loop = asyncio.get_running_loop()
-        self._lock = _lock(path)
+        self._lock = lock(path)
         # AUTOCOMMIT: SQLAlchemy and sqlite3 leave transactions to us, so that one may hold many works.
         self._engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
         try:
@@ -190,7 +190,7 @@ def _is_open(connection: sa.Connection) -> bool:
     return cast(sqlite3.Connection, connection.connection.dbapi_connection).in_transaction
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
     """Takes the lock beside the database; its file stays, with the number of the process that had it last."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

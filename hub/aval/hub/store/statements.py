@@ -108,6 +108,14 @@ SAVE_CURSOR_HEARD = """
 INSERT INTO cursor_heard (establishment, body) VALUES (:establishment, :body)
 ON CONFLICT (establishment) DO UPDATE SET body = excluded.body
 """
+ORIGIN = "SELECT body FROM origin WHERE id = 1"
+SAVE_ORIGIN = "INSERT INTO origin (id, body) VALUES (1, :body) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+ORPHANS = "SELECT body FROM orphan WHERE reservation > :after ORDER BY reservation LIMIT :limit"
+SAVE_ORPHAN = """
+INSERT INTO orphan (reservation, body) VALUES (:reservation, :body)
+ON CONFLICT (reservation) DO UPDATE SET body = excluded.body
+"""
+FORGET_ORPHAN = "DELETE FROM orphan WHERE reservation = :reservation"
 SAVE_ANNOUNCEMENT = """
 INSERT INTO announcement (establishment, body) VALUES (:establishment, :body)
 ON CONFLICT (establishment) DO UPDATE SET body = excluded.body

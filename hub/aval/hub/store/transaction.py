@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aval.hub.model import Ask, Cursor, OutboxRow, Request, RequestFile, Unit
-from aval.hub.ports import Announcement, CommandRecord, PictureHead, RequestFilter
+from aval.hub.model import Ask, Cursor, KnownReservation, OutboxRow, Request, RequestFile, Unit
+from aval.hub.ports import Announcement, CommandRecord, Origin, PictureHead, RequestFilter
 from aval.hub.store import statements as sql
 from aval.hub.store.statements import Statement
 
@@ -34,6 +34,8 @@ _record = msgspec.json.Decoder(CommandRecord)
 _head = msgspec.json.Decoder(PictureHead)
 _unit = msgspec.json.Decoder(Unit)
 _cursor = msgspec.json.Decoder(Cursor)
+_origin = msgspec.json.Decoder(Origin)
+_known = msgspec.json.Decoder(KnownReservation)
 _announcement = msgspec.json.Decoder(Announcement)
 
 
@@ -222,6 +224,29 @@ class SqlTransaction:
     def save_cursor_heard(self, cursor: Cursor) -> None:
         """See the port."""
         self._write(sql.SAVE_CURSOR_HEARD, establishment=cursor.establishment, body=encoded(cursor))
+
+    # a restore of the hub
+
+    def origin(self) -> Origin | None:
+        """See the port."""
+        found = self._read(sql.ORIGIN)
+        return _origin.decode(found[0][0]) if found else None
+
+    def save_origin(self, origin: Origin) -> None:
+        """See the port."""
+        self._write(sql.SAVE_ORIGIN, body=encoded(origin))
+
+    def orphans(self, after: str, limit: int) -> list[KnownReservation]:
+        """See the port."""
+        return [_known.decode(body) for (body,) in self._read(sql.ORPHANS, after=after, limit=limit)]
+
+    def save_orphan(self, known: KnownReservation) -> None:
+        """See the port."""
+        self._write(sql.SAVE_ORPHAN, reservation=known.name, body=encoded(known))
+
+    def forget_orphan(self, reservation: str) -> None:
+        """See the port."""
+        self._write(sql.FORGET_ORPHAN, reservation=reservation)
 
     # the driver
 

@@ -144,6 +144,7 @@ def wire_request(file: RequestFile, territory: str, now: datetime) -> pb.Request
         place_found=request.place_found,
         ask_next=request.ask_next,
         proposed_next=request.proposed_next,
+        set_back=request.set_back,
     )
     if request.external_reference is not None:
         message.external_reference.system = request.external_reference.system

@@ -21,6 +21,7 @@ from aval.hub.translate.terms import (
     maybe_duration,
     maybe_instant,
     maybe_mandate,
+    need,
     timestamp,
     wire_cursor,
     wire_mandate,
@@ -38,7 +39,7 @@ from aval.kernel.lifecycle import (
     WithdrawReason,
 )
 from aval.kernel.need import Mode
-from aval.kernel.reasons import FINAL_CODES, Reason
+from aval.kernel.reasons import FINAL_CODES, Reason, Refusal
 from aval.kernel.statuses import Gender
 from aval.v1 import link_pb2, terms_pb2
 from aval.v1 import reservation_pb2 as pb
@@ -117,6 +118,28 @@ def known(message: pb.Reservation, incarnation: int, here: Here) -> KnownReserva
         renewals=message.renewals,
         waiting_rank=message.waiting_rank,
         unverified=message.unverified,
+        told=_told(message),
+    )
+
+
+def _told(message: pb.Reservation) -> model.Told | None:
+    """What a reservation bears of its request; None from what is left of an old one, or if we cannot read it."""
+    requester = maybe_mandate(message, "requester")
+    mode, urgency = MODES.read(message.mode), URGENCIES.read(message.urgency)
+    if requester is None or mode is None or urgency is None:
+        return None
+    try:
+        told_need = need(message.need)
+    except Refusal:
+        return None
+    return model.Told(
+        reference=message.reference,
+        need=told_need,
+        mode=mode,
+        urgency=urgency,
+        requester=requester,
+        ready_since=maybe_instant(message, "ready_since"),
+        asked_count=message.asked_count,
     )
 
 
@@ -357,6 +380,24 @@ def wire_reservation(
     message.urgency = URGENCIES.to_wire[request.urgency]
     message.ready_since.FromDatetime(request.ready_since)
     message.asked_count = asked_count
+    return message
+
+
+def wire_orphan(value: KnownReservation, territory: str, now: datetime) -> pb.Reservation:
+    """A reservation that no request holds, as its node told it."""
+    message, told = _wire_known(value, now), value.told
+    message.territory = territory
+    if told is not None:
+        message.reference = told.reference
+        message.need.CopyFrom(wire_need(told.need))
+        message.mode = MODES.to_wire[told.mode]
+        message.urgency = URGENCIES.to_wire[told.urgency]
+        message.asked_count = told.asked_count
+        requester = wire_mandate(told.requester)
+        if requester is not None:
+            message.requester.CopyFrom(requester)
+        if told.ready_since is not None:
+            message.ready_since.FromDatetime(told.ready_since)
     return message
 
 

@@ -101,7 +101,7 @@ class SqliteStore:
         `StorageRefused` with what to do when another process has it, a newer version wrote it, it is damaged, or it is
         another establishment's; `StorageUnavailable` when the disk refuses.
         """
-        store = cls(path, _locked(path), pages_max)
+        store = cls(path, locked(path), pages_max)
         try:
             await store._in_thread(lambda: store._open(establishment, new_incarnation, head, migrations))
         except BaseException:
@@ -285,7 +285,7 @@ def _many(connection: Connection, statement: str, rows: Sequence[tuple[str | int
         connection.exec_driver_sql(statement, list(rows))
 
 
-def _locked(path: Path) -> IO[str]:
+def locked(path: Path) -> IO[str]:
     """The lock file of a database, held, in a folder made if needed. Raises `StorageRefused`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
