@@ -10,16 +10,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from random import Random
-from types import ModuleType
+from types import ModuleType, TracebackType
+from typing import Self
 
 from tests.fuzz.branches import Tracer, possible
 
 SLOW_SECONDS = 2.0
 """For one input of some kilobytes: a thousand times what it takes on an idle machine."""
 
-TRACED_EVERY = 20
+TRACED_EVERY = 100
 """One input in so many runs under the trace, which makes it some 30 times slower."""
 
 REACH_MIN = 0.30
@@ -66,6 +68,24 @@ class Findings:
         )
 
 
+class _Escape:
+    """Takes whatever escapes from a parser, which is what is looked for, and says what it was."""
+
+    def __init__(self) -> None:
+        self.why = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.why = f"{type(error).__name__}: {error}"
+        return True
+
+
 FAILURES_MAX = 5
 """After which a run stops: the first tells most."""
 
@@ -85,15 +105,12 @@ def run(parser: Parser, seed: int, seconds: float, most: int) -> Findings:
             content = spoilt(random, content)
         findings.counts[kind] += 1
         traced = number % TRACED_EVERY < 2
+        understood = False
         began = time.perf_counter()
-        try:
-            if traced:
-                with tracer:
-                    understood = parser.feed(content)
-            else:
-                understood = parser.feed(content)
-        except Exception as error:  # noqa: BLE001 - whatever escapes is what is looked for
-            findings.failures.append((content, f"{type(error).__name__}: {error}"))
+        with _Escape() as escape, tracer if traced else nullcontext():
+            understood = parser.feed(content)
+        if escape.why:
+            findings.failures.append((content, escape.why))
             continue
         took = time.perf_counter() - began
         if not traced and took > findings.slowest_seconds:
