@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tests.adapters.fhir import fuzzing as fhir
 from tests.adapters.hl7v2 import fuzzing as hl7v2
 from tests.fuzz.campaign import Parser
 
-PARSERS: tuple[Parser, ...] = (hl7v2.PARSER,)
+PARSERS: tuple[Parser, ...] = (hl7v2.PARSER, fhir.PARSER)

@@ -218,9 +218,9 @@ class Outbox:
                 connection.execute(delete(_rows).where(*_at(due), _rows.c.wanted.is_(None)))
                 return
             took = due.capacity.count
-            common = {"sent": took, "sent_time": _stamp(now), "attempts": 0, "trouble": "", "words": ""}
+            taken = {"sent": took, "sent_time": _stamp(now), "attempts": 0, "trouble": "", "words": ""}
             agreed = {"ror": None, "ror_time": None, "ror_until": None}
-            connection.execute(update(_rows).where(*_at(due)).values(**common, **agreed))
+            connection.execute(update(_rows).where(*_at(due)).values(**taken, **agreed))
             connection.execute(update(_rows).where(*_at(due), _rows.c.wanted == took).values(next_time=None))
 
     def later(self, due: Due, trouble: Trouble, words: str, now: datetime, after: timedelta | None) -> None:
