@@ -1,10 +1,13 @@
 """`aval context …`: who one is, and where the servers are."""
 
+import os
+from pathlib import Path
+
 import click
 import msgspec
 
 from aval.adapters.cli.command import Group
-from aval.adapters.cli.contexts import chosen, contexts_path, read_contexts, write_contexts
+from aval.adapters.cli.contexts import Context, Contexts, chosen, contexts_path, read_contexts, write_contexts
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.session import certificate_of
 from aval.adapters.cli.terminal import Terminal
@@ -51,6 +54,37 @@ def use(terminal: Terminal, name: str) -> None:
         terminal.tell(say("dry.run"))
         return
     write_contexts(path, msgspec.structs.replace(known, current=name))
+    terminal.tell(say("context.used", name=name))
+
+
+@context.verb(
+    "add",
+    examples=(
+        "aval context add durand --identity durand --hub hub.ght.example:7400",
+        "aval context add cadre --identity cadre --hub 10.0.0.1:7400 --node 10.0.0.2:7401",
+    ),
+    writes=True,
+)
+@click.argument("name")
+@click.option("--identity", type=click.Path(path_type=Path), required=True, help="opt.own-identity")
+@click.option("--hub", default="", metavar="HOST:PORT", help="opt.hub-address")
+@click.option("--node", default="", metavar="HOST:PORT", help="opt.node-address")
+@click.option("--force", is_flag=True, help="opt.force")
+def add(terminal: Terminal, name: str, identity: Path, hub: str, node: str, force: bool) -> None:
+    """Adds a context and makes it the current one: whose certificate one shows, and to whom."""
+    path = contexts_path()
+    known = read_contexts(path)
+    if name in known.contexts and not force:
+        raise Failure(say("context.exists", name=name), say("file.exists.why"), code=Exit.CONFLICT)
+    if not (hub or node):
+        raise Failure(say("context.no.hub", name=name), say("context.no.server.why"), code=Exit.USAGE)
+    if certificate_of(identity) is None:
+        raise Failure(say("file.absent", path=identity / "cert.pem"), following="aval pki issue …", code=Exit.NOT_FOUND)
+    if terminal.dry_run:
+        terminal.tell(say("dry.run"))
+        return
+    made = Context(identity=os.path.relpath(identity, path.parent), hub=hub, node=node)
+    write_contexts(path, Contexts(current=name, contexts={**known.contexts, name: made}))
     terminal.tell(say("context.used", name=name))
 
 

@@ -41,6 +41,9 @@ hub = Group(
 )
 
 STATUS_FIELDS = ("pid", "port", "metricsPort", "certificateSerial", "database", "health")
+EVERY_ADDRESS = ("0.0.0.0:", "[::]:")
+"""Listening there says nothing of where one can be dialled."""
+
 SETTINGS_MODE = 0o600
 """A server's settings are its operator's own business."""
 
@@ -154,7 +157,7 @@ def nodes(terminal: Terminal) -> None:
 @node.verb(
     "init",
     examples=(
-        "aval node init 540000023 --identity identite --hub hub.ght.example:50050",
+        "aval node init 540000023 --identity identite --hub hub.ght.example:7400 --announce 10.0.0.2:50051",
         "aval node init 540000023 --identity identite --hub 127.0.0.1:50050 --listen 127.0.0.1:50061",
     ),
     writes=True,
@@ -163,10 +166,18 @@ def nodes(terminal: Terminal) -> None:
 @click.option("--identity", type=click.Path(path_type=Path), required=True, help="opt.identity")
 @click.option("--hub", "hub_address", metavar="HOST:PORT", help="opt.hub-address")
 @click.option("--listen", metavar="HOST:PORT", default="0.0.0.0:50051", help="opt.listen")
+@click.option("--announce", metavar="HOST:PORT", help="opt.announce")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("node.toml"), metavar="FILE", help="opt.config")
 @click.option("--force", is_flag=True, help="opt.force")
 def init_node(
-    terminal: Terminal, finess: str, identity: Path, hub_address: str | None, listen: str, config: Path, force: bool
+    terminal: Terminal,
+    finess: str,
+    identity: Path,
+    hub_address: str | None,
+    listen: str,
+    announce: str | None,
+    config: Path,
+    force: bool,
 ) -> None:
     """Writes the settings of a node. The identity comes from `aval pki issue`."""
     from aval.adapters.cli.session import certificate_of
@@ -188,6 +199,10 @@ def init_node(
         f'listen = "{listen}"',
         'database = "node.db"',
     ]
+    if hub_address and announce is None and listen.startswith(EVERY_ADDRESS):
+        raise Failure(say("announce.needed", listen=listen), say("announce.needed.why"), code=Exit.USAGE)
+    if announce is not None:
+        lines.append(f'announce_address = "{announce}"')
     if hub_address:
         lines += ["", "[hub]", f'address = "{hub_address}"']
     _write_settings(terminal, config, lines, force)

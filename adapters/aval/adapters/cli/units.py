@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import click
 
-from aval.adapters.cli.command import Duration, Group
+from aval.adapters.cli.command import Duration, Group, Word
 from aval.adapters.cli.contexts import chosen, contexts_path
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import (
+    FEATURES,
     DisciplineWord,
     discipline_number,
     enum_name,
@@ -26,11 +27,15 @@ from aval.adapters.cli.words import now, say, speech
 from aval.adapters.dial import Line
 from aval.adapters.french import UNKNOWN
 from aval.kernel.disciplines import Discipline
+from aval.kernel.need import Feature
 from aval.kernel.reasons import Reason, Refusal
 from aval.kernel.statuses import SourceKind
 from aval.v1 import availability_pb2, census_pb2, reservation_pb2, terms_pb2
 
 FIELDS = fields_of(availability_pb2.Unit.DESCRIPTOR, "site", "ageMinutes", "r335")
+PERSON_SOURCE = "equipe"
+"""The source of those who type, in a unit that is declared here."""
+
 HAND_CORRECTION = timedelta(hours=4)
 """A correction by hand of what a system says holds 4 h at most (UX §2.6)."""
 
@@ -155,6 +160,49 @@ def set_unit(
         terminal.line(say("unit.declared", unit=short_unit(changed.name), free=shown))
         for line in (*sources_said(changed), *disagreements_said(changed)):
             terminal.line(line)
+
+
+@units.verb(
+    "declare",
+    examples=(
+        "aval units declare U201 --name 'EHPAD permanent' --discipline ehpad-permanent --places 80",
+        "aval units declare U202 --name 'SMR' --discipline smr-geriatrie --places 20 --features chambre-seule",
+    ),
+    reads=FIELDS,
+    writes=True,
+)
+@click.argument("unit")
+@click.option("--name", required=True, metavar="TEXT", help="opt.unit-name")
+@click.option("--discipline", type=DisciplineWord(), required=True, help="opt.discipline")
+@click.option("--places", type=click.IntRange(1, 2000), required=True, help="opt.places")
+@click.option("--features", type=Word(FEATURES, "feature"), multiple=True, help="opt.features")
+def declare(
+    terminal: Terminal, unit: str, name: str, discipline: Discipline, places: int, features: tuple[Feature, ...]
+) -> None:
+    """Declares a unit whose places people count; who has beds or a system declares them through its adapter."""
+
+    async def work(session: Session) -> availability_pb2.Unit | None:
+        message = census_pb2.DeclareUnitRequest(
+            command_id=str(uuid4()),
+            name=unit_name(unit, session.finess),
+            display_name=name,
+            discipline=discipline_number(discipline),
+            counting=availability_pb2.COUNTING_PLACES,
+            features=[feature_number(one) for one in features],
+        )
+        message.places.add(gender=terms_pb2.GENDER_ANY, installed=places, open=places, occupied=places)
+        message.sources.add(id=PERSON_SOURCE, kind=availability_pb2.SOURCE_KIND_PERSON)
+        if terminal.dry_run:
+            terminal.tell(say("dry.run"))
+            terminal.next_object(plain(message))
+            return None
+        return await session.ask(session.node().census.DeclareUnit, message)
+
+    made = connected(terminal, work)
+    if made is not None and terminal.is_json:
+        terminal.one_object(_plain(made, {}))
+    elif made is not None:
+        terminal.line(say("unit.made", unit=short_unit(made.name), name=made.display_name))
 
 
 @units.verb(
