@@ -1,7 +1,8 @@
-"""Scenarios 18 to 23: a node is killed at each point of what it stores, and gives the word that is in its file."""
+"""Scenarios 18 to 23, and 49: a node killed at each point of what it stores gives the word that is in its file."""
 
 from __future__ import annotations
 
+from aval.adapters.demo.building import HUB
 from aval.adapters.demo.cast import in_state, target
 from aval.adapters.demo.outages import stored
 from aval.adapters.dial import ask
@@ -147,3 +148,25 @@ async def test_23_a_batch_half_written_is_not_written_at_all(play: Play, town: T
     assert sum(in_state(one.asks[0], "HELD") for one in known) == 3
     assert sum(in_state(one.asks[0], "ASKED") for one in known) == 3
     await inquest(play, town, [unit])
+
+
+@outage(
+    49, Fault.KILL, "a confirmation committed at the node and unheard at the hub", Party.BOTH,
+    "no answer from anybody; « confirmation en cours » when the hub is back, then « réservé »",
+)  # fmt: skip
+async def test_49_a_power_cut_of_the_whole_territory_loses_no_confirmation(play: Play, town: Town) -> None:
+    """Node and hub die with a confirmation that only the node's file knows; the node is back first, and the hub asks
+    again what it had asked."""
+    unit = await play.ready(SMR, beds=1)
+    held = await play.held(unit)
+    one = held.asks[0]
+    await town.fated(SMR, Moment.AFTER_COMMIT, WRITES, one.reservation.rsplit("/", 1)[1], '"state":"CONFIRMED"')
+    told = await play.confirm(held, one)
+    assert told.state == Request.STATE_CONFIRMING
+    await town.met_its_fate(SMR)
+    assert await town.kill(HUB) == KILLED
+    await town.start([SMR])
+    assert (await play.reservation(one.reservation)).state == reservation_pb2.Reservation.STATE_CONFIRMED
+    await town.start([HUB])
+    done = await play.heard(held.name, lambda r: r.state == Request.STATE_CONFIRMED, "reserved")
+    await inquest(play, town, [unit], [done.subject])
