@@ -23,7 +23,7 @@ from aval.hub.files import Act, Files
 from aval.hub.model import ExternalReference, RequestFile
 from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction, Transaction
 from aval.hub.settings import SettingsUnusable, read_settings
-from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, PostgresStore
+from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, RUNS_MAX, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
 from aval.kernel.reasons import Reason, Refusal
@@ -102,6 +102,38 @@ async def test_works_that_lock_each_other_are_both_done(databases: Databases) ->
             after = await store.read(reading(file.request.name))
             assert after is not None
             assert after.request.revision == file.request.revision + 2
+
+
+@pytest.mark.parametrize(("failures", "stored"), [(2, True), (1000, False)])
+async def test_a_serialisation_failure_is_run_again_so_often_and_then_said(
+    databases: Databases, failures: int, stored: bool
+) -> None:
+    """The server's own, made by a trigger that fails so many times: a sequence counts beside transactions."""
+    url = databases.new()
+    async with opened(url) as (store, meters):
+        sql(url, "CREATE SEQUENCE failed")
+        sql(
+            url,
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            "  IF nextval('failed') <= TG_ARGV[0]::bigint THEN"
+            "    RAISE EXCEPTION 'made by a test' USING ERRCODE = 'serialization_failure';"
+            "  END IF;"
+            "  RETURN NEW; END $$",
+        )
+        made = {2: "fail(2)", 1000: "fail(1000)"}[failures]
+        sql(url, "CREATE TRIGGER failing BEFORE INSERT ON request FOR EACH ROW EXECUTE FUNCTION " + made)
+        file = new_file()
+        if stored:
+            await store.run(saving(file))
+            assert meters.reruns == ["serialization"] * failures
+            assert await store.read(reading(file.request.name)) == file
+            return
+        with pytest.raises(Refusal) as refused:
+            await store.run(saving(file))
+        assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
+        assert meters.reruns == ["serialization"] * RUNS_MAX
+        assert meters.failed == 1
+        assert await store.read(reading(file.request.name)) is None
 
 
 async def test_one_request_sent_thirty_times_at_once_is_one_request(databases: Databases) -> None:
@@ -374,6 +406,9 @@ def at_schema(engine: sa.Engine, revision: str, file: RequestFile) -> None:
         )  # fmt: skip
         if revision > "0001":
             connection.execute(sa.text("UPDATE request SET revision = 7"))
+        if revision > "0002":
+            changed_at = {"at": int(NOW.timestamp()) * 1000}
+            connection.execute(sa.text("UPDATE request SET changed_at = :at, linked = 1"), changed_at)
         connection.execute(
             sa.text("INSERT INTO outbox VALUES (:id, 41, :request, :reservation, :house, 0, '', :body)"),
             {

@@ -386,10 +386,19 @@ class PostgresStore:
         """One thread with one connection, which it makes when it needs one."""
         session = _Session(self._engine, self._replica, self._meters)
         while (work := self._works.get()[2]) is not None:
-            value, error = self._settle(session, work)
+            value, error = self._settled(session, work)
             with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
                 self._loop.call_soon_threadsafe(_answer, work, value, error)
         session.drop()
+
+    def _settled(self, session: "_Session", work: _Work) -> tuple[Any, BaseException | None]:
+        """As `_settle`; what the libraries raise beside the driver's own errors is refused too: the thread stays."""
+        try:
+            return self._settle(session, work)
+        except (sa.exc.SQLAlchemyError, psycopg.Error) as fault:
+            session.drop()
+            self._meters.commit_failed()
+            return None, Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": type(fault).__name__})
 
     def _settle(self, session: "_Session", work: _Work) -> tuple[Any, BaseException | None]:
         """Runs a work until it is stored or refused: the only place where anything is run again. See the module."""
