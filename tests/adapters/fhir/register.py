@@ -58,6 +58,7 @@ class Register:
     rules_broken: set[str] = field(default_factory=set)
     busy: int = 0
     down: int = 0
+    moved: bool = False
     retry_after: str = ""
     token: str = ""
     tokens_given: int = 0
@@ -82,6 +83,8 @@ class Register:
         self.headers.append(dict(request.headers))
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response(outcome("login", "jeton absent ou expiré", []), status=401)
+        if self.moved:
+            return web.Response(status=307, headers={"Location": str(request.url)})
         if self.busy:
             self.busy -= 1
             return web.Response(status=429, headers={"Retry-After": self.retry_after} if self.retry_after else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -18,10 +19,11 @@ from cryptography.hazmat.primitives import serialization
 from fhir.resources.R4B import get_fhir_model_class
 
 from aval.adapters.clock import SystemClock
-from aval.adapters.fhir.endpoint import BadSearch, Endpoint, Listening, interval_of, renew, tls_of
+from aval.adapters.fhir.endpoint import READER_LIMITS, BadSearch, Endpoint, Listening, interval_of, renew, tls_of
 from aval.adapters.fhir.picture import Pictures
 from aval.adapters.fhir.readers import Readers
 from aval.adapters.pki import Authority, issue, make_authority
+from aval.adapters.wire.limits import PeerLimits
 from aval.adapters.wire.peers import FileDenyList
 from aval.kernel.access import Server
 from aval.kernel.finess import FinessET
@@ -71,17 +73,29 @@ class Stage:
         return folder
 
     async def open(
-        self, own: Identity, beside: Server, *, operators: tuple[str, ...] = (), deny_list: FileDenyList | None = None
+        self,
+        own: Identity,
+        beside: Server,
+        *,
+        operators: tuple[str, ...] = (),
+        deny_list: FileDenyList | None = None,
+        limits: PeerLimits = READER_LIMITS,
     ) -> str:
         line = await self.closing.enter_async_context(node.serving(self.served))
         readers = Readers(own, beside, clock, operators, deny_list)
         self.endpoint = Endpoint(
-            readers, Pictures(line, clock), clock, "https://aval.example/fhir", "0.1.0", {str(NANCY): "54395"}
+            readers,
+            Pictures(line, clock),
+            clock,
+            "https://aval.example/fhir",
+            "0.1.0",
+            {str(NANCY): "54395"},
+            limits=limits,
         )
         self.shown: Identity = HubReplica(HERE, 0) if beside is Server.HUB else Node(HERE, NANCY)
         shown = self.bundle(self.shown)
         self.context = tls_of(shown, shown / "trust.pem")
-        listening = Listening(self.endpoint, self.context)
+        listening = Listening(self.endpoint, self.context, handshake_seconds=0.5)
         await listening.start("127.0.0.1", 0)
         self.closing.push_async_callback(listening.stop)
         return f"https://127.0.0.1:{listening.port}/fhir"
@@ -358,11 +372,23 @@ async def test_a_renewed_certificate_is_served_to_new_handshakes(stage: Stage, a
     assert (await stage.status(f"{at_hub}/metadata", CELL))[0] == 200
 
 
-async def test_one_reader_cannot_ask_without_end(stage: Stage, at_hub: str) -> None:
+async def test_a_stranger_that_never_ends_its_handshake_is_dropped(stage: Stage, at_hub: str) -> None:
+    port = int(at_hub.split(":")[2].partition("/")[0])
+    lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+    lines[0][1].write(b"\x16\x03\x01\x02\x00\x01")
+    assert (await stage.status(f"{at_hub}/metadata", CELL))[0] == 200
+    for reader, writer in lines:
+        assert await asyncio.wait_for(reader.read(), 10) in (b"", b"\x15\x03\x01\x00\x02\x02\x46")
+        writer.close()
+
+
+async def test_one_reader_cannot_ask_without_end(stage: Stage) -> None:
+    few = PeerLimits(calls_per_second=0.001, calls_burst=5)
+    base = await stage.open(FHIR, Server.HUB, operators=("cellule",), limits=few)
     async with stage.session(CELL) as session:
         answers = []
-        for _ in range(260):
-            async with session.get(f"{at_hub}/metadata", server_hostname=stage.name) as answer:
+        for _ in range(7):
+            async with session.get(f"{base}/metadata", server_hostname=stage.name) as answer:
                 answers.append(answer.status)
-    assert answers[:200] == [200] * 200
-    assert 429 in answers
+    assert answers == [200] * 5 + [429] * 2
+    assert (await stage.status(f"{base}/metadata", HubDesk(HERE)))[0] == 200

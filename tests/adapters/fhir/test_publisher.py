@@ -154,7 +154,8 @@ async def test_an_outage_is_one_message_whatever_changed_meanwhile(stages: Stage
 
 async def test_a_figure_no_longer_declared_is_taken_away(stages: Stages) -> None:
     stage = await stages.open()
-    stage.served.put(unit())
+    other = unit(f"{HOUSE}/units/U900")
+    stage.served.put(unit(), other)
     await stage.round()
     shrunk = unit()
     del shrunk.declared[:]
@@ -163,6 +164,9 @@ async def test_a_figure_no_longer_declared_is_taken_away(stages: Stages) -> None
     await stage.round()
     assert set(stage.register.counts(PLACE)) == {"02/01/01", "02/01/02", "02/01/03"}
     stage.served.units.clear()
+    await stage.round()
+    assert len(stage.register.counts(PLACE)) == 3, "a node that shows nothing takes nothing away"
+    stage.served.put(other)
     await stage.round()
     assert stage.register.counts(PLACE) == {}
     await stage.round()
@@ -392,6 +396,27 @@ async def test_where_the_ror_wins_its_word_stands_for_four_hours(stages: Stages)
     assert await stage.round() == 1
     assert stage.register.counts(PLACE) == {"03/01/": 15}
     assert stage.told().disputed == ()
+
+
+async def test_a_reader_has_a_way_in_of_its_own_where_one_is_said(stages: Stages) -> None:
+    first = await stages.open()
+    del first
+    reading = {"url": f"{stages.url}/fhir", "token_url": f"{stages.url}/token", "client_id": "aval-test"}
+    stage = await stages.open(statuses=["03"], reading=reading)
+    stage.served.put(unit())
+    await stage.round()
+    assert stage.register.tokens_given == 0
+    await stage.publisher.compare(stage.ror)
+    assert stage.register.tokens_given == 1
+
+
+async def test_a_redirection_is_not_followed(stages: Stages) -> None:
+    stage = await stages.open(statuses=["03"])
+    stage.register.moved = True
+    stage.served.put(unit())
+    await stage.round()
+    assert stage.told().trouble is Trouble.REFUSED
+    assert len(stage.register.calls) == 1
 
 
 async def test_an_older_word_of_the_ror_is_no_disagreement(stages: Stages) -> None:

@@ -12,12 +12,12 @@ aiohttp serves: it gives the client's certificate on each request (uvicorn does 
 too. Certificates are renewed without a restart: new handshakes are served the bundle on disk.
 """
 
+import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -45,11 +45,13 @@ URL_LENGTH_MAX = 4_096
 HEADERS_LENGTH_MAX = 8_190
 """Longest header."""
 
+HANDSHAKE_SECONDS = 5.0
+"""How long a TLS handshake may take: a stranger holds a connection no longer."""
+
 SHUTDOWN_SECONDS = 5.0
 """How long a stop waits for answers under way."""
 
-REQUESTS_PER_SECOND = 50.0
-REQUESTS_BURST = 200
+READER_LIMITS = PeerLimits(calls_per_second=50.0, calls_burst=200)
 """What one reader may ask for: a territory of 500 units is read in ten pages."""
 
 CONTENT_TYPE = "application/fhir+json"
@@ -182,6 +184,7 @@ class Endpoint:
         version: str,
         communes: dict[str, str] | None = None,
         registry: CollectorRegistry | None = None,
+        limits: PeerLimits = READER_LIMITS,
     ) -> None:
         self._readers = readers
         self._pictures = pictures
@@ -190,7 +193,7 @@ class Endpoint:
         self._version = version
         self._communes = communes or {}
         self._since = clock.now()
-        self._meters = Meters(PeerLimits(calls_per_second=REQUESTS_PER_SECOND, calls_burst=REQUESTS_BURST))
+        self._meters = Meters(limits)
         self._counter = Counter(
             "aval_fhir_requests", "Requests answered.", ["resource", "status"], registry=registry or CollectorRegistry()
         )
@@ -332,7 +335,9 @@ def renew(context: ssl.SSLContext, certificate: Path) -> None:
 class Listening:
     """An endpoint that listens. `start`, then `stop`."""
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, context: ssl.SSLContext | None, handshake_seconds: float = HANDSHAKE_SECONDS
+    ) -> None:
         self._runner = web.AppRunner(
             endpoint.application(),
             access_log=None,
@@ -342,17 +347,24 @@ class Listening:
             max_field_size=HEADERS_LENGTH_MAX,
         )
         self._context = context
+        self._handshake_seconds = handshake_seconds if context is not None else None
+        self._server: asyncio.Server | None = None
         self.port = 0
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; the port. Raises OSError."""
+        """Listens; the port. Raises OSError. aiohttp's own site would leave a handshake a minute."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=self._context)
-        await site.start()
-        addresses: Any = self._runner.addresses
-        self.port = int(addresses[0][1])
+        protocol = self._runner.server
+        if protocol is None:
+            raise OSError("the server could not be set up")
+        self._server = await asyncio.get_running_loop().create_server(
+            protocol, host, port, ssl=self._context, ssl_handshake_timeout=self._handshake_seconds
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self.port
 
     async def stop(self) -> None:
-        """Closes it."""
+        """Closes it: no new connection, then the answers under way."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()

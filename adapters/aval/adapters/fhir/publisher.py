@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client import Counter as MetricCounter
 
 from aval.adapters.dial import Line, ask, follow
@@ -76,11 +76,21 @@ class PublisherMeter:
 
     def __post_init__(self) -> None:
         self._metric = None
+        self._waiting = self._troubled = None
         if self.registry is not None:
             self._metric = MetricCounter("aval_ror_sent", "Figures sent.", ["outcome"], registry=self.registry)
+            self._waiting = Gauge("aval_ror_waiting", "Figures that the ROR has not taken.", registry=self.registry)
+            self._troubled = Gauge("aval_ror_units_troubled", "Units that wait for a person.", registry=self.registry)
+
+    def stand(self, waiting: int, troubled: int) -> None:
+        """How many figures wait, and how many units have a trouble."""
+        if self._waiting is not None and self._troubled is not None:
+            self._waiting.set(waiting)
+            self._troubled.set(troubled)
 
     def count(self, outcome: str) -> None:
-        """One figure: `done`, `later`, `person`, `disputed`."""
+        """One figure: `done`, `later`, `person`, `disputed`; or one place of care that could not be read back:
+        `unread`."""
         self.counts[outcome] += 1
         if self._metric is not None:
             self._metric.labels(outcome).inc()
@@ -102,14 +112,21 @@ class Publisher:
         self._log = structlog.get_logger()
 
     async def read(self) -> int:
-        """Reads all units and states them to the outbox; how many. Raises `RemoteRefusal`."""
+        """Reads all units and states them to the outbox; how many. Raises `RemoteRefusal`.
+
+        A node that shows no unit at all is one that was just made or restored: what the ROR has is left as it is.
+        """
         units = await read_units(self.line)
+        if not units:
+            self._log.warning("node-shows-no-unit")
+            return 0
         now = self._clock.now()
         for unit in units:
             capacities = self.chosen(unit)
             withheld = withheld_of(unit, self.external(unit.name))
             self.outbox.want(unit.name, capacities, now, self._settings.ror.repeat_every, withheld)
         self.outbox.forget((unit.name for unit in units), now)
+        self._measure()
         return len(units)
 
     def external(self, unit: str) -> str:
@@ -130,7 +147,9 @@ class Publisher:
     async def push(self, register: Register) -> int:
         """Sends all that is due, one by one; how many were tried. A ROR that does not answer ends the round."""
         async with self._pushing:
-            return await self._push(register)
+            tried = await self._push(register)
+        self._measure()
+        return tried
 
     async def _push(self, register: Register) -> int:
         tried = 0
@@ -156,6 +175,8 @@ class Publisher:
             if not ours or not external:
                 continue
             theirs = await register.read(external)
+            if theirs is None:
+                self.meter.count("unread")
             for capacity in theirs.capacities if theirs is not None else ():
                 mine = ours.get(capacity.indicator)
                 if mine is None or mine[0] == capacity.count or capacity.update_time <= mine[1]:
@@ -179,6 +200,10 @@ class Publisher:
                 tasks.create_task(self._compare_on(register, self._settings.ror.reading.every_minutes * 60))
 
     # --- inside
+
+    def _measure(self) -> None:
+        told = self.outbox.all_told()
+        self.meter.stand(sum(one.waiting for one in told), sum(bool(one.trouble) for one in told))
 
     async def _tell(self, register: Register, due: Due) -> Verdict:
         external = self.external(due.unit)

@@ -26,7 +26,7 @@ from yarl import URL
 from aval.adapters.fhir.capacity import ALL_RECORDS_PATH, Capacity, Indicator, extension_of, path_of
 from aval.adapters.fhir.codes import CAPACITY_URL, Json
 from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, resource_of
-from aval.adapters.fhir.settings import RorSettings, SettingsFault
+from aval.adapters.fhir.settings import AccessSettings, RorSettings, SettingsFault
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE
 from aval.kernel.clock import Clock
 
@@ -35,6 +35,9 @@ ANSWER_SECONDS_MAX = 20.0
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 """Largest answer that is read: one Location with its records is some tens of kB."""
+
+CONNECTIONS_MAX = 2
+"""Connections to the ROR at once: figures are sent one by one."""
 
 TEXT_LENGTH_MAX = 500
 """What is kept of the ROR's own words, for the person who reads them."""
@@ -164,20 +167,64 @@ def delete_operation(indicator: Indicator) -> Json:
     return operation("delete", path_of(indicator))
 
 
+class _Access:
+    """A way in: connections under one certificate, and the token had with it."""
+
+    def __init__(self, settings: AccessSettings, folder: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._token = ""
+        self._token_until: datetime | None = None
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=_tls(settings, folder), limit=CONNECTIONS_MAX),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX),
+        )
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether calls bear a token."""
+        return bool(self._settings.token_url)
+
+    def forget_token(self) -> None:
+        """The token was refused: the next call has a new one."""
+        self._token_until = None
+
+    async def headers(self) -> dict[str, str]:
+        """The headers of a call. Raises `aiohttp.ClientError` if no token can be had."""
+        headers = {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE}
+        if self.has_tokens:
+            headers["Authorization"] = f"Bearer {await self._access_token()}"
+        return headers
+
+    async def _access_token(self) -> str:
+        now = self._clock.now()
+        if self._token_until is not None and now < self._token_until:
+            return self._token
+        form = {"grant_type": "client_credentials", "client_id": self._settings.client_id}
+        async with self.session.post(self._settings.token_url, data=form, allow_redirects=False) as answer:
+            content = await _content(answer)
+            if answer.status != 200:
+                raise aiohttp.ClientError(f"no token: HTTP {answer.status}")
+        try:
+            said = json.loads(content)
+            self._token = str(said["access_token"])
+            life = timedelta(seconds=float(said["expires_in"])) if "expires_in" in said else TOKEN_LIFE_DEFAULT
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise aiohttp.ClientError("no token in the answer of the authorisation server") from error
+        self._token_until = now + life - TOKEN_MARGIN
+        return self._token
+
+
 class Ror:
     """A line to the ROR. Made within a running event loop; `close` closes it."""
 
     def __init__(self, settings: RorSettings, folder: Path, clock: Clock) -> None:
         """`folder` is that of the settings. Raises `SettingsFault` for a certificate that cannot be used."""
         self._settings = settings
-        self._clock = clock
-        self._token = ""
-        self._token_until: datetime | None = None
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=_tls(settings, folder), limit=2),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX),
-            raise_for_status=False,
-        )
+        self._writing = _Access(settings, folder, clock)
+        reading = settings.reading
+        own = reading is not None and (reading.certificate or reading.token_url)
+        self._reading = _Access(reading, folder, clock) if reading is not None and own else self._writing
 
     async def __aenter__(self) -> Self:
         return self
@@ -189,7 +236,8 @@ class Ror:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._session.close()
+        await self._writing.session.close()
+        await self._reading.session.close()
 
     async def tell(self, external: str, capacity: Capacity) -> Verdict:
         """Tells one figure: `replace`, and `add` where there was none."""
@@ -211,58 +259,46 @@ class Ror:
         if reading is None:
             return None
         try:
+            headers = {**await self._reading.headers(), **reading.headers}
             url = _url(reading.url, external)
-            async with self._session.get(url, headers={**await self._headers(), **reading.headers}) as answer:
+            async with self._reading.session.get(url, headers=headers, allow_redirects=False) as answer:
+                if answer.status == 401:
+                    self._reading.forget_token()
                 if answer.status != 200:
                     return None
-                locations = locations_of(resource_of(await answer.content.read(ANSWER_BYTES_MAX)))
+                locations = locations_of(resource_of(await _content(answer)))
         except (aiohttp.ClientError, TimeoutError, Unreadable):
             return None
         return locations[0] if len(locations) == 1 else None
 
     async def _patch(self, external: str, body: Json) -> Verdict:
         verdict = await self._patch_once(external, body)
-        if verdict.step is Step.TOKEN and self._settings.token_url:
-            self._token_until = None
+        if verdict.step is Step.TOKEN and self._writing.has_tokens:
+            self._writing.forget_token()
             verdict = await self._patch_once(external, body)
         if verdict.step is Step.TOKEN:
             return Verdict(Step.PERSON, Trouble.NOT_ALLOWED, verdict.text)
         return verdict
 
     async def _patch_once(self, external: str, body: Json) -> Verdict:
+        # No redirection is followed: what we send is for the address in the settings.
+        url, data = _url(self._settings.url, external), json.dumps(body, ensure_ascii=False).encode()
         try:
-            headers = await self._headers()
-            data = json.dumps(body, ensure_ascii=False).encode()
-            async with self._session.patch(_url(self._settings.url, external), data=data, headers=headers) as answer:
-                content = await answer.content.read(ANSWER_BYTES_MAX)
-                return verdict_of(answer.status, content, answer.headers.get("Retry-After", ""))
+            headers = await self._writing.headers()
+            async with self._writing.session.patch(url, data=data, headers=headers, allow_redirects=False) as answer:
+                return verdict_of(answer.status, await _content(answer), answer.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
             return Verdict(Step.LATER, Trouble.UNREACHABLE, type(error).__name__)
 
-    async def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE}
-        if self._settings.token_url:
-            headers["Authorization"] = f"Bearer {await self._access_token()}"
-        return headers
 
-    async def _access_token(self) -> str:
-        """The token in use, or a new one. Raises `aiohttp.ClientError` if none can be had."""
-        now = self._clock.now()
-        if self._token_until is not None and now < self._token_until:
-            return self._token
-        form = {"grant_type": "client_credentials", "client_id": self._settings.client_id}
-        async with self._session.post(self._settings.token_url, data=form) as answer:
-            content = await answer.content.read(ANSWER_BYTES_MAX)
-            if answer.status != 200:
-                raise aiohttp.ClientError(f"no token: HTTP {answer.status}")
-        try:
-            said = json.loads(content)
-            self._token = str(said["access_token"])
-            life = timedelta(seconds=float(said["expires_in"])) if "expires_in" in said else TOKEN_LIFE_DEFAULT
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise aiohttp.ClientError("no token in the answer of the authorisation server") from error
-        self._token_until = now + life - TOKEN_MARGIN
-        return self._token
+async def _content(answer: aiohttp.ClientResponse) -> bytes:
+    """The body, up to a bound; what lies beyond makes it no JSON."""
+    content = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        content += chunk
+        if len(content) > ANSWER_BYTES_MAX:
+            break
+    return bytes(content)
 
 
 def _url(base: str, external: str) -> URL:
@@ -270,7 +306,7 @@ def _url(base: str, external: str) -> URL:
     return URL(base.rstrip("/")) / "Location" % {"identifier": external}
 
 
-def _tls(settings: RorSettings, folder: Path) -> ssl.SSLContext:
+def _tls(settings: AccessSettings, folder: Path) -> ssl.SSLContext:
     """TLS 1.2 or newer (CI-SIS), with our certificate if the ROR asks for one. Raises `SettingsFault`."""
     try:
         context = ssl.create_default_context(cafile=str(folder / settings.trust) if settings.trust else None)

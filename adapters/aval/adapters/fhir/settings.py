@@ -46,23 +46,29 @@ class SettingsFault(ValueError):
     """The settings cannot be used; the text says what to mend."""
 
 
-class ReadingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the ROR is read back. `headers` are those that its consultation asks for (`Ror-Profil-Utilisateur-Code`…)."""
+class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one gets in: a certificate, the roots of the other side's, and where tokens are had (OAuth2, mutual TLS)."""
+
+    certificate: str = ""
+    trust: str = ""
+    token_url: str = ""
+    client_id: str = ""
+
+
+class ReadingSettings(AccessSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the ROR is read back. `headers` are those that its consultation asks for (`Ror-Profil-Utilisateur-Code`…).
+    It has a way in of its own where one is said here: the ROR gives readers and writers different certificates."""
 
     url: str
     headers: dict[str, str] = {}
     every_minutes: float = 60.0
 
 
-class RorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RorSettings(AccessSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The ROR, and what it is told. `repeat_every_hours`: a figure that does not change is said again so often, with
     the date of its source's last proof of life."""
 
     url: str
-    certificate: str = ""
-    trust: str = ""
-    token_url: str = ""
-    client_id: str = ""
     statuses: tuple[Status, ...] = tuple(
         status for status in Status if status is not Status.SUPPLEMENTARY
     )  # 06 needs R334 and R336, which no figure of a node says
@@ -115,11 +121,13 @@ _Settings = TypeVar("_Settings", PublisherSettings, EndpointSettings)
 def read_publisher(path: Path) -> PublisherSettings:
     """The publisher's settings. Raises `SettingsFault`."""
     settings = _read(path, PublisherSettings)
-    reading = [settings.ror.reading.url] if settings.ror.reading else []
-    for url in (settings.ror.url, *reading, *([settings.ror.token_url] if settings.ror.token_url else [])):
-        check_url(url)
-    if settings.ror.token_url and not settings.ror.client_id:
-        raise SettingsFault(f"{path}: ror.token_url needs ror.client_id")
+    for access in (settings.ror, settings.ror.reading):
+        if access is not None:
+            check_url(access.url)
+            if access.token_url:
+                check_url(access.token_url)
+                if not access.client_id:
+                    raise SettingsFault(f"{path}: a token_url needs its client_id")
     if settings.ror.repeat_every_hours <= 0 or (settings.ror.reading and settings.ror.reading.every_minutes <= 0):
         raise SettingsFault(f"{path}: a time between two sendings or readings is more than zero")
     return settings
