@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from aval.adapters.demo import GE_10
-from aval.adapters.demo.feed import CALL_SECONDS, SYSTEM_SOURCE, Feed, install
+from aval.adapters.demo.declaring import CALL_SECONDS, SYSTEM_SOURCE, install
+from aval.adapters.demo.feed import Feed
 from aval.adapters.demo.generator import movements
 from aval.adapters.dial import Line
 from aval.adapters.territory import HousePlan, house_plan, load

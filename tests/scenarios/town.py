@@ -20,7 +20,7 @@ import msgspec
 
 from aval.adapters.demo.building import HUB, REGULATOR, Record, Server, Tempo, build
 from aval.adapters.demo.cast import Cast, heard, in_state, need_of, settled_after, target
-from aval.adapters.demo.feed import SYSTEM_SOURCE
+from aval.adapters.demo.declaring import SYSTEM_SOURCE
 from aval.adapters.demo.processes import Territory
 from aval.adapters.dial import ask
 from aval.kernel.disciplines import Discipline

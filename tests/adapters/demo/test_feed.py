@@ -16,7 +16,8 @@ import pytest
 from google.protobuf.message import Message
 
 from aval.adapters.demo import GE_10
-from aval.adapters.demo.feed import ALIVE_EVERY, CONFIRM_EVERY, PERSON_SOURCE, SYSTEM_SOURCE, Feed, Thresholds, install
+from aval.adapters.demo.declaring import PERSON_SOURCE, SYSTEM_SOURCE, Thresholds, install
+from aval.adapters.demo.feed import ALIVE_EVERY, CONFIRM_EVERY, Feed
 from aval.adapters.demo.generator import Kind, Movement, movements
 from aval.adapters.territory import HousePlan, house_plan, load
 from aval.kernel.statuses import Counting

@@ -3,6 +3,7 @@
     territory.toml  demo.json  contexts.toml  pki/  people/NAME/
     hub/{hub.toml, identity/}
     nodes/FINESS/{node.toml, identity/}
+    ways/FINESS/{hl7.toml, hl7-map.toml}, or the folder in which a house drops its sheets
 
 `demo.json` is the record of what was made; `processes` adds the numbers of what runs.
 """
@@ -11,15 +12,18 @@ import errno
 import random
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from aval.adapters.pki import init_authority, issue
-from aval.adapters.territory import TerritoryFile, load
+from aval.adapters.demo.declaring import SYSTEM_SOURCE
+from aval.adapters.demo.hl7_feed import PROCESSING, hl7_mapping
+from aval.adapters.demo.ways import Way, chosen_ways
+from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE, init_authority, issue
+from aval.adapters.territory import TerritoryFile, house_plan, load
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, HubOperator, HubReplica, Identity, Node, Staff
 from aval.kernel.identity import Territory as Name
@@ -27,6 +31,8 @@ from aval.kernel.identity import Territory as Name
 STATE_FILE = "demo.json"
 TERRITORY_FILE = "territory.toml"
 LOOPBACK = "127.0.0.1"
+
+TLS_PARTS = {"certificate": CERTIFICATE_FILE, "key": KEY_FILE, "trust": TRUST_FILE}
 
 PORTS = range(20_000, 32_000)
 """Where servers listen: below the ports that Linux (from 32 768) and macOS (from 49 152) give to outgoing connections.
@@ -42,12 +48,18 @@ DESK_OF_A_HOUSE = "cadre"
 SOURCE_OF_A_HOUSE = "sih"
 """The adapter of each house that has a system, for which `feed` speaks: the bundle `FINESS-sih`."""
 
+SHEET_OF_A_HOUSE = "tableur"
+"""The adapter of the house that drops a sheet: the bundle `FINESS-tableur`."""
+
 HUB = "hub"
 FEED = "feed"
+WAY = "way-"
+"""Before the FINESS: the key of the process by which a house's own format reaches its node."""
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One server of the territory. `key`: its FINESS, `hub` or `feed`; `config`: what its command line ends with."""
+    """One process of the territory. `key`: its FINESS, `hub`, `feed` or `way-FINESS`; `config`: what its command line
+    ends with."""
 
     key: str
     name: str
@@ -66,6 +78,8 @@ class Record(msgspec.Struct):
     second: str
     link_lost_seconds: float
     servers: dict[str, Server]
+    ways: dict[str, Way] = {}
+    """How the figures of some houses come, where not by the generator's own ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +101,24 @@ def build(folder: Path, text: str, seed: int, now: datetime, tempo: Tempo, reque
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TERRITORY_FILE).write_text(text, encoding="utf-8")
     file = load(folder / TERRITORY_FILE)
+    ways = chosen_ways(file, (*requesters,))
     record = Record(
         seed,
         now,
         requesters[0],
         requesters[-1],
         tempo.link_lost_seconds,
-        {one.key: one for one in _servers(folder, file)},
+        {one.key: one for one in _servers(folder, file, ways)},
+        ways,
     )
     authority = init_authority(folder / "pki", Name(file.territory), now)
     for bundle, identity in _identities(folder, file, record):
         issue(authority, identity, now).write(bundle)
     for server in record.servers.values():
-        if server.key != FEED:
+        if server.key in (HUB, *(one.finess for one in file.establishments)):
             Path(server.config).write_text("\n".join(_settings(file, record, server, tempo)) + "\n", encoding="utf-8")
+    for finess, way in ways.items():
+        _write_way(folder, file, record, finess, way)
     (folder / "contexts.toml").write_text("\n".join(_contexts(file, record)) + "\n", encoding="utf-8")
     write_record(folder, record)
     return record
@@ -118,13 +136,21 @@ def bundle_of(folder: Path, name: str) -> Path:
     return folder / "people" / name
 
 
-def _servers(folder: Path, file: TerritoryFile) -> Iterable[Server]:
-    addresses = [f"{LOOPBACK}:{port}" for port in free_ports(len(file.establishments) + 1)]
+def _servers(folder: Path, file: TerritoryFile, ways: Mapping[str, Way]) -> Iterable[Server]:
+    addresses = [f"{LOOPBACK}:{port}" for port in free_ports(len(file.establishments) + len(ways) + 1)]
     yield Server(HUB, file.title, str(folder / "hub" / "hub.toml"), ("hub", "serve", "--config"), addresses.pop())
     for one in file.establishments:
         config = str(folder / "nodes" / one.finess / "node.toml")
         yield Server(one.finess, one.name, config, ("node", "serve", "--config"), addresses.pop())
     yield Server(FEED, "flux simulés", str(folder), ("demo", "feed", "--dir"), "")
+    for finess, way in ways.items():
+        key, place, name = f"{WAY}{finess}", folder / "ways" / finess, file.establishment(finess).name
+        if way is Way.HL7:
+            serve = ("hl7", "serve", "--config")
+            yield Server(key, f"HL7 v2 de {name}", str(place / "hl7.toml"), serve, addresses.pop())
+        else:
+            look = ("node", "import", "folder", "--context", f"{finess}-{SHEET_OF_A_HOUSE}")
+            yield Server(key, f"feuille de {name}", str(place), look, "")
 
 
 def _identities(folder: Path, file: TerritoryFile, record: Record) -> Iterable[tuple[Path, Identity]]:
@@ -138,6 +164,8 @@ def _identities(folder: Path, file: TerritoryFile, record: Record) -> Iterable[t
         yield folder / "nodes" / one.finess / "identity", Node(name, one.et)
         yield bundle_of(folder, f"{one.finess}-{DESK_OF_A_HOUSE}"), Staff(name, one.et, DESK_OF_A_HOUSE)
         yield bundle_of(folder, f"{one.finess}-{SOURCE_OF_A_HOUSE}"), Adapter(name, one.et, SOURCE_OF_A_HOUSE)
+        if record.ways.get(one.finess) is Way.SHEET:
+            yield bundle_of(folder, f"{one.finess}-{SHEET_OF_A_HOUSE}"), Adapter(name, one.et, SHEET_OF_A_HOUSE)
 
 
 def _settings(file: TerritoryFile, record: Record, server: Server, tempo: Tempo) -> Iterable[str]:
@@ -159,6 +187,29 @@ def _settings(file: TerritoryFile, record: Record, server: Server, tempo: Tempo)
     yield f'address = "{record.servers[HUB].address}"'
 
 
+def _write_way(folder: Path, file: TerritoryFile, record: Record, finess: str, way: Way) -> None:
+    place = folder / "ways" / finess
+    place.mkdir(parents=True)
+    if way is not Way.HL7:
+        return
+    people, node = f"../../people/{finess}-{SOURCE_OF_A_HOUSE}", f"../../nodes/{finess}/identity"
+    # The interface shows its house's certificate, as the node beside it does: an adapter's is a client's only.
+    lines = (
+        f'finess = "{finess}"',
+        f'node = "{record.servers[finess].address}"',
+        f'listen = "{record.servers[f"{WAY}{finess}"].address}"',
+        f'identity = "{people}"',
+        f'source = "{SYSTEM_SOURCE}"',
+        'mapping = "hl7-map.toml"',
+        f'processing = ["{PROCESSING}"]',
+        f'time_zone = "{file.assumptions.time_zone}"',
+        "[tls]",
+        *(f'{name} = "{node}/{part}"' for name, part in TLS_PARTS.items()),
+    )
+    (place / "hl7.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (place / "hl7-map.toml").write_text(hl7_mapping(house_plan(file, finess)), encoding="utf-8")
+
+
 def _contexts(file: TerritoryFile, record: Record) -> Iterable[str]:
     """The contexts of the command line, so that `aval find` works beside the demonstration."""
     known = [
@@ -168,6 +219,9 @@ def _contexts(file: TerritoryFile, record: Record) -> Iterable[str]:
         (MANAGEMENT, MANAGEMENT, ""),
         *((one.finess, f"{one.finess}-{DESK_OF_A_HOUSE}", one.finess) for one in file.establishments),
     ]
+    for finess, way in record.ways.items():
+        if way is Way.SHEET:
+            known.append((f"{finess}-{SHEET_OF_A_HOUSE}", f"{finess}-{SHEET_OF_A_HOUSE}", finess))
     yield f'current = "{REGULATOR}"'
     for name, person, finess in known:
         yield f'\n[contexts."{name}"]'

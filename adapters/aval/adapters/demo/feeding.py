@@ -12,10 +12,15 @@ from pathlib import Path
 import msgspec
 
 from aval.adapters.clock import SystemClock
-from aval.adapters.demo.building import DESK_OF_A_HOUSE, FEED, SOURCE_OF_A_HOUSE
-from aval.adapters.demo.feed import Feed, install
+from aval.adapters.demo.building import DESK_OF_A_HOUSE, FEED, SOURCE_OF_A_HOUSE, WAY
+from aval.adapters.demo.declaring import install
+from aval.adapters.demo.feed import Feed
+from aval.adapters.demo.hl7_feed import Hl7Feed
 from aval.adapters.demo.processes import Ready, Territory
-from aval.adapters.territory import house_plan
+from aval.adapters.demo.sheet_feed import SheetFeed
+from aval.adapters.demo.ways import Way
+from aval.adapters.dial import Caller
+from aval.adapters.territory import HousePlan
 from aval.adapters.wire import stop_on_signals
 
 DAYS = timedelta(days=7)
@@ -28,21 +33,19 @@ HOUSES_AT_ONCE = 6
 async def feed_all(folder: Path) -> None:
     """Feeds the territory in `folder` until SIGTERM."""
     territory = Territory.open(folder)
-    clock = SystemClock()
     stop = stop_on_signals()
     gate = asyncio.Semaphore(HOUSES_AT_ONCE)
     left = set(territory.houses)
 
     async def one(finess: str) -> None:
-        plan = house_plan(territory.file, finess)
+        plan = territory.plan(finess)
         address = territory.node(finess).address
         staff = territory.caller(f"{finess}-{DESK_OF_A_HOUSE}")
         speaker = territory.caller(f"{finess}-{SOURCE_OF_A_HOUSE}") if plan.source.is_automatic else staff
         async with staff, speaker:
             async with gate:
                 await install(staff.node(address, finess).channel, plan)
-                channel = speaker.node(address, finess).channel
-                feed = Feed(channel, plan, territory.record.seed, territory.record.started, clock)
+                feed = _feed_of(territory, plan, staff, speaker)
                 running = asyncio.ensure_future(feed.run(territory.record.started + DAYS))
                 caught_up = asyncio.ensure_future(feed.caught_up.wait())
                 await asyncio.wait((running, caught_up), return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +66,21 @@ async def feed_all(folder: Path) -> None:
         for task in waited:
             task.cancel()
         await asyncio.gather(*waited, return_exceptions=True)
+
+
+def _feed_of(territory: Territory, plan: HousePlan, staff: Caller, speaker: Caller) -> Feed | Hl7Feed | SheetFeed:
+    """The feed of a house, by its way."""
+    finess, record, clock = str(plan.finess), territory.record, SystemClock()
+    address = territory.node(finess).address
+    match record.ways.get(finess):
+        case Way.HL7:
+            port = int(record.servers[f"{WAY}{finess}"].address.rpartition(":")[2])
+            sender = territory.person(f"{finess}-{DESK_OF_A_HOUSE}")
+            return Hl7Feed(port, sender, staff.node(address, finess).channel, plan, record.seed, record.started, clock)
+        case Way.SHEET:
+            return SheetFeed(Path(record.servers[f"{WAY}{finess}"].config), plan, record.seed, record.started, clock)
+        case _:
+            return Feed(speaker.node(address, finess).channel, plan, record.seed, record.started, clock)
 
 
 async def _wait(stop: asyncio.Event) -> None:

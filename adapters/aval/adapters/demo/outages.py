@@ -10,11 +10,10 @@ import msgspec
 
 from aval.adapters.demo.building import DESK_OF_A_HOUSE, LOOPBACK, free_ports
 from aval.adapters.demo.cast import Cast, finess_of, heard, in_state, is_sure, need_of, target
-from aval.adapters.demo.feed import Thresholds, install
+from aval.adapters.demo.declaring import Thresholds, install
 from aval.adapters.demo.telling import soon
 from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.adapters.demo.withholding import Relay
-from aval.adapters.territory import house_plan
 from aval.kernel.disciplines import Discipline
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 
@@ -143,7 +142,7 @@ class Outages:
         )
         need, finess = await self._with_sure_beds(day)
         house = cast.name_of(finess)
-        plan = house_plan(territory.file, finess)
+        plan = territory.plan(finess)
         await install(cast.node(finess, DESK_OF_A_HOUSE).channel, plan, SHORT)
         await cast.alive(finess)
 
@@ -185,7 +184,7 @@ class Outages:
     async def _back(self, finess: str, house: str, need: terms_pb2.Need) -> None:
         voice, cast, territory = self._voice, self._cast, self._cast.territory
         await territory.start([finess])
-        await install(cast.node(finess).channel, house_plan(territory.file, finess), USUAL)
+        await install(cast.node(finess).channel, territory.plan(finess), USUAL)
         await cast.alive(finess)
         sure = {availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING}
         back = await soon(lambda: self._freshness(finess), lambda found: bool(found) and found <= sure, HEARD_SECONDS)

@@ -16,14 +16,27 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from aval.adapters.demo.building import FEED, HUB, STATE_FILE, TERRITORY_FILE, Record, Server, bundle_of, write_record
+from aval.adapters.demo.building import (
+    FEED,
+    HUB,
+    STATE_FILE,
+    TERRITORY_FILE,
+    WAY,
+    Record,
+    Server,
+    bundle_of,
+    write_record,
+)
+from aval.adapters.demo.ways import Way
 from aval.adapters.dial import Caller
-from aval.adapters.territory import TerritoryFile, load
+from aval.adapters.territory import HousePlan, TerritoryFile, house_plan, load
+from aval.kernel.statuses import SourceKind
 
 STARTS_AT_ONCE = 4
 """Servers starting together: twice the cores of a small machine, since each waits for its disk half of the time."""
@@ -47,9 +60,9 @@ class Ready(msgspec.Struct, frozen=True):
 
     pid: int
     port: int
-    metrics_port: int
-    certificate_serial: str
-    database: str
+    metrics_port: int = 0
+    certificate_serial: str = ""
+    database: str = ""
 
 
 class Territory:
@@ -90,6 +103,11 @@ class Territory:
         """Someone who dials; made and used within a running event loop."""
         return Caller(self.person(name))
 
+    def plan(self, finess: str) -> HousePlan:
+        """What a house is to declare. Raises KeyError."""
+        plan = house_plan(self.file, finess)
+        return replace(plan, source=SourceKind.FILE) if self.record.ways.get(finess) is Way.SHEET else plan
+
     def save(self) -> None:
         """Writes down what runs."""
         write_record(self.folder, self.record)
@@ -123,6 +141,7 @@ class Territory:
             child = subprocess.Popen(
                 self.command(server),
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, "AVAL_CONTEXTS": str(self.folder / "contexts.toml")},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -205,7 +224,8 @@ class Territory:
 
     async def down(self) -> None:
         """Stops all and removes the folder. Nothing remains."""
-        keys = [key for key in (FEED, *self.houses, HUB) if key in self.record.servers]
+        ways = [f"{WAY}{finess}" for finess in self.record.ways]
+        keys = [key for key in (FEED, *ways, *self.houses, HUB) if key in self.record.servers]
         for key in keys:
             self.signal(key, signal.SIGTERM)
         end = time.monotonic() + STOP_SECONDS_MAX

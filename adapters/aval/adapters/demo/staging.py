@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aval.adapters.cli.reason_words import REASON_WORDS
 from aval.adapters.clock import SystemClock
-from aval.adapters.demo.building import FEED, HUB, Server, Tempo, build, keep_only
+from aval.adapters.demo.building import FEED, HUB, WAY, Server, Tempo, build, keep_only
 from aval.adapters.demo.processes import Ready, Territory
 from aval.adapters.demo.story import Story
 from aval.adapters.demo.voice import ClaimFalse, Voice
@@ -176,6 +176,8 @@ async def _start(territory: Territory, voice: Voice) -> None:
     ):
         voice.need(len(seen) == count, f"{len(seen)} {what} pour {count} nœuds")
     began = time.monotonic()
+    for finess in territory.record.ways:
+        territory.launch(f"{WAY}{finess}")
     await territory.start([FEED])
     seconds = voice.speech.number(time.monotonic() - began, 1)
     voice.line(f"   Chaque maison a déclaré ses unités et raconté sa journée, en {seconds} s.")

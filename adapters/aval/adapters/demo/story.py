@@ -5,9 +5,11 @@ so that the story holds with any seed and without any one establishment. Where i
 that answers in person), it says so.
 """
 
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from itertools import product
 
 from aval.adapters.demo.building import MANAGEMENT
@@ -36,10 +38,17 @@ from aval.adapters.demo.telling import (
     working_days,
 )
 from aval.adapters.demo.voice import ClaimFalse, Voice
+from aval.adapters.demo.ways import Way
 from aval.adapters.dial import ask
 from aval.adapters.explained import exclusion_said, rank_said
 from aval.kernel.disciplines import DISCIPLINES, Discipline, discipline_of
-from aval.v1 import request_pb2, reservation_pb2, terms_pb2, territory_pb2
+from aval.v1 import availability_pb2, request_pb2, reservation_pb2, terms_pb2, territory_pb2
+
+WAYS_SAID = {
+    Way.HL7: "messages HL7 v2 (PAM.FR) vers son interface, en MLLP sur TLS",
+    Way.SHEET: "une feuille CSV déposée dans un dossier",
+}
+SOURCES_SAID = {Way.HL7: "le système d’information", Way.SHEET: "un fichier"}
 
 HEARD_SECONDS = 15.0
 """How long an answer may take to reach the regulator's screen; it takes hundredths."""
@@ -77,6 +86,7 @@ class Story:
 
     async def tell(self) -> None:
         """All episodes. Raises `ClaimFalse` when one cannot go on, `Refusal`."""
+        await self._voices()
         await self._capacity()
         need, found, day = await self._search()
         await self._three_houses(need, found)
@@ -87,6 +97,28 @@ class Story:
         await outages.killed_before_its_answer(day)
         await rivalry.measure(day)
         await outages.stopped(day)
+
+    # ------------------------------------------------------------------------------------- 0. by which way it comes
+
+    async def _voices(self) -> None:
+        """Which house speaks how; the figures at the hub say by which source they come."""
+        voice, territory = self._voice, self._territory
+        plans = {finess: territory.plan(finess) for finess in territory.houses}
+        ways = territory.record.ways
+        for finess, way in ways.items():
+            name = self._cast.name_of(finess)
+            voice.line(f"   {name} : {WAYS_SAID[way]}.")
+            wanted = availability_pb2.SourceKind.Value(f"SOURCE_KIND_{plans[finess].source.name}")
+            heard_by = await soon(partial(self._sources, finess), partial(operator.eq, {wanted}), HEARD_SECONDS)
+            claim = f"au hub ses chiffres sont à jour, et de cette source : {SOURCES_SAID[way]}"
+            voice.check(heard_by == {wanted}, claim)
+        typed = sum(not plan.source.is_automatic and plan.finess not in ways for plan in plans.values())
+        by_hand, told = voice.speech.count(typed, "maison", "maisons"), len(plans) - typed - len(ways)
+        voice.line(f"   À la main : {by_hand}. Les {told} autres : un flux de mouvements de leur système (gRPC).")
+
+    async def _sources(self, finess: str) -> set[availability_pb2.SourceKind.ValueType]:
+        """The winning sources of a house's sure units, as the hub says them."""
+        return {unit.sources[0].kind for unit in await self._cast.units(finess) if is_sure(unit)}
 
     # ------------------------------------------------------------------------------------------- 1. what there is
 
