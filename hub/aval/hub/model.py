@@ -631,6 +631,7 @@ class Disagreement(Struct, frozen=True, omit_defaults=True):
     winning_free: int
     until: datetime | None = None
     reason: str = ""
+    correct_time: datetime | None = None
 
 
 class VisibilityRule(Struct, frozen=True, omit_defaults=True):

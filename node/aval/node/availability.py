@@ -96,7 +96,7 @@ class PlaceClass:
 class Disagreement:
     """A source that says something else than the winning word.
 
-    `until`, `by`, `reason` are those of a correction by hand.
+    `until`, `by`, `reason`, `made` are those of a correction by hand.
     """
 
     source: str
@@ -105,6 +105,7 @@ class Disagreement:
     until: datetime | None = None
     by: str = ""
     reason: str = ""
+    made: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,7 +455,8 @@ def _disagreements(unit: Unit, book: UnitBook, laid: BedGround | PlaceGround, no
     if correction is not None and unit.sources:
         name = correction.by.display_name or correction.by.actor
         said = correction.free + correction.taken
-        yield Disagreement(unit.sources[0].id, said, correction.free, correction.until, name, correction.reason)
+        source, until, made = unit.sources[0].id, correction.until, correction.made
+        yield Disagreement(source, said, correction.free, until, name, correction.reason, made)
     for word in sorted(book.words.values(), key=lambda word: word.source):
         if word.free != winning and not word.winning:
             yield Disagreement(word.source, word.free, winning)

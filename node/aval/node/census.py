@@ -11,6 +11,7 @@ from aval.kernel.statuses import Counting, Gender, RoomRule, SourceKind, Supplem
 from aval.node.book import Draft
 from aval.node.claims import NEVER, Spot, ground
 from aval.node.commands import (
+    Caller,
     ConfirmUnit,
     CorrectFigures,
     DeclareCounts,
@@ -197,7 +198,7 @@ def _named_in(draft: Draft, unit: str, gender: Gender) -> int:
     return sum(stay.place is gender and (not stay.on_leave or stay.keep_bed) for stay in stays)
 
 
-def confirm_units(draft: Draft, command: ConfirmUnit) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def confirm_units(draft: Draft, command: ConfirmUnit, now: datetime) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """« Rien n'a changé »: the units confirmed, and the sources (people) of which that is a proof of life."""
     units = [unit_of(draft, unit) for unit in command.units]
     if not units:
@@ -206,7 +207,19 @@ def confirm_units(draft: Draft, command: ConfirmUnit) -> tuple[tuple[str, ...], 
     people = [person for unit in units if (person := _person(unit)) is not None]
     if len(people) < len(units):
         raise Refusal(Reason.SOURCE_NOT_FOUND, {"problem": "no person feeds one of these units"})
+    for unit, person in zip(units, people, strict=True):
+        _spoke(draft, unit, person, command.caller, now)
     return tuple(unit.id for unit in units), tuple(dict.fromkeys(person.id for person in people))
+
+
+def _spoke(draft: Draft, unit: Unit, person: Source, caller: Caller, now: datetime) -> None:
+    """Keeps who spoke for a unit, and when: its figures stand."""
+    known = draft.book(unit.id).words.get(person.id) or Word(unit.id, person.id, 0, now, winning=True)
+    draft.put(Kind.WORD, f"{unit.id}/{person.id}", replace(known, said=now, by=_named(caller)))
+
+
+def _named(caller: Caller) -> str:
+    return caller.mandate.display_name or caller.mandate.actor
 
 
 def _person(unit: Unit) -> Source | None:
@@ -229,7 +242,8 @@ def declare_counts(draft: Draft, command: DeclareCounts, now: datetime) -> str:
     if command.figures_moved:
         raise Refusal(Reason.FIGURES_MOVED, {"unit": unit.id})
     above = outranked_by(unit, rank, command.stale_sources)
-    tell_counts(draft, unit, Word(unit.id, source_id, 0, now, winning=not above), command.places)
+    word = Word(unit.id, source_id, 0, now, winning=not above, by=_named(command.caller))
+    tell_counts(draft, unit, word, command.places)
     return source_id
 
 
@@ -261,7 +275,7 @@ def tell_counts(draft: Draft, unit: Unit, word: Word, told: tuple[DeclaredPlaces
         if not stay.source and (reservation is None or reservation.closed is not None):
             draft.put(Kind.STAY, stay.key, None)
     _declare_places(draft, unit, told, replace_all=False)
-    draft.put(Kind.WORD, word_key, replace(word, free=free) if word.counted else None)
+    draft.put(Kind.WORD, word_key, replace(word, free=free))
     draft.put(Kind.CORRECTION, unit.id, None)
 
 
@@ -291,6 +305,9 @@ def correct_figures(draft: Draft, command: CorrectFigures, now: datetime) -> Non
         now + command.ttl,
     )
     draft.put(Kind.CORRECTION, unit.id, correction)
+    person = _person(unit)
+    if person is not None:
+        _spoke(draft, unit, person, command.caller, now)
 
 
 # --- policies and descriptions ---------------------------------------------------------------------------------------

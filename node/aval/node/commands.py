@@ -464,8 +464,8 @@ class Decision:
     """What deciding gives: the rows to commit and apply, the verdict, the names touched, the sources heard.
 
     No change: no commit and no revision. `units` are those whose figures or description may have changed,
-    `reservations` the keys of those that did. `proofs` are ids of sources that gave a proof of life. `incarnation`: the
-    history that begins with it.
+    `reservations` the keys of those that did. `proofs` are ids of sources that gave a proof of life, as old
+    as `proof_age`. `incarnation`: the history that begins with it.
     """
 
     changes: tuple[Change, ...] = ()
@@ -473,5 +473,6 @@ class Decision:
     units: frozenset[str] = frozenset()
     reservations: frozenset[str] = frozenset()
     proofs: tuple[str, ...] = ()
+    proof_age: timedelta = timedelta(0)
     establishment: bool = False
     incarnation: int | None = None

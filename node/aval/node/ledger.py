@@ -12,7 +12,7 @@ itself.
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from msgspec.structs import replace as with_fields
@@ -224,7 +224,7 @@ class Ledger(View):
             verdict = answer.alive(command)
         else:
             verdict = answer.staff(command)
-        return _decision(self, draft, verdict, answer.proofs)
+        return replace(_decision(self, draft, verdict, answer.proofs), proof_age=answer.proof_age)
 
     def _pass_time(self, draft: Draft, now: datetime) -> None:
         timers = self._timers
@@ -273,7 +273,7 @@ def _decision(ledger: Ledger, draft: Draft, verdict: Verdict, proofs: tuple[str,
             establishment = True
     for unit in lines:  # their ranks moved
         touched |= {reservation.key for reservation in waiting_list(draft, unit)}
-    return Decision(changes, verdict, frozenset(draft.units), frozenset(touched), proofs, establishment)
+    return Decision(changes, verdict, frozenset(draft.units), frozenset(touched), proofs, establishment=establishment)
 
 
 def _live_in(ledger: Ledger, unit: str) -> set[str]:
@@ -289,6 +289,7 @@ class _Answer:
         self._draft = draft
         self._now = now
         self.proofs: tuple[str, ...] = ()
+        self.proof_age = timedelta(0)
 
     # The requester's hub
 
@@ -442,7 +443,7 @@ class _Answer:
                 self.proofs = tuple(s.id for s in command.unit.sources if s.kind is SourceKind.PERSON)
                 return Verdict(unit=command.unit.id), ConflictCause.CLOSURE
             case ConfirmUnit():
-                units, self.proofs = census.confirm_units(step, command)
+                units, self.proofs = census.confirm_units(step, command, now)
                 return Verdict(units=units), ConflictCause.COUNTS
             case DeclareCounts():
                 self.proofs = (census.declare_counts(step, command, now),)
@@ -495,7 +496,7 @@ class _Answer:
                 return Verdict(refusal, fate=Fate.REFUSED, reason=refusal.reason.value)
             if record.fate is Fate.REFUSED:
                 return Verdict(Refusal(Reason(record.reason)), fate=Fate.REFUSED, reason=record.reason, replayed=True)
-            self._heard(movement.source)
+            self._heard(movement, since=record.taken)
             return Verdict(
                 fate=Fate.ALREADY,
                 reason=record.reason,
@@ -517,7 +518,7 @@ class _Answer:
         if caused and fate is Fate.APPLIED:
             fate = Fate.APPLIED_WITH_CONFLICT
         draft.put(Kind.MOVEMENT, movement.key, with_fields(kept, fate=fate, reason=reason, conflicts=caused))
-        self._heard(movement.source)
+        self._heard(movement)
         doubt = draft.doubt(taken.doubt) if taken.doubt else None
         parked = draft.parked(waits) if waits else None
         return Verdict(fate=fate, reason=reason, names=caused, doubt=doubt, parked=parked, metadata=taken.metadata)
@@ -556,8 +557,11 @@ class _Answer:
                         return Verdict()
         return Verdict(Refusal(Reason.SOURCE_NOT_FOUND, {"source": command.source}))
 
-    def _heard(self, source: str) -> None:
-        self.proofs = (source,)
+    def _heard(self, movement: Movement, since: datetime | None = None) -> None:
+        """Counts are as old as they say, and older when they are said again."""
+        self.proofs = (movement.source,)
+        if isinstance(movement.change, CountsReported):
+            self.proof_age = movement.change.age + (self._now - (since or self._now))
 
     # What all share
 

@@ -323,7 +323,7 @@ class Word(Struct, frozen=True):
     """What a source last said in counts: so many free places.
 
     An outranked one's is shown where it differs from the winning figure. `counted`: when they were counted, by the
-    source's clock, so that an older count never takes the place of a newer one.
+    source's clock, so that an older count never takes the place of a newer one. `by` is who spoke, for a person.
     """
 
     unit: str
@@ -332,6 +332,7 @@ class Word(Struct, frozen=True):
     said: datetime
     counted: datetime | None = None
     winning: bool = False
+    by: str = ""
 
 
 # --- movements -------------------------------------------------------------------------------------------------------
@@ -438,6 +439,7 @@ class CountsReported(Struct, frozen=True, tag=True):
 
     unit: str
     places: tuple[CountedPlaces, ...]
+    age: timedelta = timedelta(0)
 
 
 class StayMerged(Struct, frozen=True, tag=True):

@@ -187,7 +187,8 @@ class Writer:
         decisions = [decision for _, decision in decided]
         changes = self._changes(decisions)
         touched = self._touched(decisions, now, everything=any(waiting.everything for waiting in batch))
-        self._heard([source for decision in decisions for source in decision.proofs], now)
+        for decision in decisions:
+            self._heard(decision.proofs, now - decision.proof_age)
         moved = bool(changes) or touched != Touched()
         begun = [decision.incarnation for decision in decisions if decision.incarnation is not None]
         if moved and not await self._commit(now, changes, touched, batch, begun[-1] if begun else None):
@@ -345,12 +346,15 @@ class Writer:
         self._queue.appendleft(_Waiting(Tick()))
         self._work.set()
 
-    def _heard(self, sources: Iterable[str], now: datetime) -> None:
+    def _heard(self, sources: Iterable[str], at: datetime) -> None:
         for source in sources:
-            self.published.proofs[source] = now
-            self._unsaved[source] = now
+            known = self.published.proofs.get(source)
+            if known is not None and known >= at:
+                continue  # a word that was old when it was sent is no proof beside a newer one
+            self.published.proofs[source] = at
+            self._unsaved[source] = at
             self._save_at = min(self._save_at, self._clock.monotonic() + PROOF_SECONDS)
-            self._meter.source_alive(self._establishment, source)
+            self._meter.source_alive(self._establishment, source, (self.now() - at).total_seconds())
 
     async def _save_proofs(self) -> None:
         if not self._unsaved:

@@ -5,13 +5,13 @@ from datetime import datetime
 
 import pytest
 
-from aval.kernel.statuses import Counting, Gender, Horizon, Status
+from aval.kernel.statuses import Counting, Gender, Horizon, SourceKind, Status
 from aval.node import commands as c
 from aval.node import model as m
 from tests.node.core import oracle
-from tests.node.core.house import ADAPTER, BEDS, DAY, HAND, HIS, HOUR, MONDAY, PLACES, House, house
+from tests.node.core.house import ADAPTER, BEDS, DAY, HAND, HIS, HOUR, MONDAY, PLACES, STAFF, House, house
 
-FILE = m.Source("file", HAND.kind, HAND.fresh_max, HAND.stale_min, "hl7")
+FILE = m.Source("file", SourceKind.FILE, HAND.fresh_max, HAND.stale_min, "hl7")
 
 
 def counted(open_: int, occupied: int, gender: Gender = Gender.ANY, unit: str = PLACES) -> m.CountsReported:
@@ -129,3 +129,34 @@ def test_counts_of_an_unknown_unit_wait_until_it_is_declared(fed: House) -> None
     assert fed.book("later").places[Gender.ANY.value].unnamed == 2
     fed.later(DAY)
     oracle.check(fed.ledger, fed.now)
+
+
+def test_old_counts_are_an_old_proof_of_life(fed: House) -> None:
+    """A sheet of this morning told at noon; and told again an hour later it is an hour older."""
+    movement = m.Movement("file", "sheet", m.CountsReported(PLACES, (m.CountedPlaces(Gender.ANY, 4, 1),), 3 * HOUR))
+    command = c.ApplyMovement(caller=ADAPTER, command_id="", content=b"sheet", movement=movement, stale_sources=STALE)
+    first = fed.decide(command)
+    assert (first.proofs, first.proof_age) == (("file",), 3 * HOUR)
+    fed.now += HOUR
+    again = fed.decide(command)
+    assert (again.verdict.fate, again.proof_age) == (m.Fate.ALREADY, 4 * HOUR)
+
+
+def test_who_last_spoke_for_a_unit_is_kept(fed: House) -> None:
+    """By counts, by « rien n'a changé », by a correction; shown with the source of kind person."""
+
+    def word() -> m.Word:
+        return fed.book(PLACES).words["hand"]
+
+    fed.say(c.DeclareCounts, unit=PLACES, places=(c.DeclaredPlaces(Gender.ANY, 4, 2),), stale_sources=STALE | {"file"})
+    assert (word().by, word().said) == ("Anne", fed.now)
+    fed.now += HOUR
+    luc = replace(STAFF, mandate=m.Mandate(actor="luc"))
+    fed.say(c.ConfirmUnit, units=(PLACES,), caller=luc)
+    assert (word().by, word().said) == ("luc", fed.now)
+    assert not fed.figures(PLACES).disagreements
+    fed.now += HOUR
+    fed.say(c.CorrectFigures, unit=PLACES, free=0, reason="vu", ttl=HOUR)
+    assert (word().by, word().said) == ("Anne", fed.now)
+    (shown,) = fed.figures(PLACES).disagreements
+    assert shown.made == fed.now

@@ -160,7 +160,14 @@ def unit(message: pb.Unit) -> Unit:
         policy=_policy(message.policy),
         sources=tuple(_source(one) for one in message.sources),
         disagreements=tuple(
-            model.Disagreement(one.source, one.free, one.winning_free, maybe_instant(one, "until"), one.reason)
+            model.Disagreement(
+                one.source,
+                one.free,
+                one.winning_free,
+                maybe_instant(one, "until"),
+                one.reason,
+                maybe_instant(one, "correct_time"),
+            )
             for one in message.disagreements
         ),
         visibility=_visibility(message.visibility) if message.HasField("visibility") else None,
@@ -306,6 +313,7 @@ def wire_unit(value: Unit, freshness: Freshness, age: timedelta | None) -> pb.Un
                 winning_free=one.winning_free,
                 until=timestamp(one.until),
                 reason=one.reason,
+                correct_time=timestamp(one.correct_time),
             )
             for one in value.disagreements
         ],

@@ -63,6 +63,9 @@ TURNOVER_MINUTES_MAX = 7 * 24 * 60
 
 MINUTES_A_DAY = 24 * 60
 
+COUNTS_AGE_MAX = timedelta(days=7)
+"""How old counts may be when they are sent: older ones say nothing of today."""
+
 PHONES_MAX = 16
 
 _Many = TypeVar("_Many")
@@ -552,7 +555,10 @@ def _opened(message: census_pb2.BedOpened, names: Names) -> m.BedOpened:
 def _counts(message: census_pb2.CountsReported, names: Names) -> m.CountsReported:
     told = _places(message.places, "counts_reported.places", with_installed=False)
     places = tuple(m.CountedPlaces(one.gender, one.open, one.occupied) for one in told)
-    return m.CountsReported(names.read_unit(message.unit, "counts_reported.unit"), places)
+    age = timedelta(seconds=message.age.seconds, microseconds=message.age.nanos // 1_000)
+    if not timedelta(0) <= age <= COUNTS_AGE_MAX:
+        raise field_invalid("counts_reported.age", f"must be 0 to {COUNTS_AGE_MAX.days} days")
+    return m.CountsReported(names.read_unit(message.unit, "counts_reported.unit"), places, age)
 
 
 def _closed(message: census_pb2.BedClosed, names: Names) -> m.BedClosed:

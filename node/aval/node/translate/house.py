@@ -256,6 +256,7 @@ def _write_beds(
             into.counts_reported.CopyFrom(
                 census_pb2.CountsReported(
                     unit=names.unit(of.unit),
+                    age=duration(of.age) if of.age else None,
                     places=[
                         census_pb2.PlaceCapacity(gender=GENDERS.wire(one.gender), open=one.open, occupied=one.occupied)
                         for one in of.places

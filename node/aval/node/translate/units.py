@@ -67,7 +67,7 @@ class UnitWriter:
             ],
             classes=[_class(one) for one in shown.classes],
             policy=_policy(shown.policy),
-            sources=[self._source(source) for source in unit.sources],
+            sources=[self._source(source, unit_id) for source in unit.sources],
             features=_features(unit.features),
             unverified=self._published.ledger.book(unit_id).reconciling is not None,
         )
@@ -106,7 +106,7 @@ class UnitWriter:
             )
         )
 
-    def _source(self, of: m.Source) -> pb.Source:
+    def _source(self, of: m.Source, unit: str) -> pb.Source:
         age = self._published.age(of.id, self._now)
         message = pb.Source(
             id=of.id,
@@ -117,6 +117,9 @@ class UnitWriter:
         if age is not None:
             message.age.FromTimedelta(age)
             message.observe_time.FromDatetime(self._published.proofs[of.id])
+        word = self._published.ledger.book(unit).words.get(of.id)
+        if word is not None and self._reader.inside:
+            message.by = word.by
         return message
 
     def _closure(self, of: m.Closure) -> pb.Closure:
@@ -166,6 +169,8 @@ def _disagreement(of: availability.Disagreement) -> pb.Disagreement:
     message = pb.Disagreement(source=of.source, free=of.free, winning_free=of.winning_free, reason=_why(of))
     if of.until is not None:
         message.until.FromDatetime(of.until)
+    if of.made is not None:
+        message.correct_time.FromDatetime(of.made)
     return message
 
 
