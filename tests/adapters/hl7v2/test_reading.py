@@ -11,7 +11,7 @@ from aval.adapters.hl7v2.faults import Fault, Severity
 from aval.adapters.hl7v2.framing import Deframer, FrameTooLong, framed
 from aval.adapters.hl7v2.meaning import understand
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
-from tests.adapters.hl7v2.messages import CANARY_FIRST_NAME, CUSTOMS, Adt, at
+from tests.adapters.hl7v2.messages import CANARIES, CANARY_FIRST_NAME, CUSTOMS, Adt, at
 
 MESSAGE = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 
@@ -31,10 +31,18 @@ MESSAGE = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 )
 def test_characters_are_those_of_msh_18_or_the_nearest_that_can_be(declared: str, encoding: str, counted: str) -> None:
     habits = Habits()
-    body = MESSAGE.again(charset=declared).text().encode(encoding)
+    body = MESSAGE.again(charset=declared, unit="Néonatologie").text().encode(encoding)
     (text,) = messages_of(body, habits)
-    assert parse(text).get("PID", 5, 2) == CANARY_FIRST_NAME
+    assert parse(text).get("PV1", 3) == "Néonatologie"
     assert habits.charsets == {counted: 1}
+
+
+def test_names_are_not_even_parsed() -> None:
+    (text,) = messages_of(MESSAGE.frame())
+    message = parse(text)
+    held = "".join(part for n in range(40) for c in range(1, 9) for part in message.each("PID", n, c))
+    assert "NDAV1" in held
+    assert not any(canary in held for canary in (*CANARIES, "IPPV1"))
 
 
 def test_utf_16_is_refused_by_name() -> None:

@@ -26,7 +26,6 @@ trust = "senders.pem"
 [limits]                           # see `server.Limits`
 """
 
-import re
 import ssl
 import tomllib
 from dataclasses import dataclass
@@ -40,9 +39,9 @@ from aval.adapters.hl7v2.server import Limits
 from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Refusal
 
-_FIELD = re.compile(r"(PID|PV1|PV2|ZBE|ZFV|ZFM|EVN)-([1-9][0-9]?)", re.ASCII)
+_RESERVATIONS = frozenset({"PV1-5", "PV1-50", "PV2-12", "ZFV-7"})
 _WARDS = frozenset({"ZBE-7", "ZBE-8"})
-_VISITS = frozenset({"PV1-19", "PV1-50", "PID-18", "PID-3"})
+_VISITS = frozenset({"PV1-19", "PV1-50", "PID-18"})
 
 
 class SettingsInvalid(ValueError):
@@ -128,8 +127,8 @@ def read_settings(path: Path) -> Settings:
     host, colon, port = written.listen.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) <= 65_535):
         raise SettingsInvalid(f"{path}: listen must be host:port, not {written.listen!r}")
-    if written.reservation_field and not _FIELD.fullmatch(written.reservation_field):
-        raise SettingsInvalid(f"{path}: reservation_field must be a field such as PV2-12")
+    if written.reservation_field and written.reservation_field not in _RESERVATIONS:
+        raise SettingsInvalid(f"{path}: reservation_field is one of {', '.join(sorted(_RESERVATIONS))}")
     if not written.visit_fields or set(written.visit_fields) - _VISITS:
         raise SettingsInvalid(f"{path}: visit_fields are of {', '.join(sorted(_VISITS))}")
     if unknown := set(written.ward_fields) - _WARDS:
