@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -474,6 +475,34 @@ async def test_a_dry_run_says_what_would_be_sent_and_touches_nothing(stages: Sta
     assert (due.unit, due.capacity.count) == (UNIT, 14)
     assert stage.told() == before
     assert stage.outbox.due(stage.clock.now()) == []
+
+
+def test_a_reading_that_finds_nothing_new_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ror.db"
+    outbox, twelve = Outbox(path), timedelta(hours=12)
+    outbox.want(UNIT, capacities_of(unit(), NOW), NOW, twelve)
+    for due in outbox.due(NOW):
+        outbox.done(due, NOW)
+    with closing(sqlite3.connect(path)) as watching:
+        before = watching.execute("PRAGMA data_version").fetchone()
+        later = NOW + timedelta(minutes=5)
+        outbox.want(UNIT, capacities_of(unit(), later), later, twelve)
+        assert watching.execute("PRAGMA data_version").fetchone() == before
+        outbox.want(UNIT, capacities_of(free(7), later), later, twelve)
+        assert watching.execute("PRAGMA data_version").fetchone() != before
+    outbox.close()
+
+
+def test_another_source_of_the_same_figure_is_told(tmp_path: Path) -> None:
+    outbox, twelve = Outbox(tmp_path / "ror.db"), timedelta(hours=12)
+    outbox.want(UNIT, capacities_of(unit(), NOW), NOW, twelve)
+    for due in outbox.due(NOW):
+        outbox.done(due, NOW)
+    typed = unit()
+    typed.sources[0].kind = A.SOURCE_KIND_PERSON
+    outbox.want(UNIT, capacities_of(typed, NOW), NOW, twelve)
+    assert {due.capacity.source for due in outbox.due(NOW) if due.capacity} == {"01"}
+    outbox.close()
 
 
 def test_an_outbox_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -330,14 +330,17 @@ def _known(connection: Connection, unit: str) -> dict[str, Any]:
 
 
 def _unit_row(connection: Connection, unit: str, withheld: str) -> None:
-    changed = connection.execute(update(_units).where(_units.c.unit == unit).values(withheld=withheld))
-    if changed.rowcount == 0:
+    row = connection.execute(select(_units.c.withheld).where(_units.c.unit == unit)).first()
+    if row is None:
         connection.execute(insert(_units).values(unit=unit, withheld=withheld, trouble="", words=""))
+    elif row[0] != withheld:
+        connection.execute(update(_units).where(_units.c.unit == unit).values(withheld=withheld))
 
 
 def _want_one(
     connection: Connection, unit: str, capacity: Capacity, row: Any, now: datetime, repeat_every: timedelta
 ) -> None:
+    """States one figure. A quiet reading writes nothing: each write is a flush of the disk."""
     said: dict[str, Any] = {
         "wanted": capacity.count,
         "nature": capacity.nature.value,
@@ -349,9 +352,13 @@ def _want_one(
         new = {"changed_time": stamp, "next_time": stamp, "attempts": 0, "trouble": "", "words": ""}
         connection.execute(insert(_rows).values(unit=unit, key=capacity.indicator.key, **said, **new))
         return
-    differs = row["sent"] != capacity.count
+    told_otherwise = row["nature"] != capacity.nature.value or row["source"] != capacity.source
+    differs = row["sent"] != capacity.count or told_otherwise
     old = row["sent_time"] is not None and _instant(row["sent_time"]) + repeat_every <= now
-    if (differs or old) and row["next_time"] is None:
+    settled = row["next_time"] is None
+    if settled and not differs and not old:
+        return
+    if settled:
         said |= {"next_time": stamp, "changed_time": stamp}
     elif not differs and not old and row["ror"] is None:
         said |= {"next_time": None, "trouble": "", "words": "", "attempts": 0}
