@@ -23,7 +23,8 @@ class Way(StrEnum):
 
 def chosen_ways(file: TerritoryFile, spared: tuple[str, ...]) -> dict[str, Way]:
     """One house for each way, where the territory has a fitting one. `spared`: houses that the story is about."""
-    plans = [house_plan(file, one.finess) for one in file.establishments if one.finess not in spared]
+    assumed = file.assumptions.houses  # a territory of facts alone has no house to feed
+    plans = [house_plan(file, finess) for finess in assumed if finess not in spared]
     sizes = {plan.finess: sum(unit.capacity for unit in plan.units) for plan in plans}
     hospitals = [plan for plan in plans if plan.source.is_automatic and sizes[plan.finess] >= HL7_PLACES_MIN]
     counting = [
