@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -171,6 +171,20 @@ async def test_a_sheet_is_applied_whole_or_not_at_all(house: House) -> None:
     done = house.run("node", "import", "csv", "lits.csv", "--json", "fate,source")
     assert (done.returncode, lines_of(done)) == (Exit.DONE, [{"fate": "APPLIED", "source": "feuille"}] * 2)
     assert await house.available() == {**before, "U201": 4, "U202": 1}
+
+
+async def test_figures_are_as_old_as_the_sheet_says(house: House) -> None:
+    told = datetime.now(UTC) - timedelta(hours=5)
+    mapping = house.folder / "heure.toml"
+    mapping.write_text('[format]\ntime_zone = "UTC"\n', encoding="utf-8")
+    stamp = told.strftime("%d/%m/%Y %H:%M")
+    (house.folder / "matin.csv").write_text(f"unité;libres;relevé le\nU202;2;{stamp}\n", encoding="utf-8")
+    done = house.run("node", "import", "csv", "matin.csv", "--map", "heure.toml")
+    assert done.returncode == Exit.DONE, done.stderr
+    unit = (await house.units())["U202"]
+    assert unit.sources[0].id == "feuille"
+    age = unit.age.ToTimedelta()
+    assert timedelta(hours=5) <= age < timedelta(hours=5, minutes=5)
 
 
 async def test_a_folder_is_watched_by_a_process_that_may_die_at_any_time(house: House, tmp_path: Path) -> None:

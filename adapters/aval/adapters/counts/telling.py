@@ -7,7 +7,7 @@ unit at that very moment) comes back as an outcome by line.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import grpc
 
@@ -124,14 +124,14 @@ def _problem(row: UnitCounts, what: str, **details: object) -> LineProblem:
 async def tell(line: Line, rows: Sequence[Resolved], key: str, now: datetime) -> list[Outcome]:
     """Tells rows to the node and waits for each to be committed. The same `key` again changes nothing (CONTRACT 29).
 
-    A row that does not say when its figures were true is of `now`. Raises `RemoteRefusal` when the stream fails: rows
-    told before stand.
+    A row that does not say when its figures were true is of `now`; the node counts their age from then. Raises
+    `RemoteRefusal` when the stream fails: rows told before stand.
     """
     call = line.census.ApplyMovements()
     outcomes: list[Outcome] = []
     try:
         for number, row in enumerate(rows):
-            movement = _movement(row, f"{key}-{number}", row.told_at or now)
+            movement = _movement(row, f"{key}-{number}", now)
             await call.write(census_pb2.ApplyMovementsRequest(movement=movement))
             answer = await call.read()
             if not isinstance(answer, census_pb2.ApplyMovementsResponse):
@@ -152,9 +152,11 @@ async def tell(line: Line, rows: Sequence[Resolved], key: str, now: datetime) ->
         call.cancel()
 
 
-def _movement(row: Resolved, movement_id: str, told_at: datetime) -> census_pb2.Movement:
+def _movement(row: Resolved, movement_id: str, now: datetime) -> census_pb2.Movement:
+    told_at = row.told_at or now
     movement = census_pb2.Movement(movement_id=movement_id, source_id=row.source)
     movement.event_time.FromDatetime(told_at)
     movement.counts_reported.unit = row.unit
     movement.counts_reported.places.append(row.places)
+    movement.counts_reported.age.FromTimedelta(max(now - told_at, timedelta(0)))
     return movement
