@@ -14,6 +14,7 @@ from typing import cast
 
 from aval.kernel.lifecycle import ReservationState
 from aval.node.availability import UnitFigures, figures
+from aval.node.faults import made_or_left_out
 from aval.node.history import REVISIONS_RETAINED, Cursor, History
 from aval.node.ledger import Ledger
 from aval.node.model import Change, Doubt, Kind, Parked, Reconciling, Reservation, Unit
@@ -43,7 +44,9 @@ class Published:
         stands = {unit: told for unit, told in self.figures.items() if unit not in touched}
         as_of = self.history.as_of
         if as_of is not None:
-            self.figures = {unit: stands.get(unit) or figures(self.ledger, unit, as_of) for unit in self.units}
+            self.figures = {}
+            for unit in self.units:
+                self._figure(unit, stands.get(unit), as_of)
         self._tell()
 
     def _take(self, stored: Stored) -> None:
@@ -104,11 +107,18 @@ class Published:
             else:
                 self.reservation_revisions.pop(key, None)
         for unit in revision.touched.units:
-            if self.ledger.unit(unit) is not None:
-                self.figures[unit] = figures(self.ledger, unit, revision.as_of)
-            else:
-                self.figures.pop(unit, None)
+            self._figure(unit, None, revision.as_of)
         self._tell()
+
+    def _figure(self, unit: str, stands: UnitFigures | None, as_of: datetime) -> None:
+        """Publishes a unit's figures; one that is no more, or whose figures a fault of ours hinders, is not shown."""
+        told = stands
+        if told is None and self.ledger.unit(unit) is not None:
+            told = made_or_left_out(lambda: figures(self.ledger, unit, as_of), "figures-failed", unit=unit)
+        if told is None:
+            self.figures.pop(unit, None)
+        else:
+            self.figures[unit] = told
 
     def forget_sources(self) -> list[str]:
         """Forgets the ages of sources that no unit lists any more, and names them."""

@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import grpc.aio
+import structlog
 
 from aval.kernel.identity import CallerKind
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.node.commands import Verdict
 from aval.node.edge import Edge
+from aval.node.faults import Fault
 from aval.node.model import Unit
 from aval.node.translate import census, house, inward, outward, reinstating
 from aval.node.translate.words import DISCIPLINES, STATES, Names
@@ -216,7 +218,26 @@ class HubCommands:
         self._edge = edge
 
     async def answer(self, command: link_pb2.Command, *, busy: bool) -> link_pb2.Answer:
-        """The answer to a command of the stream; a refusal is one. `busy`: too many wait already."""
+        """The answer to a command of the stream; a refusal is one. `busy`: too many wait already.
+
+        A fault of ours is a refusal too: it must not end the stream, and with it all that the hub has to say here.
+        """
+        try:
+            return await self._answer_or_fail(command, busy=busy)
+        except Fault as fault:
+            structlog.get_logger().error("answer-failed", exception=fault.name)
+            named = command.WhichOneof("verb")
+            header = getattr(command, named).header if named is not None else None
+            refusal = outward.refusal(Refusal(Reason.INTERNAL))
+            return link_pb2.Answer(command_id=header.command_id if header is not None else "", refusal=refusal)
+
+    async def _answer_or_fail(self, command: link_pb2.Command, *, busy: bool) -> link_pb2.Answer:
+        try:
+            return await self._answer(command, busy=busy)
+        except Exception as cause:
+            raise Fault from cause
+
+    async def _answer(self, command: link_pb2.Command, *, busy: bool) -> link_pb2.Answer:
         try:
             if busy:
                 raise Refusal(Reason.TOO_MANY_CALLS, {"unanswered_max": str(UNANSWERED_MAX)})
@@ -459,7 +480,8 @@ class CensusService(census_pb2_grpc.CensusServiceServicer):
             stale = edge.published.stale_sources(edge.now())
             verdict = await edge.submit(census.apply_movement(movement, edge.caller(), edge.names, stale))
         except Refusal as refusal:
-            if refusal.reason.row.retryable:
+            # A fault of ours in one movement is no reason to hold up all that come after it.
+            if refusal.reason.row.retryable and refusal.reason is not Reason.INTERNAL:
                 raise
             edge.meter.refused(refusal.reason.value)
             return house.movement_refused(movement.source_id, movement.movement_id, refusal)

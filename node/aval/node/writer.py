@@ -14,7 +14,8 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -22,6 +23,7 @@ from aval.kernel.clock import Clock
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.availability import figures
 from aval.node.commands import AnyCommand, CorrectFigures, Decision, DeclareCounts, Reconcile, Tick, Verdict
+from aval.node.faults import Fault, guarded, made_or_left_out
 from aval.node.history import COMPACT_EVERY, REVISIONS_RETAINED, Cursor, Standing, chained
 from aval.node.ledger import Ledger
 from aval.node.model import Change, Kind
@@ -39,15 +41,14 @@ BATCH_COMMANDS_MAX = 128
 TICK_SECONDS_MIN = 0.05
 """Between two ticks: what falls due together shares a revision."""
 
+FAULT_RETRY = timedelta(minutes=5)
+"""How soon figures that could not be computed are looked at again."""
+
 STORAGE_RETRY_SECONDS = 5.0
 """How soon time's own work is tried again after the disk refused; commands try at once."""
 
 PROOF_SECONDS = 60.0
 """Proofs of life are stored with the next commit, or alone after this long: all that a crash may add to an age."""
-
-
-class _DecisionFailed(Exception):
-    """Deciding a command raised what it must not: a fault of ours, and no reason to stop a node."""
 
 
 @dataclass(slots=True)
@@ -173,6 +174,26 @@ class Writer:
     # One batch
 
     async def _settle(self, batch: list[_Waiting]) -> None:
+        """Settles a batch; one that a fault of ours ends is settled again, each command alone: the others go on."""
+        try:
+            await self._settle_or_fail(batch)
+        except Fault as fault:
+            self._lost = True
+            self._log.error("batch-failed", count=len(batch), exception=fault.name)
+            if len(batch) == 1:
+                self._refuse(batch, Refusal(Reason.INTERNAL))
+                self._set_alarm(self._clock.monotonic() + STORAGE_RETRY_SECONDS)
+                return
+            for waiting in batch:
+                await self._settle([waiting])
+
+    async def _settle_or_fail(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._settle_together(batch)
+        except Exception as cause:
+            raise Fault from cause
+
+    async def _settle_together(self, batch: list[_Waiting]) -> None:
         if self._lost and not await self._reload():
             self._refuse(batch, Refusal(Reason.STORAGE_UNAVAILABLE))
             return
@@ -215,21 +236,14 @@ class Writer:
 
     def _decide(self, command: AnyCommand, now: datetime) -> Decision:
         try:
-            decision = self._decide_or_fail(command, now)
-        except _DecisionFailed as failed:
-            cause = type(failed.__cause__).__name__
-            self._log.error("decision-failed", command=type(command).__name__, exception=cause)
+            decision = guarded(lambda: self._ledger.decide(command, now))
+        except Fault as fault:
+            self._log.error("decision-failed", command=type(command).__name__, exception=fault.name)
             return Decision(verdict=Verdict(refusal=Refusal(Reason.INTERNAL)))
         self._ledger.apply(decision.changes)
         if decision.incarnation is not None:
             self._ledger.incarnation = decision.incarnation
         return decision
-
-    def _decide_or_fail(self, command: AnyCommand, now: datetime) -> Decision:
-        try:
-            return self._ledger.decide(command, now)
-        except Exception as fault:
-            raise _DecisionFailed from fault
 
     def _changes(self, decisions: Iterable[Decision]) -> list[Change]:
         """What the batch changes: of each fact its last state, in the order of the first change."""
@@ -261,8 +275,10 @@ class Writer:
         for unit, shown in self.published.figures.items():
             if unit in but or shown.next_change is None or shown.next_change > now or self._ledger.unit(unit) is None:
                 continue
-            present = figures(self._ledger, unit, now)
-            if present.same_as(shown):
+            present = made_or_left_out(partial(figures, self._ledger, unit, now), "figures-failed", unit=unit)
+            if present is None:
+                self.published.figures[unit] = replace(shown, next_change=now + FAULT_RETRY)
+            elif present.same_as(shown):
                 # What was published stands, as of its revision; only the next look is later.
                 self.published.figures[unit] = replace(shown, next_change=present.next_change)
             else:

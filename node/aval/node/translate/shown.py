@@ -1,15 +1,21 @@
 """What is published at one moment, as one reader may see it, in messages of the contract."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from aval.node import model as m
+from aval.node.faults import made_or_left_out
 from aval.node.published import Published
 from aval.node.translate import outward
 from aval.node.translate.outward import Reader, ReservationWriter
 from aval.node.translate.units import UnitWriter
 from aval.node.translate.words import Names, duration
 from aval.v1 import availability_pb2, reservation_pb2, terms_pb2
+
+_Thing = TypeVar("_Thing")
+_Message = TypeVar("_Message")
 
 FINAL_SHOWN = timedelta(hours=24)
 """Snapshots hold reservations that are final for less than this (CONTRACT 26)."""
@@ -40,7 +46,7 @@ class Moment:
             time_zone=of.time_zone,
             phones=[availability_pb2.Phone(hours=phone.hours, number=phone.number) for phone in of.phones],
             cursor=self.cursor(),
-            unit_count=len(self._published.units),
+            unit_count=len(self._published.figures),
         )
 
     def unit(self, unit: str) -> availability_pb2.Unit:
@@ -49,15 +55,23 @@ class Moment:
 
     def units(self) -> list[availability_pb2.Unit]:
         """All units, in the order of their names."""
-        return [self._units.message(unit) for unit in sorted(self._published.units)]
+        return self._written_units(self._published.figures)
 
     def units_of(self, units: Iterable[str]) -> tuple[list[availability_pb2.Unit], list[str]]:
         """Those of some units that there are, and the names of those that are no more."""
-        present = self._published.units
+        present = self._published.figures
         return (
-            [self._units.message(unit) for unit in sorted(units) if unit in present],
+            self._written_units(unit for unit in units if unit in present),
             [self._names.unit(unit) for unit in sorted(units) if unit not in present],
         )
+
+    # One that cannot be written, by a fault of ours, is left out of a list: the others are told all the same.
+
+    def _written_units(self, units: Iterable[str]) -> list[availability_pb2.Unit]:
+        return _all(self._units.message, sorted(units), "unit-not-written", lambda unit: unit)
+
+    def _written(self, facts: Iterable[m.Reservation | m.Tombstone]) -> list[reservation_pb2.Reservation]:
+        return _all(self._reservations.message, facts, "reservation-not-written", lambda fact: fact.id)
 
     def reservations_shown(self) -> list[m.Reservation]:
         """All reservations that this reader may see."""
@@ -65,16 +79,16 @@ class Moment:
 
     def reservations_followed(self) -> list[reservation_pb2.Reservation]:
         """Those of a snapshot: live, or final since less than a day."""
-        return [
-            self._reservations.message(fact)
+        return self._written(
+            fact
             for fact in sorted(self.reservations_shown(), key=lambda one: one.key)
             if fact.state.is_live or (fact.ended is not None and self._now - fact.ended < FINAL_SHOWN)
-        ]
+        )
 
     def reservations_of(self, keys: Iterable[str]) -> list[reservation_pb2.Reservation]:
         """Those of some reservations that there are and that this reader may see, tombstones too."""
         found = (self._found(key) for key in sorted(keys))
-        return [self._reservations.message(fact) for fact in found if fact is not None and self._reader.shows(fact)]
+        return self._written(fact for fact in found if fact is not None and self._reader.shows(fact))
 
     def reservation(self, identifier: str) -> reservation_pb2.Reservation | None:
         """The reservation of that uuid in the reader's own territory."""
@@ -100,3 +114,10 @@ class Moment:
     def _found(self, key: str) -> m.Reservation | m.Tombstone | None:
         ledger = self._published.ledger
         return ledger.reservation(key) or ledger.tombstone(key)
+
+
+def _all(
+    write: Callable[[_Thing], _Message], things: Iterable[_Thing], event: str, name: Callable[[_Thing], str]
+) -> list[_Message]:
+    made = (made_or_left_out(partial(write, thing), event, cause=name(thing)) for thing in things)
+    return [message for message in made if message is not None]
