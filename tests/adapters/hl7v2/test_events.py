@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from aval.adapters.hl7v2.reading import parse
 from tests.adapters.hl7v2.core import CoreNode
 from tests.adapters.hl7v2.desks import desk_of, give, stay_of
 from tests.adapters.hl7v2.messages import CANCELLING, CUSTOMS, Adt, at
+from tests.conftest import CHECKOUT
 
 IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 GONE = IN.again(event="A03", movement="M9", when=at(11), sent=at(11))
@@ -216,3 +218,9 @@ async def test_whether_a_bed_stays_taken_during_leave_is_the_units_policy(keeps:
     async with desk_of(tmp_path, node, mapping=mapping) as desk:
         await give(desk, [IN, LEAVE])
     assert next(iter(node.ledger.book("U1").stays.values())).keep_bed is keeps
+
+
+def test_the_documents_table_is_this_one() -> None:
+    text = (CHECKOUT / "docs" / "hl7.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([A-Z]\d\d) \| .* \| (.*) \|$", text, re.MULTILINE))
+    assert rows == {code: event.section for code, event in EVENTS.items()}

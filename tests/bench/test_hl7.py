@@ -1,0 +1,207 @@
+"""How many HL7 messages go from a socket to committed and acknowledged, beside parsing alone and one commit each.
+
+The way is whole: MLLP over TCP, the interface's inbox, mutual TLS to a node in its own process, the node's commit, the
+answer. The floors are measured in the same run: reading and understanding the same messages in this process, and one
+commit of SQLite for each, both of which the way pays besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from aval.adapters.hl7v2.framing import Deframer, framed
+from aval.adapters.hl7v2.meaning import understand
+from aval.adapters.hl7v2.reading import messages_of, parse
+from aval.adapters.hl7v2.telling import Told
+from aval.v1 import census_pb2
+from tests.adapters.demo.hand_clock import HandClock
+from tests.adapters.hl7v2.days import MAPPING
+from tests.adapters.hl7v2.desks import desk_of
+from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
+from tests.adapters.hl7v2.processes import Interface, declare_unit
+from tests.bench.test_node_rate import bare_commits
+
+DAY_MESSAGES = 5_000
+BEDS = 1_400
+UNITS = 40
+CONNECTIONS = 4
+IN_HAND = 32
+SHARE_OF_PARSING_MIN = 0.02
+SHARE_OF_COMMITS_MIN = 0.02
+"""Below either something is wrong, on any machine: a commit more for each message, a sleep, a poll."""
+
+MEMORY_MESSAGES = int(os.environ.get("AVAL_BENCH_HL7_MESSAGES", "200000"))
+"""For a million: AVAL_BENCH_HL7_MESSAGES=1000000 make bench."""
+MEMORY_GROWTH_MAX = 40 << 20
+"""Bytes that the process may have grown by between a tenth of the messages and the last."""
+
+
+def hospital_day(count: int, begin: datetime, seed: int = 1) -> Iterator[Adt]:
+    """Admissions, moves and departures over the beds of a hospital, never two patients in one bed."""
+    random = Random(seed)
+    free = [(unit, bed) for unit in range(UNITS) for bed in range(BEDS // UNITS)]
+    random.shuffle(free)
+    here: list[tuple[str, tuple[int, int]]] = []
+    for number in range(count):
+        when = begin + timedelta(seconds=number * 86_400 // max(count, 1))
+        draw = random.random()
+        if (draw < 0.45 or not here) and free:
+            where = free.pop()
+            here.append((f"B{seed}-{number}", where))
+            event, (visit, place) = "A01", here[-1]
+        elif draw < 0.65 and free:
+            index = random.randrange(len(here))
+            visit, old = here[index]
+            place = free.pop()
+            free.insert(random.randrange(len(free) + 1), old)
+            here[index] = (visit, place)
+            event = "A02"
+        else:
+            visit, place = here.pop(random.randrange(len(here)))
+            free.insert(random.randrange(len(free) + 1), place)
+            event = "A03"
+        unit, bed = place
+        yield Adt(event, visit, when, f"M{seed}-{number}", unit=f"{1000 + unit}", room=f"{100 + bed // 2}",
+                  bed=f"{1 + bed % 2}", sent=when)  # fmt: skip
+
+
+async def pump(port: int, messages: list[bytes]) -> list[float]:
+    """Sends frames on one connection, so many unanswered at a time; the seconds that each took."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    room = asyncio.Semaphore(IN_HAND)
+    sent: list[float] = []
+    took: list[float] = []
+    deframer = Deframer()
+
+    async def send() -> None:
+        for message in messages:
+            await room.acquire()
+            sent.append(time.perf_counter())
+            writer.write(framed(message))
+            await writer.drain()
+
+    sending = asyncio.create_task(send())
+    while len(took) < len(messages):
+        received = await reader.read(1 << 16)
+        assert received
+        for answer in deframer.feed(received):
+            assert b"MSA|AA" in answer, answer
+            took.append(time.perf_counter() - sent[len(took)])
+            room.release()
+    await sending
+    writer.close()
+    return took
+
+
+async def test_a_day_of_a_large_hospital_from_cold(tmp_path: Path) -> None:
+    messages = [message.frame() for message in hospital_day(DAY_MESSAGES, datetime.now(UTC) - timedelta(days=1))]
+    began = time.process_time()
+    for message in messages[:1000]:
+        understand(parse(messages_of(message)[0]), CUSTOMS)
+    parsing = 1000 / (time.process_time() - began)
+    commits = bare_commits(tmp_path / "floor.db")
+    interface = Interface(tmp_path)
+    try:
+        await interface.begin()
+        for unit in range(UNITS):
+            await declare_unit(interface.node, f"B{unit}", BEDS // UNITS + BEDS // UNITS % 2)
+        rows = [
+            f'[[unit]]\ncodes = ["{1000 + unit}"]\nunit = "B{unit}"\nbed = "{{room}}-{{bed}}"\n'
+            for unit in range(UNITS)
+        ]
+        (interface.folder / "map.toml").write_text("\n".join(rows))
+        await interface.stop()
+        await interface.start()
+        assert interface.served is not None
+        # Of one visit all messages go by one connection: each sender keeps the order of its own.
+        visits = [message.visit for message in hospital_day(DAY_MESSAGES, at(0))]
+        parts: list[list[bytes]] = [[] for _ in range(CONNECTIONS)]
+        for visit, message in zip(visits, messages, strict=True):
+            parts[hash(visit) % CONNECTIONS].append(message)
+        began = time.perf_counter()
+        took = [
+            one for part in await asyncio.gather(*(pump(interface.served.port, part) for part in parts)) for one in part
+        ]
+        seconds = time.perf_counter() - began
+        lone = await pump_alone(interface.served.port)
+    finally:
+        await interface.end()
+    rate = len(messages) / seconds
+    ordered = sorted(took)
+    sys.stdout.write(
+        f"\nHL7: a day of {DAY_MESSAGES} messages, {BEDS} beds, from cold: {seconds:.1f} s, {rate:.0f} messages/s;"
+        f" {100 * rate / parsing:.0f} % of parsing alone ({parsing:.0f}/s of CPU),"
+        f" {100 * rate / commits:.0f} % of one bare commit each ({commits:.0f}/s);"
+        f" latency p50 {1000 * ordered[len(ordered) // 2]:.0f} ms p99 {1000 * ordered[len(ordered) * 99 // 100]:.0f} ms"
+        f" with {CONNECTIONS * IN_HAND} in hand, {1000 * statistics.median(lone):.1f} ms alone\n"
+    )
+    assert rate > SHARE_OF_PARSING_MIN * parsing
+    assert rate > SHARE_OF_COMMITS_MIN * commits
+
+
+async def pump_alone(port: int) -> list[float]:
+    """Seconds from a message to its answer, one at a time."""
+    took = []
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for message in hospital_day(60, datetime.now(UTC), seed=9):
+        began = time.perf_counter()
+        writer.write(framed(message.frame()))
+        assert b"MSA|AA" in await reader.readuntil(b"\x1c\r")
+        took.append(time.perf_counter() - began)
+    writer.close()
+    return took[6:]
+
+
+class _Applies:
+    """A node that applies everything at once: what is measured is the interface's own memory."""
+
+    async def apply(self, movements: list[Told]) -> dict[str, census_pb2.ApplyMovementsResponse]:
+        fate = census_pb2.ApplyMovementsResponse.FATE_APPLIED
+        return {one.id: census_pb2.ApplyMovementsResponse(movement_id=one.id, fate=fate) for one in movements}
+
+
+async def test_memory_is_flat(tmp_path: Path) -> None:
+    clock = HandClock(at(0))
+    begin, after_tenth, peak = time.perf_counter(), 0, 0
+    async with desk_of(tmp_path, _Applies(), clock, MAPPING) as desk:
+        waiting: list[asyncio.Task[bytes | None]] = []
+        days = MEMORY_MESSAGES // DAY_MESSAGES
+        for number in range(days):
+            for message in hospital_day(DAY_MESSAGES, clock.now(), seed=number):
+                waiting.append(asyncio.ensure_future(desk.take(message.again(unit="1050").frame())))
+                if len(waiting) >= 256:
+                    for answer in await asyncio.gather(*waiting):
+                        assert answer is not None
+                        assert b"MSA|AA" in answer
+                    waiting.clear()
+            clock.advance(timedelta(days=1))
+            peak = _resident()
+            if number == max(days // 10, 1):
+                after_tenth = peak
+        await asyncio.gather(*waiting)
+    sys.stdout.write(
+        f"\nHL7: {days * DAY_MESSAGES} messages in {time.perf_counter() - begin:.0f} s; resident"
+        f" {after_tenth >> 20} MiB after a tenth, {peak >> 20} MiB at the end; inbox {_size(tmp_path) >> 20} MiB\n"
+    )
+    assert peak - after_tenth < MEMORY_GROWTH_MAX
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _resident() -> int:
+    """Bytes of this process in memory now; at most, where the system does not say."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
