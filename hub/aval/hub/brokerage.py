@@ -498,7 +498,8 @@ def _heard(file: RequestFile, known: KnownReservation, now: datetime) -> Request
         file, replace(one, known=replace(known, told=None), refused_reason="", over=over, last_number=number)
     )
     if number > one.last_number:
-        after = restoring.marked_set_back(after)  # decided at the node, and never given here: this hub has forgotten it
+        # Decided at the node, and never given here: this hub has forgotten it.
+        after = restoring.marked_set_back(after, now)
     event = _event_of(file.request, before, known, now)
     return after if event is None else reactions.told(after, event)
 

@@ -212,7 +212,7 @@ def settled(before: RequestFile, after: RequestFile, now: datetime) -> RequestFi
     after = _marked(_asked_next(_let_go(_through_rules(after, now), now), now), now)
     if after == before:
         return before
-    request = replace(after.request, revision=before.request.revision + 1)
+    request = replace(after.request, revision=max(before.request.revision, after.request.revision) + 1)
     if (request.state, request.subject) != (before.request.state, before.request.subject):
         request = replace(request, change_time=now, proposed_next="", place_found="", archived=False)
     return replace(after, request=request)

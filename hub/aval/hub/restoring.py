@@ -103,14 +103,20 @@ def set_back(file: RequestFile, now: datetime) -> RequestFile:
     """A request of which this hub may have forgotten something: nothing of it is let go before somebody looks at it."""
     if file.request.set_back or file.request.state.is_final:
         return file
-    return settled(file, marked_set_back(file), now)
+    return settled(file, marked_set_back(file, now), now)
 
 
-def marked_set_back(file: RequestFile) -> RequestFile:
+def marked_set_back(file: RequestFile, now: datetime) -> RequestFile:
     """As `set_back`, before anything follows from it."""
-    if file.request.state.is_final:
+    if file.request.state.is_final or file.request.set_back:
         return file
-    return replace(file, request=replace(file.request, set_back=True))
+    revision = max(file.request.revision, revision_anew(now))
+    return replace(file, request=replace(file.request, set_back=True, revision=revision))
+
+
+def revision_anew(now: datetime) -> int:
+    """A revision above all that a request can have had before: screens still know the one that was forgotten here."""
+    return int(now.timestamp())
 
 
 def looked_at(file: RequestFile) -> RequestFile:
@@ -126,7 +132,7 @@ def placed(file: RequestFile, known: KnownReservation, now: datetime) -> Request
     if any(ask.is_live and ask.establishment == establishment_of(known.name) for ask in file.asks):
         return None
     found = replace(file, asks=(*file.asks, _ask_of(known, told)))
-    return settled(file, marked_set_back(found), now)
+    return settled(file, marked_set_back(found, now), now)
 
 
 def rebuilt(known: KnownReservation, now: datetime) -> RequestFile | None:
@@ -144,6 +150,7 @@ def rebuilt(known: KnownReservation, now: datetime) -> RequestFile | None:
         handler=told.requester,
         create_time=known.create_time,
         change_time=now,
+        revision=revision_anew(now),
         set_back=True,
     )
     file = RequestFile(request)
