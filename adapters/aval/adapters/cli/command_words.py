@@ -83,8 +83,8 @@ COMMAND_WORDS: dict[str, tuple[str, str]] = {
     "help.context.show": ("Le contexte courant.", "The current context."),
     "help.node": ("Le nœud d’un établissement.", "The node of an establishment."),
     "help.node.examples": (
-        "aval node init 540000023 --identity identite --hub hub.ght.example:50050\naval node serve --config node.toml",
-        "aval node init 540000023 --identity identity --hub hub.ght.example:50050\naval node serve --config node.toml",
+        "aval node init 540000023 --identity identite --hub 10.0.0.1:7400 --announce 10.0.0.2:7401\naval node status",
+        "aval node init 540000023 --identity identity --hub 10.0.0.1:7400 --announce 10.0.0.2:7401\naval node status",
     ),
     "help.node.serve": ("Sert le nœud.", "Serves the node."),
     "help.node.status": ("Dit si le nœud tourne.", "Says whether the node runs."),

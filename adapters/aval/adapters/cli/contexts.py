@@ -27,6 +27,10 @@ DEMONSTRATION = Path(".aval/demo/contexts.toml")
 """Where a demonstration leaves its contexts, relative to the folder in which it was started."""
 
 
+DEMONSTRATION_RECORD = "demo.json"
+"""What lies beside the contexts of a demonstration, and of nothing else."""
+
+
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One context. `finess` is needed only for an identity that belongs to no establishment; `authority` is the DNS
     name that a server's certificate must bear, computed from the identity's territory if absent; `ror` names the
@@ -56,6 +60,11 @@ def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
         return DEMONSTRATION
     base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "aval" / "contexts.toml"
+
+
+def is_demonstration(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the contexts are those of a demonstration: then all that is read is invented, and must say so."""
+    return (contexts_path(environment).parent / DEMONSTRATION_RECORD).is_file()
 
 
 def read_contexts(path: Path) -> Contexts:

@@ -11,6 +11,7 @@ from aval.adapters.cli.needs import (
     discipline_said,
     enum_name,
     establishment_name,
+    finess_of,
     need_message,
     need_options,
     short_unit,
@@ -57,8 +58,9 @@ def find(terminal: Terminal, limit: int, sites: tuple[str, ...], why: bool, **gi
     else:
         show(terminal, found, why)
     if found.unreachable:
-        names = ", ".join(name.removeprefix("establishments/") for name in found.unreachable)
-        terminal.tell(say("partial", names=names))
+        known = {finess_of(one.unit): one.establishment_display_name for one in found.excluded}
+        names = [f"{finess} {known.get(finess, '')}".strip() for finess in map(finess_of, found.unreachable)]
+        terminal.tell(say("partial", names=", ".join(names)))
         click.get_current_context().exit(Exit.PARTIAL)
 
 
@@ -112,7 +114,7 @@ def distance_said(one: request_pb2.RankedUnit) -> str:
     """By road if that is known, else as the crow flies."""
     speaking = speech()
     if one.minutes:
-        return speaking.duration(timedelta(minutes=max(one.minutes, 1)))
+        return speaking.duration(timedelta(minutes=round(one.minutes))) if one.minutes >= 0.5 else "0\u00a0min"
     return f"{speaking.number(one.distance_km)} km" if one.distance_km else "—"
 
 

@@ -157,15 +157,15 @@ def nodes(terminal: Terminal) -> None:
 @node.verb(
     "init",
     examples=(
-        "aval node init 540000023 --identity identite --hub hub.ght.example:7400 --announce 10.0.0.2:50051",
-        "aval node init 540000023 --identity identite --hub 127.0.0.1:50050 --listen 127.0.0.1:50061",
+        "aval node init 540000023 --identity identite --hub hub.ght.example:7400 --announce 10.0.0.2:7401",
+        "aval node init 540000023 --identity identite --hub 127.0.0.1:7400 --listen 127.0.0.1:7401",
     ),
     writes=True,
 )
 @click.argument("finess")
 @click.option("--identity", type=click.Path(path_type=Path), required=True, help="opt.identity")
 @click.option("--hub", "hub_address", metavar="HOST:PORT", help="opt.hub-address")
-@click.option("--listen", metavar="HOST:PORT", default="0.0.0.0:50051", help="opt.listen")
+@click.option("--listen", metavar="HOST:PORT", default="0.0.0.0:7401", help="opt.listen")
 @click.option("--announce", metavar="HOST:PORT", help="opt.announce")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("node.toml"), metavar="FILE", help="opt.config")
 @click.option("--force", is_flag=True, help="opt.force")
@@ -218,7 +218,7 @@ def init_node(
 )
 @click.option("--territory", type=click.Path(path_type=Path), required=True, help="opt.territory")
 @click.option("--identity", type=click.Path(path_type=Path), required=True, help="opt.identity")
-@click.option("--listen", metavar="HOST:PORT", default="0.0.0.0:50050", help="opt.listen")
+@click.option("--listen", metavar="HOST:PORT", default="0.0.0.0:7400", help="opt.listen")
 @click.option("--cell", multiple=True, metavar="NAME", help="opt.cell")
 @click.option("--management", multiple=True, metavar="NAME", help="opt.management")
 @click.option("--config", type=click.Path(path_type=Path), default=Path("hub.toml"), metavar="FILE", help="opt.config")

@@ -12,7 +12,7 @@ import grpc
 import structlog
 from cryptography import x509
 
-from aval.adapters.cli.contexts import Context, chosen
+from aval.adapters.cli.contexts import Context, chosen, is_demonstration
 from aval.adapters.cli.exits import Exit, Failure, exit_of
 from aval.adapters.cli.terminal import Terminal
 from aval.adapters.cli.words import ALL_WORDS, now, say, speech
@@ -79,6 +79,8 @@ def connected(terminal: Terminal, work: Callable[[Session], Awaitable[Result]]) 
     """Runs `work` with a session of the chosen context. Raises `Failure` for whatever the network or a peer refuses."""
     quiet_logs(terminal)
     name, context, bundle = chosen(terminal.context)
+    if is_demonstration():
+        terminal.tell(say("simulation"))
 
     async def run() -> Result:
         try:

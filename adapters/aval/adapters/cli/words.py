@@ -98,11 +98,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "One of the two certificates is not accepted by the other.",
     ),
     "refused": ("refusé : {text}", "refused: {text}"),
+    "simulation": (
+        "SIMULATION : vrais établissements, chiffres et patients inventés.",
+        "SIMULATION: real establishments, invented figures and patients.",
+    ),
     # find, units
     "find.head": ("{places} sûres · {stale} à confirmer", "{places} sure · {stale} unconfirmed"),
     "find.sort": (
-        "Tri : sûr d’abord, puis souhaits, puis trajet, puis équité.",
-        "Order: sure first, then wishes, then distance, then fairness.",
+        "Tri : sûr d’abord, puis réponse à temps, souhaits, trajet, équité.",
+        "Order: sure first, then an answer in time, wishes, distance, fairness.",
     ),
     "find.none": ("Aucune place ne correspond.", "No match."),
     "find.relax": ("Avec {what} : {count}.", "With {what}: {count}."),

@@ -1,6 +1,9 @@
 """Sets the stage of the demonstration, plays the story on it, and clears it: what `aval demo up` does."""
 
 import asyncio
+import os
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -199,6 +202,15 @@ def _conclude(voice: Voice, territory: Territory, length: timedelta) -> None:
         voice.line("Tout est arrêté et effacé.")
         return
     voice.line("Le territoire tourne toujours. Essayez, depuis ce dossier :")
-    voice.line("   aval find --discipline smr-geriatrie --sex F --age 84 --date demain")
-    voice.line("   aval --help")
-    voice.line("Pour tout arrêter et tout effacer : aval demo down")
+    aval = command_here()
+    voice.line(f"   {aval} find --discipline smr-geriatrie --sex F --age 84 --date demain")
+    voice.line(f"   {aval} context list")
+    voice.line(f"   {aval} --help")
+    voice.line(f"Pour tout arrêter et tout effacer : {aval} demo down")
+
+
+def command_here() -> str:
+    """What to type for `aval` in this folder: it may lie in an environment that the shell does not look into."""
+    if shutil.which("aval") is not None:
+        return "aval"
+    return os.path.relpath(Path(sys.executable).with_name("aval"))
