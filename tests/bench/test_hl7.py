@@ -22,13 +22,14 @@ from aval.adapters.hl7v2.framing import Deframer, framed
 from aval.adapters.hl7v2.meaning import understand
 from aval.adapters.hl7v2.reading import messages_of, parse
 from aval.adapters.hl7v2.telling import Told
-from aval.v1 import census_pb2
+from aval.v1 import availability_pb2, census_pb2
 from tests.adapters.demo.hand_clock import HandClock
 from tests.adapters.hl7v2.days import MAPPING
 from tests.adapters.hl7v2.desks import desk_of
 from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
 from tests.adapters.hl7v2.processes import Interface, declare_unit
 from tests.bench.test_node_rate import bare_commits
+from tests.node.shell.processes import HUB
 
 DAY_MESSAGES = 5_000
 BEDS = 1_400
@@ -38,6 +39,10 @@ IN_HAND = 32
 SHARE_OF_PARSING_MIN = 0.02
 SHARE_OF_COMMITS_MIN = 0.02
 """Below either something is wrong, on any machine: a commit more for each message, a sleep, a poll."""
+
+LATENCIES = 40
+LATENCY_SECONDS_MAX = 2.0
+"""A person looks away for longer; a loaded machine takes tenths."""
 
 MEMORY_MESSAGES = int(os.environ.get("AVAL_BENCH_HL7_MESSAGES", "200000"))
 """For a million: AVAL_BENCH_HL7_MESSAGES=1000000 make bench."""
@@ -159,6 +164,44 @@ async def pump_alone(port: int) -> list[float]:
         took.append(time.perf_counter() - began)
     writer.close()
     return took[6:]
+
+
+async def test_from_the_socket_to_what_the_hub_hears(tmp_path: Path) -> None:
+    interface = Interface(tmp_path)
+    took: list[float] = []
+    try:
+        await interface.begin()
+        hub = interface.node.caller(HUB)
+        watch = hub.availability.WatchAvailability(availability_pb2.WatchAvailabilityRequest())
+        begun: list[float] = []
+        heard = asyncio.Semaphore(0)
+
+        async def listen() -> None:
+            async for message in watch:
+                if begun and message.WhichOneof("event") == "change":
+                    took.append(time.perf_counter() - begun[-1])
+                    heard.release()
+
+        listening = asyncio.create_task(listen())
+        async with interface.sender() as line:
+            for number in range(LATENCIES):
+                inside = Adt("A01", f"L{number}", datetime.now(UTC), f"N{number}", room="101", bed="1")
+                gone = inside.again(event="A03", movement=f"G{number}")
+                for message in (inside, gone):
+                    begun.append(time.perf_counter())
+                    await line.send(message.frame())
+                    await asyncio.wait_for(heard.acquire(), 20)
+        watch.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await hub.close()
+    finally:
+        await interface.end()
+    ordered = sorted(took)
+    sys.stdout.write(
+        f"\nHL7: from the socket to what the hub hears of the node: p50 {1000 * ordered[len(ordered) // 2]:.1f} ms,"
+        f" p95 {1000 * ordered[len(ordered) * 95 // 100]:.1f} ms of {len(ordered)}\n"
+    )
+    assert ordered[len(ordered) // 2] < LATENCY_SECONDS_MAX
 
 
 class _Applies:
