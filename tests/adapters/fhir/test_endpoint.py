@@ -17,6 +17,7 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from fhir.resources.R4B import get_fhir_model_class
+from prometheus_client import CollectorRegistry
 
 from aval.adapters.clock import SystemClock
 from aval.adapters.fhir.endpoint import READER_LIMITS, BadSearch, Endpoint, Listening, interval_of, renew, tls_of
@@ -57,6 +58,7 @@ class Stage:
         self.closing = closing
         self.authority, _ = make_authority(HERE, clock.now())
         self.other, _ = make_authority(THERE, clock.now())
+        self.registry = CollectorRegistry()
         self.served = node.Serving()
         self.served.put(unit(), unit(f"{HOUSE}/units/U108"), unit(f"establishments/{LUNEVILLE}/units/S1"))
         partner = establishment(f"establishments/{PARTNER}")
@@ -90,6 +92,7 @@ class Stage:
             "https://aval.example/fhir",
             "0.1.0",
             {str(NANCY): "54395"},
+            registry=self.registry,
             limits=limits,
         )
         self.shown: Identity = HubReplica(HERE, 0) if beside is Server.HUB else Node(HERE, NANCY)
@@ -233,6 +236,24 @@ async def test_what_is_wrong_is_an_operation_outcome(
 ) -> None:
     answered, said = await stage.status(f"{at_hub}/{path}", CELL)
     assert (answered, said["resourceType"], said["issue"][0]["code"]) == (status, "OperationOutcome", code)
+
+
+async def test_what_breaks_inside_is_told_as_such_and_no_more(stage: Stage, at_hub: str) -> None:
+    stage.served.houses["spoilt"] = establishment("spoilt")
+    status, said = await stage.status(f"{at_hub}/Organization", CELL)
+    assert (status, said["issue"][0]["code"]) == (500, "exception")
+    assert "spoilt" not in json.dumps(said)
+
+
+async def test_answers_are_counted_by_resource_and_status(stage: Stage, at_hub: str) -> None:
+    await stage.status(f"{at_hub}/Location", CELL)
+    await stage.status(f"{at_hub}/Location?name=A", CELL)
+    await stage.status(f"{at_hub}/Patient", CELL)
+
+    def counted(resource: str, status: str) -> float | None:
+        return stage.registry.get_sample_value("aval_fhir_requests_total", {"resource": resource, "status": status})
+
+    assert (counted("Location", "200"), counted("Location", "400"), counted("other", "400")) == (1, 1, 1)
 
 
 async def test_a_lenient_reader_may_ask_to_have_a_filter_ignored(stage: Stage, at_hub: str) -> None:

@@ -29,6 +29,7 @@ from aval.adapters.fhir.codes import FINESS_SYSTEM, STRUCTURE_SYSTEM, Json
 from aval.adapters.fhir.picture import Pictures
 from aval.adapters.fhir.readers import Readers
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE
+from aval.adapters.telemetry import describe_exception
 from aval.adapters.wire.limits import Meters, PeerLimits
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import Refusal
@@ -79,6 +80,14 @@ class BadSearch(ValueError):
     def __init__(self, text: str, code: str = "invalid") -> None:
         super().__init__(text)
         self.code = code
+
+
+class _Fault(Exception):
+    """What went wrong and is nobody's request."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(type(fault).__name__)
+        self.fault = fault
 
 
 # --- searching -------------------------------------------------------------------------------------------------------
@@ -213,7 +222,7 @@ class Endpoint:
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         kind = request.match_info.get("kind", "metadata" if request.path == "/fhir/metadata" else "")
         try:
-            answer = await self._answer(request, handler)
+            answer = await self._watched(request, handler)
         except Refusal as refusal:
             code = getattr(refusal, "code", refusal.reason.row.code)
             status = _STATUS.get(code, 500)
@@ -226,8 +235,20 @@ class Endpoint:
         except web.HTTPException as error:
             code = {404: "not-found", 405: "not-supported"}.get(error.status, "invalid")
             answer = _wrong(error.status, code, error.reason)
+        except _Fault as fault:
+            self._log.error("fhir-fault", path=request.path, **describe_exception(fault.fault))
+            answer = _wrong(500, "exception", "an error of the endpoint, written to its log")
         self._counter.labels(kind if kind in (*PARAMETERS, "metadata") else "other", str(answer.status)).inc()
         return answer
+
+    async def _watched(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """The answer; what is no refusal becomes a `_Fault`, of which the reader is told nothing more."""
+        try:
+            return await self._answer(request, handler)
+        except (Refusal, BadSearch, web.HTTPException):
+            raise
+        except Exception as fault:
+            raise _Fault(fault) from fault
 
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         transport = request.transport
