@@ -580,23 +580,34 @@ def due(file: RequestFile) -> tuple[OutboxRow, ...]:
 
 
 def unproposed(file: RequestFile) -> tuple[str, ...]:
-    """Asks that came to nothing in an OPEN request, whose next best nobody has looked for: the shell searches."""
+    """Asks without a bed in an OPEN request, whose next best nobody has looked for: the shell searches.
+
+    They came to nothing; or they wished a hold at once, and wait for a person because no bed was left.
+    """
     if file.request.state is not _S.OPEN:
         return ()
-    lost = (ask for ask in file.asks if not ask.followed and not ask.is_live)
-    return tuple(ask.reservation for ask in lost if is_refused(ask) or ask.state is _V.EXPIRED)
+    return tuple(ask.reservation for ask in file.asks if _is_lost(ask) or _is_passed_over(ask))
+
+
+def _is_lost(ask: Ask) -> bool:
+    return not ask.followed and not ask.is_live and (is_refused(ask) or ask.state is _V.EXPIRED)
+
+
+def _is_passed_over(ask: Ask) -> bool:
+    return not ask.others_proposed and ask.mode is Mode.HOLD and ask.state in (_V.ASKED, _V.WAITLISTED)
 
 
 def propose(file: RequestFile, reservation: str, alternatives: tuple[str, ...], now: datetime) -> RequestFile:
-    """Keeps, of a lost ask, the units that would still fit, best first; the best is proposed to people."""
+    """Keeps, of an ask without a bed, the units that would still fit, best first; the best is proposed to people."""
     if reservation not in unproposed(file):
         return file
     houses = {ask.establishment for ask in file.asks if ask.is_live}
     asked = {ask.unit for ask in file.asks}
     others = tuple(unit for unit in alternatives if unit not in asked and establishment_of(unit) not in houses)
-    after = with_ask(file, replace(_ask_of(file, reservation), followed=True, alternatives=others))
-    request = replace(after.request, proposed_next=others[0] if others else "")
-    return settled(file, replace(after, request=request), now)
+    ask = _ask_of(file, reservation)
+    told = replace(ask, followed=ask.followed or not ask.is_live, others_proposed=True, alternatives=others)
+    request = replace(file.request, proposed_next=others[0] if others else "")
+    return settled(file, replace(with_ask(file, told), request=request), now)
 
 
 def place_found(file: RequestFile, unit: str, now: datetime) -> RequestFile:

@@ -63,7 +63,10 @@ def reservation_name(establishment: str, reservation_id: str) -> str:
 
 
 class Mandate(Struct, frozen=True, omit_defaults=True):
-    """Who acted, for whom (a FINESS), in which role, when; made by the hub from a verified caller (CONTRACT 4)."""
+    """Who acted, for whom (a FINESS), in which role, when; made by the hub from a verified caller (CONTRACT 4).
+
+    `request_id`: under which that call was logged; it goes with the commands that it caused.
+    """
 
     caller: str
     actor: str
@@ -71,6 +74,7 @@ class Mandate(Struct, frozen=True, omit_defaults=True):
     role: str
     on_behalf_of: str
     act_time: datetime
+    request_id: str = ""
 
 
 class Cursor(Struct, frozen=True, omit_defaults=True):
@@ -401,7 +405,8 @@ class Ask(Struct, frozen=True, omit_defaults=True):
     """One reservation of a request, as the hub knows it: an intention until its node has spoken.
 
     `last_number` is the highest command number used; `past_incarnations` are histories of its node that another one
-    has replaced, whose words are dropped; `followed`: its loss has been answered by asking or proposing the next unit.
+    has replaced, whose words are dropped; `followed`: its loss has been answered by asking or proposing the next unit;
+    `others_proposed`: it wished a hold and got none at once, and was told which other units fit.
     After a restore of its node (see `restoring`): `deferred` is the newest word heard while it is being reinstated;
     `over`: it had ended, and the restored node told it live again.
     """
@@ -419,6 +424,7 @@ class Ask(Struct, frozen=True, omit_defaults=True):
     release_refusal: ReleaseRefusal | None = None
     past_incarnations: tuple[int, ...] = ()
     followed: bool = False
+    others_proposed: bool = False
     alternatives: tuple[str, ...] = ()
     deferred: KnownReservation | None = None
     over: bool = False

@@ -63,6 +63,8 @@ class House:
     """Reservations of all houses; each decision is a revision."""
 
     def __init__(self) -> None:
+        self.full = False
+        """Whether no bed is left: a hold that is wished waits for a person."""
         self.revision = 0
         self.known: dict[str, KnownReservation] = {}
         self.decided: dict[str, tuple[int, Refused | None]] = {}
@@ -99,7 +101,7 @@ class House:
         match row.body:
             case Create() as body:
                 if one is None:
-                    state = S.HELD if body.mode is Mode.HOLD else S.ASKED
+                    state = S.HELD if body.mode is Mode.HOLD and not self.full else S.ASKED
                     fresh = KnownReservation(
                         row.reservation, state, 1, 0, row.request, body.unit, now, now, offer=_offer(body.unit, 0)
                     )

@@ -407,6 +407,24 @@ def test_an_ask_refused_otherwise_proposes_the_next_best() -> None:
     assert asked.request.proposed_next == ""
 
 
+def test_a_hold_that_found_no_bed_is_told_where_one_is_left_and_asks_nobody_by_itself() -> None:
+    """Its house will answer in person; until then it is live, and if it loses after all it is followed up as any."""
+    world = Territory(target(0, mode=Mode.HOLD), ask_next=(OTHER_UNIT,))
+    world.houses.full = True
+    world.run()
+    assert world.file.asks[0].state is S.ASKED
+    assert brokerage.unproposed(world.file) == (A,)
+    file = brokerage.propose(world.file, A, (target(0).unit, OTHER_UNIT), NOW)
+    assert (file.asks[0].alternatives, file.request.proposed_next) == ((OTHER_UNIT,), OTHER_UNIT)
+    assert len(file.asks) == 1
+    assert brokerage.unproposed(file) == ()
+    assert brokerage.propose(file, A, (OTHER_UNIT,), NOW) is file
+    world.file = file
+    world.houses.staff(A, G.DECLINE)
+    world.hear()
+    assert [ask.unit for ask in world.file.asks] == [target(0).unit, OTHER_UNIT], "declined, the next one is asked"
+
+
 def test_a_place_found_is_told_to_whom_asked_for_it() -> None:
     file = Territory().file
     assert brokerage.place_found(file, OTHER_UNIT, NOW) is file
