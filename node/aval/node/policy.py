@@ -10,9 +10,11 @@ Hours are of the house's time zone: across a change of clocks the same local hou
 the `holidays` library, loaded when a unit first asks for them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
@@ -77,10 +79,23 @@ def hold_ttl(unit: Unit, wished: timedelta | None, *, by_staff: bool = False) ->
 @lru_cache(maxsize=64)
 def public_holidays(year: int, alsace_moselle: bool) -> frozenset[date]:
     """The public holidays of metropolitan France; with those of Alsace-Moselle (Good Friday, 26 December) if asked."""
-    from holidays import country_holidays  # loaded here: 15 MB that a house without such hours never pays
+    return frozenset(_france()(years=year, subdiv="57" if alsace_moselle else None))
 
-    calendar = country_holidays("FR", subdiv="57" if alsace_moselle else None, years=year)
-    return frozenset(calendar)
+
+@cache
+def _france() -> Callable[..., Iterable[date]]:
+    """The library's calendar of France, loaded when a unit first asks for it: a house without such hours never pays.
+
+    Its file alone: the library's package of countries loads those of the whole world, 8 MB that nobody here reads.
+    """
+    library = find_spec("holidays")
+    folder = (library.submodule_search_locations or [""])[0] if library is not None else ""
+    found = spec_from_file_location("holidays_of_france", f"{folder}/countries/france.py")
+    if found is None or found.loader is None:
+        raise ImportError("the holidays library has no calendar of France")
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return cast("Callable[..., Iterable[date]]", module.France)
 
 
 def _closed(day: date, policy: Policy) -> bool:

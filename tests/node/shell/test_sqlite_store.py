@@ -36,7 +36,7 @@ from pathlib import Path
 from aval.node.store.sqlite import SqliteStore
 
 async def hold():
-    await SqliteStore.open(Path(sys.argv[1]), "540000023", lambda: 1)
+    held = await SqliteStore.open(Path(sys.argv[1]), "540000023", lambda: 1)
     print("held", flush=True)
     await asyncio.Event().wait()
 
@@ -217,19 +217,16 @@ async def test_the_first_version_is_migrated_with_its_data(tmp_path: Path) -> No
     engine = create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         schema.migrate(connection, None, "0001", schema.MIGRATIONS)
-        stays, moved = schema.FACT_TABLES[Kind.STAY], schema.FACT_TABLES[Kind.MOVEMENT]
-        connection.execute(stays.insert().values(key="s", revision=1, body=msgspec.json.encode(stay).decode()))
+        write = "INSERT INTO stay (key, revision, body) VALUES ('s', 1, ?)"
+        connection.exec_driver_sql(write, (msgspec.json.encode(stay).decode(),))
+        write = "INSERT INTO movement (key, revision, body) VALUES (?, 1, ?)"
         for key, body in {"sih/m1": record | {"undo": undo}, "sih/m2": record}.items():
-            connection.execute(moved.insert().values(key=key, revision=1, body=json.dumps(body)))
-        head = {
-            "number": 1,
-            "digest": b"d" * 32,
-            "as_of": START.isoformat(),
-            "touched": touched_body(Touched()).decode(),
-        }
-        connection.execute(schema.REVISION.insert().values(head))
-        for name, value in {"establishment": str(HOUSE), "incarnation": str(INCARNATION)}.items():
-            connection.execute(schema.META.insert().values(name=name, value=value))
+            connection.exec_driver_sql(write, (key, json.dumps(body)))
+        write = "INSERT INTO revision (number, digest, as_of, touched) VALUES (1, ?, ?, ?)"
+        connection.exec_driver_sql(write, (b"d" * 32, START.isoformat(), touched_body(Touched()).decode()))
+        write = "INSERT INTO meta (name, value) VALUES (?, ?)"
+        for row in (("establishment", str(HOUSE)), ("incarnation", str(INCARNATION))):
+            connection.exec_driver_sql(write, row)
     engine.dispose()
     store = await sqlite_store(path)
     stored = await store.load()

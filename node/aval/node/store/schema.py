@@ -4,61 +4,25 @@ One table a kind of fact, all of one shape: key, the revision that last wrote it
 node is answered from memory; the tables are read whole at start, so they need no other index. `revision` holds the
 history, `source_proof` the ages of sources (which are no revisions), `meta` what the database is.
 
-Alembic is loaded only when there is something to migrate: a database at `HEAD` does not pay for it at each start, nor
-does a new one, which is made at once. A test holds that both ways give the same tables, and that `HEAD` is the last
-migration.
+The statements are a few fixed texts, run by `sqlite3` itself: SQLAlchemy and Alembic take 25 MB of memory, a quarter of
+a quiet node, and are loaded only when there is something to migrate. A new database is made at once. A test holds that
+both ways give the same tables, and that `HEAD` is the last migration.
 """
 
+import sqlite3
 from pathlib import Path
-
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, inspect
+from typing import TYPE_CHECKING
 
 from aval.node.model import Kind
 from aval.node.ports import StorageRefused
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 HEAD = "0003"
 """The newest migration of this package."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-
-METADATA = MetaData()
-
-FACT_TABLES = {
-    kind: Table(
-        kind.value,
-        METADATA,
-        Column("key", Text, primary_key=True, nullable=False),
-        Column("revision", Integer, nullable=False),
-        Column("body", Text, nullable=False),
-        sqlite_with_rowid=False,
-    )
-    for kind in Kind
-}
-"""Without rowid: a write then touches one tree, not two."""
-
-REVISION = Table(
-    "revision",
-    METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("digest", LargeBinary, nullable=False),
-    Column("as_of", Text, nullable=False),
-    Column("touched", Text),
-)
-
-SOURCE_PROOF = Table(
-    "source_proof",
-    METADATA,
-    Column("source", Text, primary_key=True, nullable=False),
-    Column("at", Text, nullable=False),
-)
-
-META = Table(
-    "meta",
-    METADATA,
-    Column("name", Text, primary_key=True, nullable=False),
-    Column("value", Text, nullable=False),
-)
-
 
 INCARNATION = "incarnation"
 """The name in `meta` of the history's number."""
@@ -66,31 +30,76 @@ INCARNATION = "incarnation"
 FORMER = "former"
 """The name in `meta` of the incarnation of the backup that this database was restored from."""
 
+_FACT_TABLE = """
+    CREATE TABLE "?" (
+        key TEXT NOT NULL, revision INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key)
+    ) WITHOUT ROWID
+"""
+"""Without rowid: a write then touches one tree, not two."""
 
-def prepare(connection: Connection, *, head: str = HEAD, migrations: Path = MIGRATIONS) -> None:
-    """Makes the schema of a new database, or migrates an older one, in the connection's transaction.
 
-    Raises `StorageRefused` for a database that a newer version wrote, or that is not a node's.
+def of_kind(statement: str, kind: Kind) -> str:
+    """A statement for the table of a kind of fact, written in it as "?"."""
+    return statement.replace('"?"', f'"{kind.value}"')
+
+
+TABLES = (
+    *(of_kind(_FACT_TABLE, kind) for kind in Kind),
+    """CREATE TABLE revision (
+        number INTEGER NOT NULL, digest BLOB NOT NULL, as_of TEXT NOT NULL, touched TEXT, PRIMARY KEY (number)
+    )""",
+    "CREATE TABLE source_proof (source TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (source))",
+    "CREATE TABLE meta (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
+    """CREATE TABLE alembic_version (
+        version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+    )""",
+)
+"""What makes a new database."""
+
+
+def prepare(connection: sqlite3.Connection, *, head: str = HEAD, migrations: Path = MIGRATIONS) -> None:
+    """Makes the schema of a new database, or migrates an older one: whole or not at all.
+
+    `connection` is in no transaction, and begins none by itself. Raises `StorageRefused` for a database that a newer
+    version wrote, or that is not a node's.
     """
-    names = set(inspect(connection).get_table_names())
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not names:
-        METADATA.create_all(connection)
-        connection.exec_driver_sql(
-            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
-            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
-        )
-        connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
+        connection.execute("COMMIT")
         return
-    version = None
+    found = None
     if "alembic_version" in names:
-        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    if version is None:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if found is None:
         raise StorageRefused("this file is a database, but not one of an Aval node: give another path as `database`")
-    if version != head:
-        migrate(connection, version, head, migrations)
+    if found[0] != head:
+        _migrate_here(connection, found[0], head, migrations)
 
 
-def migrate(connection: Connection, version: str | None, head: str, migrations: Path) -> None:
+def _migrate_here(raw: sqlite3.Connection, version: str, head: str, migrations: Path) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import StaticPool
+
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            migrate(connection, version, head, migrations)
+        except DBAPIError as error:
+            raw.execute("ROLLBACK")
+            raise (error.orig or error) from error
+        except BaseException:
+            raw.execute("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+
+
+def migrate(connection: "Connection", version: str | None, head: str, migrations: Path) -> None:
     """Brings a database from `version` (None: empty) to `head`. Raises `StorageRefused` for an unknown version."""
     from alembic import command
     from alembic.config import Config

@@ -1,8 +1,8 @@
 """A node's database: one SQLite file, embedded, owned by one process.
 
 WAL and `synchronous=FULL`: what `commit` has answered survives a power cut. One thread owns the one connection, since
-SQLite would make two wait for each other anyway and the event loop must not wait for the disk. SQLAlchemy gives schema
-and reads; the writer's few statements are fixed text through `exec_driver_sql`, which costs half (PLATFORM, measured).
+SQLite would make two wait for each other anyway and the event loop must not wait for the disk. The statements are few
+and fixed text, run by `sqlite3` itself: quicker than through SQLAlchemy, and a quarter less memory (see `schema`).
 
 A lock file beside the database refuses a second process: two writers, each with its ledger in memory, would promise the
 same bed twice. The lock is the operating system's, so a killed process leaves none behind.
@@ -12,7 +12,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -20,25 +20,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, TypeVar
 
-from sqlalchemy import URL, Connection, Table, bindparam, create_engine, event, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
-
 from aval.node.model import Fact, Kind
 from aval.node.ports import RESERVATION_KINDS, Batch, Revision, StorageRefused, StorageUnavailable, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
-from aval.node.store.schema import (
-    FACT_TABLES,
-    FORMER,
-    HEAD,
-    INCARNATION,
-    META,
-    MIGRATIONS,
-    REVISION,
-    SOURCE_PROOF,
-    prepare,
-)
+from aval.node.store.schema import FORMER, HEAD, INCARNATION, MIGRATIONS, of_kind, prepare
 
 BUSY_SECONDS = 2.0
 """How long a statement waits for somebody else's lock (a backup); then the store is unavailable for this batch."""
@@ -48,28 +33,21 @@ PAGES_MAX = 1 << 30
 
 _T = TypeVar("_T")
 
-_DIALECT = sqlite.dialect()
-
-
-def _upsert(table: Table) -> str:
-    insert = sqlite.insert(table)
-    return str(
-        insert.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns),
-            set_={column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key},
-        ).compile(dialect=_DIALECT)
-    )
-
-
-# The writer's statements: fixed text, made once from the schema, each with its values in the order of the columns.
-_WRITE_FACT = {kind: _upsert(table) for kind, table in FACT_TABLES.items()}
-_REMOVE_FACT = {
-    kind: str(table.delete().where(table.c.key == bindparam("key")).compile(dialect=_DIALECT))
-    for kind, table in FACT_TABLES.items()
-}
-_WRITE_REVISION = str(REVISION.insert().compile(dialect=_DIALECT))
-_WRITE_PROOF = _upsert(SOURCE_PROOF)
-_NEW_INCARNATION = META.update().where(META.c.name == INCARNATION)
+_FACT = """
+    INSERT INTO "?" (key, revision, body) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body
+"""
+_WRITE_FACT = {kind: of_kind(_FACT, kind) for kind in Kind}
+_REMOVE_FACT = {kind: of_kind('DELETE FROM "?" WHERE key = ?', kind) for kind in Kind}
+_READ_FACTS = {kind: of_kind('SELECT key, body, revision FROM "?"', kind) for kind in Kind}
+_WRITE_REVISION = "INSERT INTO revision (number, digest, as_of, touched) VALUES (?, ?, ?, ?)"
+_READ_REVISIONS = "SELECT number, digest, as_of, touched FROM revision ORDER BY number DESC"
+_FORGET = "UPDATE revision SET touched = NULL WHERE number BETWEEN ? AND ? AND touched IS NOT NULL"
+_WRITE_PROOF = """
+    INSERT INTO source_proof (source, at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET at = excluded.at
+"""
+_WRITE_META = "INSERT INTO meta (name, value) VALUES (?, ?)"
+_NEW_INCARNATION = "UPDATE meta SET value = ? WHERE name = ?"
 _PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
 
 
@@ -82,7 +60,7 @@ class SqliteStore:
         self._pages_max = pages_max
         self._compacted = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        self._connection: Connection | None = None
+        self._connection: sqlite3.Connection | None = None
 
     @classmethod
     async def open(
@@ -120,24 +98,21 @@ class SqliteStore:
     async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
         """See `Store.save_proofs`."""
         rows = [(source, at.isoformat()) for source, at in proofs.items()]
-        await self._in_thread(lambda: self._transaction(lambda connection: _many(connection, _WRITE_PROOF, rows)))
+        await self._in_thread(lambda: self._transaction(lambda connection: connection.executemany(_WRITE_PROOF, rows)))
 
     async def digest_of(self, number: int) -> bytes | None:
         """See `Store.digest_of`."""
 
         def read() -> bytes | None:
-            return self._connected().execute(select(REVISION.c.digest).where(REVISION.c.number == number)).scalar()
+            found = self._connected().execute("SELECT digest FROM revision WHERE number = ?", (number,)).fetchone()
+            return None if found is None else bytes(found[0])
 
         return await self._in_thread(read)
 
     async def compact(self, before: int) -> None:
         """See `Store.compact`."""
-        known = REVISION.c.number.between(self._compacted, before - 1)
-
-        def forget(connection: Connection) -> None:
-            connection.execute(REVISION.update().where(known, REVISION.c.touched.is_not(None)).values(touched=None))
-
-        await self._in_thread(lambda: self._transaction(forget))
+        span = (self._compacted, before - 1)
+        await self._in_thread(lambda: self._transaction(lambda connection: connection.execute(_FORGET, span)))
         self._compacted = before
 
     async def close(self) -> None:
@@ -149,19 +124,19 @@ class SqliteStore:
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except DBAPIError as error:
+        except sqlite3.Error as error:
             # SQLite's own words: « database or disk is full », or « disk I/O error » under a limit of file size.
-            raise StorageUnavailable(str(error.orig)) from error
+            raise StorageUnavailable(str(error)) from error
 
     # Below, all runs in the store's thread.
 
     def _open(self, establishment: str, new_incarnation: Callable[[], int], head: str, migrations: Path) -> None:
         try:
             connection = self._connected()
-            damage = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-        except DBAPIError as error:
-            if "not a database" in str(error.orig) or "malformed" in str(error.orig):
-                damage = str(error.orig)
+            (damage,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.Error as error:
+            if "not a database" in str(error) or "malformed" in str(error):
+                damage = str(error)
             else:
                 raise
         if damage != "ok":
@@ -169,14 +144,14 @@ class SqliteStore:
                 f"the database {self._path} is damaged ({damage}): put back a backup, or move the file away and "
                 "start anew"
             )
-        self._transaction(lambda connection: prepare(connection, head=head, migrations=migrations))
+        prepare(self._connected(), head=head, migrations=migrations)
         self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
 
-    def _identify(self, connection: Connection, establishment: str, new_incarnation: Callable[[], int]) -> None:
-        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(META.c.name, META.c.value))}
+    def _identify(self, connection: sqlite3.Connection, establishment: str, new_incarnation: Callable[[], int]) -> None:
+        meta = _meta(connection)
         if not meta:
             meta = {"establishment": establishment, INCARNATION: str(new_incarnation())}
-            connection.execute(META.insert(), [{"name": name, "value": value} for name, value in meta.items()])
+            connection.executemany(_WRITE_META, list(meta.items()))
         if meta["establishment"] != establishment:
             raise StorageRefused(
                 f"the database {self._path} is of establishment {meta['establishment']}, not {establishment}: "
@@ -187,23 +162,23 @@ class SqliteStore:
         connection = self._connected()
         facts: dict[Kind, dict[str, Fact]] = {}
         revisions: dict[str, int] = {}
-        for kind, table in FACT_TABLES.items():
-            rows = connection.execute(select(table.c.key, table.c.body, table.c.revision)).all()
+        for kind, statement in _READ_FACTS.items():
+            rows = connection.execute(statement).fetchall()
             facts[kind] = {key: fact_of(kind, body) for key, body, _ in rows}
             if kind in RESERVATION_KINDS:
                 revisions |= {key: number for key, _, number in rows}
         recent = [
             Revision(number, digest, datetime.fromisoformat(as_of), touched_of(touched))
             for number, digest, as_of, touched in takewhile(
-                lambda row: row.touched is not None,  # the rest is compacted: years of it, not to be read
-                connection.execute(select(REVISION).order_by(REVISION.c.number.desc())),
+                lambda row: row[3] is not None,  # the rest is compacted: years of it, not to be read
+                connection.execute(_READ_REVISIONS),
             )
         ]
         proofs = {
             source: datetime.fromisoformat(at)
-            for source, at in connection.execute(select(SOURCE_PROOF.c.source, SOURCE_PROOF.c.at))
+            for source, at in connection.execute("SELECT source, at FROM source_proof")
         }
-        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(META.c.name, META.c.value))}
+        meta = _meta(connection)
         former = int(meta[FORMER]) if FORMER in meta else None
         return Stored(int(meta[INCARNATION]), facts, recent[::-1], revisions, proofs, former)
 
@@ -221,68 +196,65 @@ class SqliteStore:
                 written.setdefault(row.kind, []).append((row.key, revision.number, row.body.decode()))
         proofs = [(source, at.isoformat()) for source, at in batch.proofs.items()]
 
-        def write(connection: Connection) -> None:
+        def write(connection: sqlite3.Connection) -> None:
             for kind, keys in removed.items():
-                _many(connection, _REMOVE_FACT[kind], keys)
+                connection.executemany(_REMOVE_FACT[kind], keys)
             for kind, rows in written.items():
-                _many(connection, _WRITE_FACT[kind], rows)
+                connection.executemany(_WRITE_FACT[kind], rows)
             head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
-            connection.exec_driver_sql(_WRITE_REVISION, head)
-            _many(connection, _WRITE_PROOF, proofs)
+            connection.execute(_WRITE_REVISION, head)
+            connection.executemany(_WRITE_PROOF, proofs)
             if batch.incarnation is not None:
-                connection.execute(_NEW_INCARNATION.values(value=str(batch.incarnation)))
+                connection.execute(_NEW_INCARNATION, (str(batch.incarnation), INCARNATION))
 
         self._transaction(write)
 
-    def _transaction(self, work: Callable[[Connection], _T]) -> _T:
+    def _transaction(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connected()
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
-            connection.exec_driver_sql("COMMIT")
+            connection.execute("COMMIT")
         except BaseException:
             self._roll_back(connection)
             raise
         return result
 
-    def _roll_back(self, connection: Connection) -> None:
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
         # The connection is kept if it still answers: on a full disk a new one could not make its shared-memory file.
-        with suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK")
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
         try:
-            connection.exec_driver_sql("SELECT count(*) FROM meta")
-        except DBAPIError:
+            connection.execute("SELECT count(*) FROM meta").fetchone()
+        except sqlite3.Error:
             self._disconnect()
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            engine = create_engine(
-                URL.create("sqlite", database=str(self._path)),
-                poolclass=NullPool,
-                isolation_level="AUTOCOMMIT",
-                connect_args={"timeout": BUSY_SECONDS},
-            )
-            event.listen(engine, "connect", self._set_up)
-            self._connection = engine.connect()
+            # Transactions are ours to begin and end: the library begins none by itself.
+            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                for pragma in _PRAGMAS:
+                    connection.execute(pragma)
+                # A pragma takes no bound value: the page count, an int, is put in beforehand.
+                limit = f"PRAGMA max_page_count = {self._pages_max:d}"
+                connection.execute(limit)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
-
-    def _set_up(self, raw: sqlite3.Connection, _record: object) -> None:
-        for pragma in _PRAGMAS:
-            raw.execute(pragma)
-        # A pragma takes no bound value: the page count, an int, is put in beforehand.
-        limit = f"PRAGMA max_page_count = {self._pages_max:d}"
-        raw.execute(limit)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(DBAPIError):
+            with suppress(sqlite3.Error):
                 connection.close()
 
 
-def _many(connection: Connection, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
-    if rows:
-        connection.exec_driver_sql(statement, list(rows))
+def _meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """What the database says that it is."""
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
 
 
 def locked(path: Path) -> IO[str]:
