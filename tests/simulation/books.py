@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aval.node.ports import Batch
-from tests.simulation.lifecycles import CLAIMING, FINAL, STARTS, reservation_reachable
+from tests.simulation.lifecycles import ADVANCE, CLAIMING, FINAL, STARTS, reservation_reachable
 
 Fact = dict[str, Any]
 
@@ -44,6 +44,11 @@ class House:
 
     def __init__(self, finess: str) -> None:
         self.finess = finess
+        self.incarnation = 0
+        self.put_back = False
+        """Whether its node was put back to an older state, and has not noticed yet."""
+        self.was_put_back = False
+        """Whether that ever happened: what was over by then may be forgotten."""
         self.facts: dict[str, dict[str, Fact]] = {}
         self.states: dict[str, dict[int, str]] = {}
         """Reservation → revision → state, as committed."""
@@ -54,6 +59,8 @@ class House:
         """(reservation, state before, state after) of the last commit, for coverage."""
         self.policies_changed = 0
         """How often a policy changed while reservations of its unit lived."""
+        self.reinstated: set[str] = set()
+        """Reservations that the last commit reinstated."""
         self.takings = 0
         """How often a bed or place was taken, left or changed hands, and was followed."""
         self.histories: dict[str, list[str]] = {}
@@ -77,10 +84,25 @@ class House:
         if revision.as_of < self.as_of:
             yield f"time goes back from {self.as_of} to {revision.as_of}"
         conflicts_before = dict(self.of("conflict"))
+        if batch.incarnation is not None:
+            self.incarnation, self.put_back = batch.incarnation, False
+        self.reinstated = {row.key for row in batch.rows if row.kind.value == "reinstated" and row.body is not None}
         self.revision, self.as_of = revision.number, max(self.as_of, revision.as_of)
         self.tags[revision.number] = revision.digest[:8]
-        changed: list[tuple[str, Fact | None, Fact | None]] = []
         self.moves, self.acts = [], []
+        changed = list(self._written(batch))
+        for key, before, after in changed:
+            if key in self.reinstated:
+                yield from self._reinstated(key, before, after)
+                continue
+            yield from self._moved(key, before, after, conflicts_before)
+            yield from self._taken(key, before, after)
+        yield from self._conflicts()
+        for unit, fact in self.of("unit").items():
+            yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
+
+    def _written(self, batch: Batch) -> Iterator[tuple[str, Fact | None, Fact | None]]:
+        """Takes the rows up; gives the reservations among them, as they were and are."""
         for row in batch.rows:
             table = self.facts.setdefault(row.kind.value, {})
             before = table.pop(row.key, None)
@@ -93,14 +115,9 @@ class House:
             if row.kind.value == "command" and after is not None:
                 self.acts.append((after["reservation"], row.key.rsplit("/", 1)[1], after["refused"]))
             if row.kind.value == "reservation":
-                changed.append((row.key, before, after))
                 if after is not None:
-                    self.states.setdefault(row.key, {})[revision.number] = after["state"]
-        for key, before, after in changed:
-            yield from self._moved(key, before, after, conflicts_before)
-            yield from self._taken(key, before, after)
-        for unit, fact in self.of("unit").items():
-            yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
+                    self.states.setdefault(row.key, {})[batch.revision.number] = after["state"]
+                yield row.key, before, after
 
     # A reservation's life
 
@@ -122,12 +139,41 @@ class House:
         yield from self._ended(key, after)
         if was == "HELD" and now == "CONFIRMED" and before:
             yield from self._late_confirm(key, before, after)
+            if _bed_of(after) is None and any(act[0] == key and not act[2] for act in self.acts):
+                yield f"{key} is confirmed, and no bed is behind it"
         if now == "EXPIRED" and was != "EXPIRED":
             yield from self._lapsed(key, before, after)
         claim = after["claim"]
         granted = now == "HELD" and (before is None or was != "HELD" or before["claim"] != claim)
         if granted and claim and before is not None and was in ("ASKED", "WAITLISTED"):
             yield from self._grant(key, claim, conflicts)
+
+    def _reinstated(self, key: str, before: Fact | None, after: Fact | None) -> Iterator[str]:
+        """What its hub knew takes the place of nothing, of less, or of what time alone ended; people's word stands."""
+        was: str | None = before["state"] if before else None
+        now: str | None = after["state"] if after else None
+        if now is None:
+            yield f"{key}: {was} is dropped by a reinstatement"
+        elif was in ("RELEASED", "DECLINED") and now != was:
+            yield f"{key}: {was} by people, and {now} by a reinstatement"
+        elif was == "EXPIRED" and now not in ("EXPIRED", "CONFIRMED", "ADMITTED"):
+            yield f"{key}: EXPIRED, and {now} by a reinstatement"
+        elif was in ADVANCE and now in ADVANCE and ADVANCE.index(was) > ADVANCE.index(now):
+            yield f"{key}: {was} is set back to {now} by a reinstatement"
+        elif now in CLAIMING and _bed_of(after) is None and not self._in_conflict_itself(key):
+            yield f"{key} is reinstated {now}, no bed is behind it, and no conflict says so"
+
+    def _in_conflict_itself(self, key: str) -> bool:
+        return any(one["reservation"] == key for one in self.of("conflict").values())
+
+    def _conflicts(self) -> Iterator[str]:
+        """A conflict is of a claim without a bed, or of a patient reinstated where none was left."""
+        for name, one in self.of("conflict").items():
+            fact = self.of("reservation").get(one["reservation"])
+            if fact is None or (fact["state"] not in CLAIMING and fact["state"] != "ADMITTED"):
+                yield f"conflict {name} is of {one['reservation']}, which is {fact and fact['state']}"
+            elif _bed_of(fact) is not None:
+                yield f"conflict {name} is of {one['reservation']}, which has {_bed_of(fact)}"
 
     # The history of a bed or place
 
@@ -143,10 +189,8 @@ class House:
             return
         self.takings += 1
         claims = after is not None and state in CLAIMING
-        if was is not None and now is None and claims:
-            named = any(one["reservation"] == key for one in self.of("conflict").values())
-            if not named:
-                yield f"{was} is taken from {key} ({state}), and no conflict says so: {self.histories[was]}"
+        if was is not None and now is None and claims and not self._in_conflict_itself(key):
+            yield f"{was} is taken from {key} ({state}), and no conflict says so: {self.histories[was]}"
         if before is not None and before["state"] == "CONFIRMED" and state == "HELD":
             yield f"{was} was confirmed to {key} and is only held now: {self.histories[str(was)]}"
 

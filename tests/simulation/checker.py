@@ -23,11 +23,14 @@ from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
 from tests.simulation.books import Fact, House
 from tests.simulation.coverage import Coverage
-from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable
+from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
 """The simulated territory."""
+
+ASKS_MAX = 3
+"""Houses asked at once for one patient (DESIGN §7)."""
 
 MODULES = (availability, census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2)
 
@@ -122,14 +125,28 @@ class Checker:
         """A house's books."""
         return self.houses.setdefault(finess, House(finess))
 
+    def put_back(self, finess: str, house: House) -> None:
+        """A node was put back to an older state: its books too, and what it told since is told anew."""
+        now = self.houses[finess]
+        house.was_put_back = True
+        house.put_back, house.policies_changed, house.takings = True, now.policies_changed, now.takings
+        self.houses[finess] = house
+        told = self._told.get((finess, house.incarnation))
+        if told is not None:
+            told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
+
     # What is stored
 
     def node_committed(self, finess: str, batch: Batch) -> None:
         """A node has committed."""
         self.checks["node commits"] += 1
         house = self.house(finess)
+        self.checks["nodes that found themselves put back"] += batch.incarnation is not None
         for problem in house.committed(batch):
             self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
+        for key in house.reinstated:
+            fact = house.of("reinstated")[key]
+            self.checks[f"reinstated: {fact['known']} where it was {fact['found']}"] += 1
         moves = {key: (was, now) for key, was, now in house.moves}
         for key in {*moves, *(key for key, _, _ in house.acts if house.of("reservation").get(key))}:
             unmoved = house.of("reservation").get(key, {}).get("state")
@@ -182,8 +199,21 @@ class Checker:
             yield f"OPEN, and a confirmation of {wanted} is on its way"
         if len(wanted) > 1:
             yield f"two confirmations are wanted at once: {wanted}"
+        yield from self._limits(file, verbs)
         if request.get("state") == "CONFIRMING" and "confirm" not in verbs.get(request.get("subject", ""), ()):
             yield "CONFIRMING, and no confirm is on its way"
+
+    def _limits(self, file: Fact, verbs: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        """Three houses at once, one of them with a hold, and no house twice."""
+        lives = [ask for ask in file["asks"] if _may_live(ask) and not ask.get("over")]
+        wanted = [ask for ask in lives if "release" not in verbs.get(ask["reservation"], ())]
+        houses = [ask["reservation"].split("/")[1] for ask in lives]
+        if len(wanted) > ASKS_MAX:
+            yield f"{len(wanted)} houses are asked at once"
+        if sum(ask["mode"] == "hold" for ask in wanted) > 1:
+            yield "two holds are asked at once"
+        if len(set(houses)) < len(houses):
+            yield f"a house is asked twice: {houses}"
 
     def _known(self, name: str, ask: Fact, before: Fact | None) -> Iterator[str]:
         """What the hub takes for its node's word was the node's word, and is not older than what it had."""
@@ -191,12 +221,15 @@ class Checker:
         if known is None:
             return
         house = self.house(name.split("/")[1])
-        said = self._state_at(house, name, known["revision"])
-        if said is not None and said != known["state"]:
-            yield f"{name} is known {known['state']} at revision {known['revision']}; its node says {said}"
-        if known["revision"] > house.revision:
-            yield f"{name} is known at revision {known['revision']}, which its node has not reached"
+        if known["incarnation"] == house.incarnation and not house.put_back:
+            said = self._state_at(house, name, known["revision"])
+            if said is not None and said != known["state"]:
+                yield f"{name} is known {known['state']} at revision {known['revision']}; its node says {said}"
+            if known["revision"] > house.revision:
+                yield f"{name} is known at revision {known['revision']}, which its node has not reached"
         was = next((one.get("known") for one in (before or {"asks": ()})["asks"] if one["reservation"] == name), None)
+        if was and not reservation_reachable(was["state"], known["state"]) and not ask.get("over"):
+            yield f"{name} was known {was['state']}, and is {known['state']} now: nothing said leads there"
         if was and was["incarnation"] == known["incarnation"] and was["revision"] > known["revision"]:
             yield f"{name}: older news ({known['revision']}) replaced newer ({was['revision']})"
 
@@ -336,11 +369,25 @@ class Checker:
         self.checks["commands sent"] += 1
         if row not in self.rows_ever:
             self._problem(f"command {row} was sent, and no outbox ever held it")
-        name = verb.name if command.WhichOneof("verb") != "create" else f"{verb.parent}/reservations/{row}"
+        if command.WhichOneof("verb") == "create":
+            name = f"{verb.parent}/reservations/{row}"
+        else:
+            name = verb.known.name if command.WhichOneof("verb") == "reinstate" else verb.name
         self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
             self._problem(f"command {verb.header.number} of {name} was sent before {lines[0]['number']}")
+
+    def unended(self) -> Iterator[str]:
+        """What is not over weeks after the last word of anybody: every request and every hold must be."""
+        for name, file in self.files.items():
+            state = file["request"].get("state", "OPEN")
+            if state in ("OPEN", "CONFIRMING", "RELEASING"):
+                yield f"{name} is still {state}"
+        for finess, house in self.houses.items():
+            for key, fact in house.of("reservation").items():
+                if fact["state"] in ("ASKED", "WAITLISTED", "HELD"):
+                    yield f"{finess}: {key} is still {fact['state']}"
 
     # When all is quiet
 
@@ -369,7 +416,10 @@ class Checker:
             (f for t in ("reservation", "tombstone") for k, f in house.of(t).items() if k.endswith(ending)), None
         )
         if found is None:
-            if not ask.get("refused_reason"):
+            # An admission is closed, and its request archived, after 72 h: the census alone speaks of the patient then.
+            closed = known.get("state") in FINAL or self.files[name]["request"].get("archived")
+            forgotten = house.was_put_back and closed
+            if not ask.get("refused_reason") and not forgotten:
                 yield f"{name}: {ask['reservation']} is unknown at its node, and not refused"
             return
         if found["state"] != known.get("state"):
@@ -378,6 +428,11 @@ class Checker:
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
+
+
+def _may_live(ask: Fact) -> bool:
+    known = ask.get("known")
+    return known["state"] not in FINAL if known else not ask.get("refused_reason")
 
 
 def _standing(file: Fact) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -139,6 +140,16 @@ class NodeStore:
 
     async def close(self) -> None:
         """See the port."""
+
+
+def copied(disk: NodeMemory | HubMemory) -> dict[str, Any]:
+    """All that a disk holds now: a backup. What it holds is replaced when it changes, never changed."""
+    return {name: copy(value) for name, value in vars(disk).items()}
+
+
+def put_back(disk: NodeMemory | HubMemory, backup: dict[str, Any]) -> None:
+    """The disk holds what it held then: an older backup, a file copied over, a machine rolled back."""
+    vars(disk).update({name: copy(value) for name, value in backup.items()})
 
 
 class _Again(Exception):

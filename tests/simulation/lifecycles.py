@@ -15,6 +15,9 @@ FINAL = frozenset({"DECLINED", "RELEASED", "EXPIRED"})
 CLAIMING = frozenset({"HELD", "CONFIRMED"})
 """Reservations that take a bed."""
 
+ADVANCE = ("ASKED", "WAITLISTED", "HELD", "CONFIRMED", "ADMITTED")
+"""Live states, each farther than the one before: a reinstatement never sets back."""
+
 STARTS = frozenset({"ASKED", "HELD", "DECLINED", "RELEASED"})
 """What a creation may make: RELEASED where a release came first."""
 

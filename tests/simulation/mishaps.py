@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import random
+from copy import deepcopy
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Node
+from tests.simulation.books import House
+from tests.simulation.disks import copied, put_back
 from tests.simulation.people import CELL, HOUSES, HUB_NAME, T
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
+
+
+BACKUPS_KEPT = 3
+"""Backups that a house keeps."""
+
+UNHEARD_SHARE = 0.4
+"""How often a node that was put back goes on for a while before its hub reaches it."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What a machine held at a time of the world; of a node, with its books as the checker had them then."""
+
+    time: float
+    disk: dict[str, Any]
+    book: House | None
 
 
 class Mishaps:
@@ -22,8 +42,8 @@ class Mishaps:
 
     def befall(self, chance: random.Random) -> None:
         """One of them, now."""
-        kinds = (self._crash, self._partition, self._disk, self._jump, self._lapse, self._night)
-        chance.choices(kinds, (5, 5, 2, 2, 1.5, 0.3))[0](chance)
+        kinds = (self._crash, self._partition, self._disk, self._jump, self._lapse, self._put_back, self._night)
+        chance.choices(kinds, (5, 5, 2, 2, 1.5, 1.5, 0.3))[0](chance)
 
     def _crash(self, chance: random.Random) -> None:
         on = self._on
@@ -89,6 +109,50 @@ class Mishaps:
             on.network.lapsed.discard(uri)
 
         on.world.after(chance.choice((5.0, 120.0, 1800.0)) * chance.uniform(0.5, 1.5), renewed)
+
+    def back_up(self) -> None:
+        """Every machine is copied, as a good house does each night."""
+        on = self._on
+        for key, site in on.sites.items():
+            book = None if key == HUB_NAME else deepcopy(on.checker.house(key))
+            site.backups.append(Backup(on.world.time, copied(site.disk), book))
+            del site.backups[:-BACKUPS_KEPT]
+
+    def _put_back(self, chance: random.Random) -> None:
+        """A node is put back to what it was: from a backup, by a file copied over, by a machine rolled back.
+
+        It may have gone on for a while, unheard, before its hub speaks to it: then it holds another history.
+        """
+        on = self._on
+        key = chance.choice(HOUSES)
+        site = on.sites[key]
+        backup = chance.choice(site.backups)
+        if (
+            backup.book is None
+            or on.world.time < on.dark_until
+            or backup.book.revision >= on.checker.house(key).revision
+        ):
+            return
+        on.network.counts["node put back to an older state"] += 1
+        on.kill(key)
+        on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s, revision {backup.book.revision}")
+        put_back(site.disk, backup.disk)
+        on.checker.put_back(key, deepcopy(backup.book))
+        site.forgotten.append((backup.time, on.world.time))
+        if chance.random() < UNHEARD_SHARE:
+            on.network.counts["node put back went on unheard"] += 1
+            self._apart(HUB_NAME, site.name, chance.uniform(60.0, 900.0))
+
+    def _apart(self, one: str, other: str, seconds: float) -> None:
+        network, ways = self._on.network, ((one, other), (other, one))
+        for way in ways:
+            network.block(*way)
+
+        def heal() -> None:
+            for way in ways:
+                network.heal(*way)
+
+        self._on.world.after(seconds, heal)
 
     def _night(self, chance: random.Random) -> None:
         """Everything is off for days."""

@@ -544,6 +544,11 @@ def _settle_movement(people: People, chance: random.Random, finess: str, _: str)
     )
 
 
+def _verify(people: People, chance: random.Random, finess: str, _: str) -> Any:
+    units = list(people.checker.house(finess).of("reconciling"))
+    return cs.VerifyUnitRequest(name=unit_name(finess, chance.choice(units))) if units else None
+
+
 async def move_claim(people: People, chance: random.Random) -> None:
     """Staff moves a claim to another bed."""
     found = people.a_reservation(chance, "HELD", "CONFIRMED")
@@ -821,6 +826,7 @@ ACTS: tuple[tuple[float, Act], ...] = (
     (6, _of_house("SettleConflict", _settle_conflict, "conflict")),
     (4, _of_house("AnswerArrivalDoubt", _answer_doubt, "doubt")),
     (2, _of_house("SettleMovement", _settle_movement, "parked")),
+    (1, _of_house("VerifyUnit", _verify, "reconciling")),
     (1, move_claim),
     (12, movements),
     (1, alive),

@@ -15,11 +15,14 @@ KINDS_OF_FAULT = (
     "node commit of unknown fate", "hub killed", "hub killed before a commit", "hub killed between commit and answer",
     "hub killed with unsent rows", "hub commit failed", "hub commit of unknown fate", "hub transaction run again",
     "disk down", "wall clock jumps", "started with a clock behind its last commit", "certificate lapsed",
-    "call refused for a lapsed certificate", "policy changed under live reservations",
+    "call refused for a lapsed certificate", "policy changed under live reservations", "clock drift of over a second",
+    "node put back to an older state", "node put back went on unheard",
 )  # fmt: skip
 """Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
 
-CHECKS_DEMANDED = ("figures compared", "commands sent", "bed histories followed")
+CHECKS_DEMANDED = (
+    "figures compared", "commands sent", "bed histories followed", "nodes that found themselves put back",
+)  # fmt: skip
 """Checks that must have compared something."""
 
 

@@ -17,22 +17,30 @@ from functools import partial
 from typing import Any
 
 from aval.hub.store.memory import MemoryStore as HubMemory
-from aval.kernel.reasons import Reason
 from aval.node.ports import StorageUnavailable
 from aval.node.store.memory import MemoryStore as NodeMemory
 from tests.simulation.checker import Checker
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
-from tests.simulation.mishaps import Mishaps
+from tests.simulation.mishaps import Backup, Mishaps
 from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People, declare
 from tests.simulation.report import Report
-from tests.simulation.wire import Faults, Network
+from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
 from tests.simulation.world import Process, World
 
 QUIET_SECONDS = 1200.0
 """Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
 and what is bounded is bounded by that, two back-offs and a watch."""
+
+ENDED_SECONDS = 32 * 86_400.0
+"""After so long the last open request is over (30 days), and details are forgotten."""
+
+ENDED_REST_SECONDS = 900.0
+"""Time given to what is due then to be done, and told."""
+
+LATE_COMMANDS_MAX = 60
+"""Old commands brought again after that."""
 
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
@@ -51,6 +59,9 @@ FAULT_SHARE = 0.13
 
 DIRECTED_SHARE = 0.5
 """How many of the acts look for what was not met yet."""
+
+BACKUP_SHARE = 0.03
+"""How many steps end with a backup of every machine."""
 
 LEAP_SHARE = 0.02
 """How often people wait for a demand to lapse, while that has not been met."""
@@ -85,6 +96,9 @@ class Site:
         self.process: Process | None = None
         self.parts: NodeParts | HubParts | None = None
         self.sound_since = 0.0
+        self.backups: list[Backup] = []
+        self.forgotten: list[tuple[float, float]] = []
+        """From when to when what was done there was lost, by going back to a backup."""
 
     @property
     def up(self) -> bool:
@@ -106,6 +120,8 @@ class Simulation:
         self.network.sent = self.checker.sent
         chance = self.world.chance("sites")
         self.sites = {finess: Site(f"node-{finess}", NodeMemory(chance.getrandbits(63)), chance) for finess in HOUSES}
+        for finess in HOUSES:
+            self.checker.house(finess).incarnation = vars(self.sites[finess].disk)["_incarnation"]
         self.sites[HUB_NAME] = Site(HUB_NAME, HubMemory(), chance)
         self._disk_chance = self.world.chance("disks")
         self.people = People(self.world, self.network, self.checker)
@@ -139,9 +155,9 @@ class Simulation:
         process.spawn(site.parts.run()).add_done_callback(lambda task: self._ended(key, process, task))
 
     def _ended(self, key: str, process: Process, task: asyncio.Task[None]) -> None:
-        """A program ends where its store cannot be read at start, and is started again; else it should not."""
+        """A node ends where its store cannot be read at start, and is started again; else no program should."""
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, StorageUnavailable) or getattr(error, "reason", None) is Reason.STORAGE_UNAVAILABLE:
+        if isinstance(error, StorageUnavailable):
             self.world.note(process.name, "cannot start: its store is not to be read")
             self.kill(key)
         elif process.alive:
@@ -182,6 +198,7 @@ class Simulation:
                 )
         self.go(60.0)
         if self.faulty:
+            self.mishaps.back_up()
             self._worsen()
 
     def _worsen(self) -> None:
@@ -210,6 +227,7 @@ class Simulation:
                 self.report.steps += 1
             self.quieten()
             self.bring_everything_again()
+            self.let_everything_end()
         finally:
             self._sum_up()
             self.world.close()
@@ -252,6 +270,8 @@ class Simulation:
             leap = None
         self.go(leap or _pause(chance))
         self._check_holds()
+        if self.faulty and chance.random() < BACKUP_SHARE:
+            self.mishaps.back_up()
 
     def _act(self, chance: random.Random) -> None:
         deed = directed(self.people, chance) if chance.random() < DIRECTED_SHARE else None
@@ -293,7 +313,7 @@ class Simulation:
 
     def bring_everything_again(self) -> None:
         """Every message that was answered is brought again, in any order: nothing changes (DESIGN §8.5)."""
-        answered = [one for one in self.network.carried if one.fate and one.fate[-1] not in NOT_DECIDED]
+        answered = [one for one in self.network.carried if self._was_decided(one)]
         chance = self.world.chance("again")
         chance.shuffle(answered)
         before = self._stored()
@@ -309,6 +329,31 @@ class Simulation:
                 raise self.violation()
             before = after
         self.report.checks["messages brought again at the end"] += len(answered)
+
+    def let_everything_end(self) -> None:
+        """Nobody says anything for weeks, with everything off; then every request and every hold is over.
+
+        Old commands come once more: what was forgotten in detail must still be known by its id.
+        """
+        self.mishaps.dark(ENDED_SECONDS)
+        self.go(ENDED_REST_SECONDS)
+        self.world.problems.extend(self.checker.unended())
+        creations = [one for one in self.network.carried if one.method == EXCHANGE and self._was_decided(one)]
+        before = self._stored()
+        for one in creations[:LATE_COMMANDS_MAX]:
+            self.network.bring_again(one)
+        self.go(2.0)
+        changed = sorted(name for name, fact in self._stored().items() if before.get(name) != fact)
+        if changed:
+            self.world.problems.append(f"old commands, weeks later, changed {changed}")
+        if self.world.problems:
+            raise self.violation()
+
+    def _was_decided(self, one: Carried) -> bool:
+        """Whether a message had its first answer, and its receiver has not been put back to before that."""
+        site = next(site for site in self.sites.values() if one.address.startswith(f"{site.name}:"))
+        lost = any(start - QUIET_SECONDS <= one.at <= end for start, end in site.forgotten)
+        return bool(one.fate) and one.fate[-1] not in NOT_DECIDED and not lost
 
     def _stored(self) -> dict[str, object]:
         """What all have stored, as far as the checker has seen it; time's own work does not count."""

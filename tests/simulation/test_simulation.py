@@ -15,7 +15,7 @@ from aval.node import bootstrap as node_root
 from tests.conftest import CHECKOUT
 from tests.simulation.compose import SHIPPED, SWAPPED
 from tests.simulation.lifecycles import REACTIONS, REQUEST, RESERVATION
-from tests.simulation.mutants.__main__ import mutants
+from tests.simulation.mutants.table import mutants
 from tests.simulation.simulation import Simulation
 
 SEEDS = "1-12"

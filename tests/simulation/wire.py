@@ -60,6 +60,7 @@ class Carried:
     method: str
     identity: Identity
     body: bytes
+    at: float
     fate: list[str] = field(default_factory=list)
 
 
@@ -156,7 +157,7 @@ class Network:
         """A write on its way; it may be brought again later, by the wire or by the end of a simulation."""
         if call.method.rsplit("/", 1)[1].startswith(READS) or call.ghost:
             return None
-        carried = Carried(call.server.address, call.method, call.identity, body)
+        carried = Carried(call.server.address, call.method, call.identity, body, self.world.time)
         self.carried.append(carried)
         if self._chance.random() < self.faults.again:
             delay = self._chance.choice((self._chance.uniform(0.01, 30.0), self._chance.uniform(30.0, 20_000.0)))
@@ -230,6 +231,7 @@ class Call:
         self.free_at = {True: 0.0, False: 0.0}
         self.status: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
         self.carried: list[Carried] = []
+        self.when_done: list[Callable[[Any], object]] = []
         self.base: Any = None
         self.first = b""
         self._starving = False
@@ -279,6 +281,9 @@ class Call:
                 code, details, trailing = self.status
                 if code is grpc.StatusCode.OK:
                     return None
+                if code is grpc.StatusCode.CANCELLED and not trailing:
+                    # As grpc.aio does where the call was cancelled here, or its channel closed.
+                    raise asyncio.CancelledError
                 raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
             self._client_waits = self.client.loop.create_future()
             await self._client_waits
@@ -288,6 +293,9 @@ class Call:
         if self.status is not None:
             return
         self.status = (code, details, trailing)
+        if self.client.alive:
+            for told in self.when_done:
+                self.client.loop.call_soon(told, self)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             self.network.world.after(0.01, self._server_ends)
         self._wake_client()
@@ -386,9 +394,15 @@ class Call:
         self._starving = True
         names = (self.client.name, self.server.process.name)
 
+        given_up = False
+
         def give_up(end: Callable[[], None]) -> None:
+            nonlocal given_up
             self._starving = False
-            if names in self.network.blocked or names[::-1] in self.network.blocked:
+            blocked = self.network.blocked
+            # Once one side has gone, the other's next ping is answered by a reset, whole wire or not.
+            if given_up or names in blocked or names[::-1] in blocked:
+                given_up = True
                 end()
 
         world = self.network.world
@@ -522,7 +536,10 @@ class Server:
 class _ClientCall:
     """What a stub's method returns: awaited for a unary answer, iterated or read for a stream."""
 
-    def __init__(self, call: Call | None, refused: Callable[[], Awaitable[None]], deserialize: Any) -> None:
+    def __init__(
+        self, client: Process, call: Call | None, refused: Callable[[], Awaitable[None]], deserialize: Any
+    ) -> None:
+        self._client = client
         self._call = call
         self._refused = refused
         self._deserialize = deserialize
@@ -585,6 +602,13 @@ class _ClientCall:
         self._call.client_cancels()
         return True
 
+    def add_done_callback(self, told: Callable[[Any], object]) -> None:
+        """`told` is called once the call has ended for the client."""
+        if self._call is None or self._call.status is not None:
+            self._client.loop.call_soon(told, self)
+        else:
+            self._call.when_done.append(told)
+
     def done(self) -> bool:
         """Whether it has ended for the client."""
         return self._call is None or self._call.status is not None
@@ -619,7 +643,7 @@ class Channel(grpc.aio.Channel):
         ) -> _ClientCall:
             server = self._network.servers.get(self.address)
             if server is None:
-                return _ClientCall(None, self._nobody, deserialize)
+                return _ClientCall(self._process, None, self._nobody, deserialize)
             made = Call(self._network, self._process, server, method, self._identity, metadata or (), timeout)
             made.open()
             if unary_request:
@@ -627,7 +651,7 @@ class Channel(grpc.aio.Channel):
                 made.client_done()
             elif request is not None:
                 self._process.spawn(self._feed(made, request, serialize))
-            return _ClientCall(made, self._nobody, deserialize)
+            return _ClientCall(self._process, made, self._nobody, deserialize)
 
         return call
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import sys
 from asyncio import _set_running_loop
@@ -28,9 +29,6 @@ Ts = TypeVarTuple("Ts")
 
 EPOCH = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
 """When every simulation begins: a Monday, 8 h in Paris, with a change of hour within the month."""
-
-ROUNDING_SECONDS = 1e-9
-"""By how much a time is moved that two clocks' floats would make a breath too early."""
 
 PUT_AWAY_ROUNDS = 200
 """How often a dead process's loop is turned when the world ends, for its coroutines to end; far more than they need."""
@@ -201,7 +199,7 @@ class Process:
         """When the world gets there: never a rounding too early, or who waits for it would find it still to come."""
         at = max(self.world.time, self._born + (monotonic - self._origin) / self.rate)
         while self._origin + (at - self._born) * self.rate < monotonic:
-            at += ROUNDING_SECONDS
+            at = math.nextafter(at, math.inf)
         return at
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -1,0 +1,69 @@
+"""The bugs of `mutants.toml`, and how one is put in: while its module is imported; no file changes."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_loader
+from pathlib import Path
+from types import CodeType, ModuleType
+
+NOBODY = "none"
+"""In the place of seeds: a bug that nothing here has found yet, listed so that nobody believes otherwise."""
+
+TABLE = Path(__file__).with_name("mutants.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`.
+
+    `unit_tests`: whether the unit tests of its package fail with it too; such a bug is not silent, and does not count.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+    seeds: str
+    steps: int
+    unit_tests: bool = False
+
+
+def mutants() -> dict[str, Mutant]:
+    """All of them, by name."""
+    return {name: Mutant(name, **line) for name, line in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()}
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module with the bug in it; never from or to a cache."""
+
+    def __init__(self, mutant: Mutant, path: str) -> None:
+        super().__init__(mutant.module, path)
+        self._mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = Path(self.path).read_text(encoding="utf-8")
+        if source.count(self._mutant.old) != 1:
+            raise SystemExit(f"{self._mutant.name}: its line is there {source.count(self._mutant.old)} times")
+        return compile(source.replace(self._mutant.old, self._mutant.new), self.path, "exec")
+
+
+class Finder(MetaPathFinder):
+    """Finds the module of one bug, with the bug in it."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._mutant.module:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None:
+            raise SystemExit(f"{self._mutant.name}: no module {fullname}")
+        return spec_from_loader(fullname, _Loader(self._mutant, spec.origin))
