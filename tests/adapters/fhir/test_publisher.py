@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_asyncio
+from sqlalchemy.exc import DatabaseError
 
 from aval.adapters.fhir.capacity import capacities_of, instant
 from aval.adapters.fhir.outbox import Outbox, OutboxUnusable, UnitTold
@@ -78,7 +79,7 @@ class Stages:
         assert isinstance(units, dict)
         told = msgspec.convert({"url": f"{self.url}/sync", **ror}, RorSettings)
         settings = PublisherSettings(identity="-", node="-", ror=told, units=units)
-        outbox = Outbox(self.folder / "ror.db")
+        outbox = Outbox.open(self.folder / "ror.db")
         self.closing.callback(outbox.close)
         register = await self.closing.enter_async_context(Ror(told, self.folder, self.clock))
         publisher = Publisher(settings, outbox, line, self.clock)
@@ -479,7 +480,7 @@ async def test_a_dry_run_says_what_would_be_sent_and_touches_nothing(stages: Sta
 
 def test_a_reading_that_finds_nothing_new_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ror.db"
-    outbox, twelve = Outbox(path), timedelta(hours=12)
+    outbox, twelve = Outbox.open(path), timedelta(hours=12)
     outbox.want(UNIT, capacities_of(unit(), NOW), NOW, twelve)
     for due in outbox.due(NOW):
         outbox.done(due, NOW)
@@ -494,7 +495,7 @@ def test_a_reading_that_finds_nothing_new_writes_nothing(tmp_path: Path) -> None
 
 
 def test_another_source_of_the_same_figure_is_told(tmp_path: Path) -> None:
-    outbox, twelve = Outbox(tmp_path / "ror.db"), timedelta(hours=12)
+    outbox, twelve = Outbox.open(tmp_path / "ror.db"), timedelta(hours=12)
     outbox.want(UNIT, capacities_of(unit(), NOW), NOW, twelve)
     for due in outbox.due(NOW):
         outbox.done(due, NOW)
@@ -511,18 +512,30 @@ def test_an_outbox_of_another_version_is_refused(tmp_path: Path) -> None:
         Outbox.readable(path)
     path.write_bytes(b"this is no database, but it is long enough to look like one" * 20)
     with pytest.raises(OutboxUnusable, match="cannot be used"):
-        Outbox(path)
+        Outbox.open(path)
 
 
 def test_what_one_process_writes_another_reads(tmp_path: Path) -> None:
-    writing = Outbox(tmp_path / "ror.db")
+    writing = Outbox.open(tmp_path / "ror.db")
     writing.want(UNIT, capacities_of(unit(), NOW), NOW, timedelta(hours=12))
     reading = Outbox.readable(tmp_path / "ror.db")
     told = reading.told(UNIT)
     assert told is not None
     assert told.waiting == 20
+    with pytest.raises(DatabaseError, match="readonly"):
+        reading.retry(None, NOW)
     writing.close()
     reading.close()
+
+
+def test_an_outbox_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ror.db"
+    Outbox.open(path).close()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 2")
+    for opening in (Outbox.open, Outbox.readable):
+        with pytest.raises(OutboxUnusable, match="version 2"):
+            opening(path)
 
 
 @pytest.mark.parametrize(

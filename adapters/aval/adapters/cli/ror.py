@@ -111,7 +111,7 @@ def retry(terminal: Terminal, unit: str | None, config: Path) -> None:
     from aval.adapters.cli.needs import unit_name
 
     name = None if unit is None else unit_name(unit, "")
-    outbox = _outbox(_settings(config), config)
+    outbox = _outbox(_settings(config), config, write=not terminal.dry_run)
     try:
         if terminal.dry_run:
             waiting = sum(one.waiting for one in outbox.all_told() if name in (None, one.unit))
@@ -220,11 +220,12 @@ async def _round(settings: "PublisherSettings", config: Path, *, dry_run: bool) 
         return _Round([], publisher.outbox.all_told())
 
 
-def _outbox(settings: "PublisherSettings", config: Path) -> "Outbox":
+def _outbox(settings: "PublisherSettings", config: Path, *, write: bool = False) -> "Outbox":
     from aval.adapters.fhir.outbox import Outbox, OutboxUnusable
 
     try:
-        return Outbox.readable(config.parent / settings.database)
+        path = config.parent / settings.database
+        return Outbox.open(path, make=False) if write else Outbox.readable(path)
     except OutboxUnusable as error:
         following = f"aval ror push --config {config}"
         raise Failure(say("ror.no.outbox"), str(error), following, code=Exit.NOT_FOUND) from error

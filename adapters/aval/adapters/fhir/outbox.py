@@ -12,15 +12,18 @@ tried again on a person's word (`retry`), and every few hours in case somebody h
 Reading from another process (`aval units show`) is safe beside the one that writes: WAL.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     Column,
     Connection,
+    Engine,
     Integer,
     MetaData,
     String,
@@ -121,38 +124,47 @@ class UnitTold:
 class Outbox:
     """The file. One process writes it; others may read it with `readable`."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Opens or makes it; None for one in memory. Raises `OutboxUnusable`."""
-        if path is None:
-            self._engine = create_engine("sqlite://", poolclass=StaticPool)
-        else:
-            self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _prepare)
-        try:
-            with self._engine.begin() as connection:
-                version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-                if version not in (0, SCHEMA_VERSION):
-                    raise OutboxUnusable(f"{path} is of version {version}, not {SCHEMA_VERSION}: remove it, or upgrade")
-                _TABLES.create_all(connection)
-                connection.exec_driver_sql("PRAGMA user_version = 1")
-        except DatabaseError as error:
-            raise OutboxUnusable(f"{path} cannot be used as an outbox: {error.orig}") from error
+    def __init__(self, engine: Engine) -> None:
+        """Over an engine whose tables are there; see `open`, `in_memory`, `readable`."""
+        self._engine = engine
+
+    @classmethod
+    def in_memory(cls) -> "Outbox":
+        """A new one that nobody else sees."""
+        return cls(_engine_in_memory())
+
+    @classmethod
+    def open(cls, path: Path, *, make: bool = True) -> "Outbox":
+        """Opens the file; makes it if it is not there, unless told otherwise. Raises `OutboxUnusable`."""
+        if not make and not path.is_file():
+            raise OutboxUnusable(f"{path}: no such file; the publisher has not run yet")
+        engine = create_engine(f"sqlite:///{path}")
+        event.listen(engine, "connect", _prepare)
+        with _usable(path), engine.begin() as connection:
+            _check_version(connection, path)
+            _TABLES.create_all(connection)
+            connection.exec_driver_sql("PRAGMA user_version = 1")
+        return cls(engine)
 
     @classmethod
     def readable(cls, path: Path) -> "Outbox":
-        """Opens an existing file to read it. Raises `OutboxUnusable` if there is none."""
+        """Opens an existing file to read it only: whoever may read the file may ask. Raises `OutboxUnusable`."""
         if not path.is_file():
             raise OutboxUnusable(f"{path}: no such file; the publisher has not run yet")
-        return cls(path)
+        engine = create_engine(f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro&uri=true")
+        with _usable(path), engine.connect() as connection:
+            _check_version(connection, path)
+            connection.execute(select(_units.c.unit).limit(1))
+        return cls(engine)
 
     def copy(self) -> "Outbox":
         """The same rows in memory: what a dry run may change."""
-        other = Outbox(None)
-        with self._engine.connect() as here, other._engine.begin() as there:  # the copy is one of us
+        engine = _engine_in_memory()
+        with self._engine.connect() as here, engine.begin() as there:
             for table in _TABLES.sorted_tables:
                 if rows := [dict(row) for row in here.execute(select(table)).mappings()]:
                     there.execute(insert(table), rows)
-        return other
+        return Outbox(engine)
 
     def close(self) -> None:
         """Closes the file."""
@@ -297,6 +309,26 @@ class Outbox:
         with self._engine.connect() as connection:
             names = [unit for (unit,) in connection.execute(select(_units.c.unit).order_by(_units.c.unit)).all()]
         return [told for name in names if (told := self.told(name)) is not None]
+
+
+def _engine_in_memory() -> Engine:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    _TABLES.create_all(engine)
+    return engine
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise OutboxUnusable(f"{path} cannot be used as an outbox: {error.orig}") from error
+
+
+def _check_version(connection: Connection, path: Path) -> None:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version not in (0, SCHEMA_VERSION):
+        raise OutboxUnusable(f"{path} is of version {version}, not {SCHEMA_VERSION}: remove it, or upgrade")
 
 
 def _prepare(connection: Any, _record: object) -> None:

@@ -137,7 +137,7 @@ async def publisher_of(
         raise SettingsFault(f"{path}: the identity is an adapter of the establishment, not {own}")
     line = _line(credentials, SystemRng(), "", settings.node, own, closing)
     database = path.parent / settings.database
-    outbox = Outbox(None) if dry_run and not database.exists() else Outbox(database)
+    outbox = Outbox.in_memory() if dry_run and not database.exists() else Outbox.open(database)
     closing.callback(outbox.close)
     if dry_run:
         outbox = outbox.copy()
