@@ -65,6 +65,11 @@ class Caller(Protocol):
         """What a desk says of the person signed in there (an encoded `Actor`); None from anyone else."""
         ...
 
+    @property
+    def request_id(self) -> str:
+        """Under which the call is logged."""
+        ...
+
 
 CurrentCaller = Callable[[], Caller]
 """Gives the caller of the call in which it is asked."""

@@ -44,13 +44,17 @@ ReadActor = Callable[[bytes], SignedIn]
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who makes a call: `role` is None for a member's own people, `establishment` "" for those of the hub."""
+    """Who makes a call: `role` is None for a member's own people, `establishment` "" for those of the hub.
+
+    `request_id`: under which the call is logged.
+    """
 
     caller: str
     actor: str
     display_name: str
     role: Role | None
     establishment: str
+    request_id: str
 
     def may_see(self, on_behalf_of: str) -> bool:
         """Whether a request in the name of that member is shown: to its own people, and to the cell."""
@@ -59,7 +63,7 @@ class Speaker:
     def mandate(self, on_behalf_of: str, now: datetime) -> Mandate:
         """The mandate of an act of this speaker in a member's name."""
         role = "operator" if self.role is None else self.role.value
-        return Mandate(self.caller, self.actor, self.display_name, role, on_behalf_of, now)
+        return Mandate(self.caller, self.actor, self.display_name, role, on_behalf_of, now, self.request_id)
 
 
 class Registry:
@@ -154,15 +158,15 @@ class Registry:
         display_name = signed_in.display_name if signed_in else name
         if finess is not None:
             self.member(finess)
-            return Speaker(uri, actor, display_name, None, str(finess))
+            return Speaker(uri, actor, display_name, None, str(finess), caller.request_id)
         if isinstance(caller.identity, HubOperator):
-            return Speaker(uri, actor, display_name, self._role(name), "")
+            return Speaker(uri, actor, display_name, self._role(name), "", caller.request_id)
         try:
             role = Role(signed_in.role if signed_in else "")
         except ValueError:
             problem = "the desk must say who is signed in, as cell or management"
             raise Refusal(Reason.ROLE_NOT_ALLOWED, {"problem": problem}) from None
-        return Speaker(uri, actor, display_name, role, "")
+        return Speaker(uri, actor, display_name, role, "", caller.request_id)
 
     def acts_for(self, speaker: Speaker, on_behalf_of: str) -> str:
         """The member (FINESS) in whose name an act is; `on_behalf_of` is what the caller said, empty if nothing.

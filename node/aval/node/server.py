@@ -37,6 +37,9 @@ from aval.v1 import (
 UNANSWERED_MAX = 64
 """Commands of one stream that may wait for their answer (CONTRACT 23)."""
 
+REQUEST_ID_LENGTH_MAX = 64
+"""Longest id of a call that is logged; the contract's own bound."""
+
 UNREAD_MAX = 2 * UNANSWERED_MAX
 """Beyond it a stream is ended: its client sends, and reads no answer, not even that it must wait."""
 
@@ -223,13 +226,28 @@ class HubCommands:
         A fault of ours is a refusal too: it must not end the stream, and with it all that the hub has to say here.
         """
         try:
-            return await self._answer_or_fail(command, busy=busy)
+            answer = await self._answer_or_fail(command, busy=busy)
         except Fault as fault:
             structlog.get_logger().error("answer-failed", exception=fault.name)
             named = command.WhichOneof("verb")
             header = getattr(command, named).header if named is not None else None
             refusal = outward.refusal(Refusal(Reason.INTERNAL))
-            return link_pb2.Answer(command_id=header.command_id if header is not None else "", refusal=refusal)
+            answer = link_pb2.Answer(command_id=header.command_id if header is not None else "", refusal=refusal)
+        self._tell(command, answer)
+        return answer
+
+    def _tell(self, command: link_pb2.Command, answer: link_pb2.Answer) -> None:
+        """One line for each command, under the id of the call that caused it at the hub."""
+        verb = command.WhichOneof("verb")
+        if verb is None:
+            return
+        structlog.get_logger().info(
+            "command",
+            command=verb,
+            reservation=answer.reservation.name or None,
+            reason=answer.refusal.reason or None,
+            request_id=getattr(command, verb).header.request_id[:REQUEST_ID_LENGTH_MAX] or None,
+        )
 
     async def _answer_or_fail(self, command: link_pb2.Command, *, busy: bool) -> link_pb2.Answer:
         try:

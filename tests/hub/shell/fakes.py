@@ -201,6 +201,7 @@ class FakeCaller:
     identity: Identity
     actor: bytes | None = None
     peer: FakePeer = FakePeer()
+    request_id: str = "3f1c0a52-0000-4000-8000-000000000001"
 
     @property
     def kind(self) -> CallerKind:

@@ -232,6 +232,7 @@ def wire_command(value: NodeCommand) -> link_pb2.Command:
         age=duration(value.age),
         cursor=wire_cursor(value.cursor),
         mandate=wire_mandate(row.mandate),
+        request_id=row.mandate.request_id,
     )
     name = row.reservation
     match body:

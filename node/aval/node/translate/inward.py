@@ -96,6 +96,7 @@ def content(message: Message) -> bytes:
         message = deepcopy(message)
         message.header.ClearField("age")
         message.header.ClearField("cursor")
+        message.header.ClearField("request_id")
     digest = sha256(message.DESCRIPTOR.full_name.encode())
     digest.update(message.SerializeToString(deterministic=True))
     return digest.digest()
