@@ -23,7 +23,7 @@ from tests.waiting import until
 
 UNIT = f"establishments/{HOUSE}/units/U1"
 MAPPING = 'unknown_beds = ["ZGEN"]\n[[unit]]\ncodes = ["1050"]\nunit = "U1"\nbed = "{room}-{bed}"\n'
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 class _Served(msgspec.Struct):

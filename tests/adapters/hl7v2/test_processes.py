@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -49,10 +50,22 @@ async def hung_up(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def test_killed_between_read_and_commit_the_sender_has_no_answer(interface: Interface) -> None:
+async def test_killed_at_the_worst_moments_it_loses_nothing_and_applies_nothing_twice(interface: Interface) -> None:
+    """Three kills of one interface: before its own commit, before the node's, and between that and the answer."""
+    await _killed_between_read_and_commit(interface, IN)
+    await _killed_before_the_node_heard(interface, NEXT)
+    third = IN.again(visit="V3", movement="M3", room="102")
+    await _killed_between_the_nodes_commit_and_the_answer(interface, third)
+    taken, before = await interface.census()
+    assert set(taken) == {"101-1", "101-2", "102-1"}
+    assert await interface.send(IN, NEXT, third) == ["AA", "AA", "AA"]
+    assert await interface.census() == (taken, before)
+
+
+async def _killed_between_read_and_commit(interface: Interface, message: Adt) -> None:
     with closing(sqlite3.connect(interface.folder / "hl7.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")  # the interface reads the message, and cannot commit it
-        reader, writer = await open_and_send(interface, IN)
+        reader, writer = await open_and_send(interface, message)
         await until(lambda: _connections(interface) >= 1, WITHIN, "the message to be read")
         await interface.kill()
         other.execute("ROLLBACK")
@@ -61,15 +74,14 @@ async def test_killed_between_read_and_commit_the_sender_has_no_answer(interface
     assert read_visits(interface.folder / "hl7.db") == []
     await interface.start()
     assert (await interface.census())[0] == {}
-    assert await interface.send(IN) == ["AA"]
+    assert await interface.send(message) == ["AA"]
     assert len((await interface.census())[0]) == 1
 
 
-async def test_killed_before_the_node_heard_it_tells_it_at_the_next_start(interface: Interface) -> None:
+async def _killed_before_the_node_heard(interface: Interface, message: Adt) -> None:
     assert interface.line is not None
-    assert await interface.send(NEXT) == ["AA"]
     interface.line.set(Way.THERE, Flow.FROZEN)
-    reader, writer = await open_and_send(interface, IN)
+    reader, writer = await open_and_send(interface, message)
     await until(lambda: len(read_visits(interface.folder / "hl7.db")) == 2, WITHIN, "the inbox to hold it")
     await interface.kill()
     assert await hung_up(reader) == b""
@@ -78,23 +90,22 @@ async def test_killed_before_the_node_heard_it_tells_it_at_the_next_start(interf
     await interface.start()
     await until(lambda: _has(interface, 2), WITHIN, "the node to be told")
     _, before = await interface.census()
-    assert await interface.send(IN, NEXT) == ["AA", "AA"]
+    assert await interface.send(message) == ["AA"]
     assert (await interface.census())[1] == before
 
 
-async def test_killed_between_the_nodes_commit_and_the_answer_the_replay_changes_nothing(interface: Interface) -> None:
+async def _killed_between_the_nodes_commit_and_the_answer(interface: Interface, message: Adt) -> None:
     assert interface.line is not None
-    assert await interface.send(NEXT) == ["AA"]
     interface.line.set(Way.BACK, Flow.FROZEN)
-    reader, writer = await open_and_send(interface, IN)
-    await until(lambda: _has(interface, 2), WITHIN, "the node to commit")
+    reader, writer = await open_and_send(interface, message)
+    await until(lambda: _has(interface, 3), WITHIN, "the node to commit")
     await interface.kill()
     assert await hung_up(reader) == b""
     writer.close()
     taken, before = await interface.census()
     interface.line.mend()
     await interface.start()
-    assert await interface.send(IN) == ["AA"]
+    assert await interface.send(message) == ["AA"]
     assert await interface.census() == (taken, before)
 
 
@@ -127,13 +138,35 @@ async def test_no_name_reaches_disk_log_metric_or_wire_in_a_run_that_changed_the
                 assert canary.encode(encoding) not in content, f"{canary} in {where}"
 
 
-async def test_told_to_stop_it_stops_and_what_it_knew_it_knows(interface: Interface) -> None:
-    assert await interface.send(IN) == ["AA"]
-    assert await interface.stop() == 0
+async def test_a_census_is_reconciled_from_the_command_line_on_a_persons_word(interface: Interface) -> None:
+    assert await interface.send(IN, NEXT) == ["AA", "AA"]
     before = await interface.census()
+    assert await interface.stop() == 0
     await interface.start()
     assert await interface.send(IN) == ["AA"]
     assert await interface.census() == before
+    assert interface.served is not None
+    settings = interface.folder / "hl7.toml"
+    settings.write_text(settings.read_text().replace("127.0.0.1:0", f"127.0.0.1:{interface.served.port}"))
+    # In truth the first is gone, and the second lies in another bed.
+    (interface.folder / "census.hl7").write_bytes(NEXT.again(room="103").frame())
+    words = ("hl7", "reconcile", interface.folder / "census.hl7", "--config", settings)
+    status, shown = await _aval(*words, "--dry-run")
+    assert status == 0, shown
+    assert len((await interface.census())[0]) == 2
+    status, shown = await _aval(*words, "--yes")
+    assert status == 0, shown
+    assert set((await interface.census())[0]) == {"103-2"}
+    assert not any(canary in shown for canary in CANARIES)
+
+
+async def _aval(*words: str | Path) -> tuple[int | None, str]:
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aval.adapters.cli", *map(str, words),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await running.communicate()
+    return running.returncode, shown.decode()
 
 
 def _written(folder: Path) -> dict[Path, bytes]:

@@ -296,13 +296,17 @@ class Desk:
         """Sends what the plans hold until the node has answered all of it, then answers the senders."""
         waiting = [told for plan in plans for visit in (*plan.others, plan.after) for told in visit.pending]
         answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
+        attempt = 0
         while waiting:
+            attempt += 1
             try:
                 answers.update(await self._census.apply(waiting))
             except (NodeAway, NodeDenies) as away:
-                log.warning("node does not answer", reason=type(away).__name__, cause=str(away), count=len(waiting))
+                if attempt & (attempt - 1) == 0 and attempt > 1:  # 2, 4, 8…: a long absence is no reason for a long log
+                    reason = type(away).__name__
+                    log.warning("node does not answer", reason=reason, cause=str(away), attempt=attempt)
             waiting = [told for told in waiting if told.id not in answers or _is_retryable(answers[told.id])]
-            if waiting:
+            if waiting and attempt > 1:  # the first time the server may only have ended a stream, as it does
                 await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
         others = [replace(visit, pending=()) for plan in plans for visit in plan.others]
         await self._inbox.leave([*others, *(self._heard(plan, answers) for plan in plans)])

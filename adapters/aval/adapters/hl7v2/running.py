@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -75,7 +76,7 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
         tasks = [
             asyncio.create_task(desk.run(), name="desk"),
             asyncio.create_task(desk.keep(), name="purge"),
-            asyncio.create_task(_stay_alive(server, census, clock), name="alive"),
+            asyncio.create_task(stay_alive(lambda: server.connections, census.alive, clock), name="alive"),
             asyncio.create_task(caller.credentials.keep(), name="certificates"),
             asyncio.create_task(stop.wait(), name="signal"),
         ]
@@ -98,9 +99,10 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
                 task.result()
 
 
-async def _stay_alive(server: MllpServer, census: CensusStream, clock: Clock) -> None:
-    """Tells the node that the feed is open while somebody is connected: a quiet night is no silence."""
+async def stay_alive(connections: Callable[[], int], alive: Callable[[], Awaitable[object]], clock: Clock) -> None:
+    """Tells the node that the feed is open while somebody is connected: a quiet night is no silence, and a closed
+    connection is one."""
     while True:
-        if server.connections:
-            await census.alive()
+        if connections():
+            await alive()
         await clock.sleep_until(clock.monotonic() + ALIVE_EVERY.total_seconds())
