@@ -23,7 +23,7 @@ from aval.hub.store.postgres import PostgresStore
 from aval.kernel.finess import FinessET
 from aval.v1 import request_pb2 as requests
 from aval.v1 import reservation_pb2 as reservation
-from tests.contract.servers import Databases
+from tests.contract.servers import QUICK, Cluster, Databases
 from tests.contract.test_hub_store import SilentMeters
 from tests.hub.shell.houses import (
     HOUSES,
@@ -212,6 +212,39 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
         assert seen[max(seen)].notify_when_free
         watch.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
+
+
+async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Its figures are served meanwhile, acts are refused to be said again, and nobody starts a hub when it is back."""
+    server = Cluster(**QUICK)
+    server.make()
+    server.start()
+    try:
+        async with shared(tmp_path, server.url(), 2, *HOUSES) as town:
+            await all_followed(town, {0, 1})
+            unit = await declare_unit(town.small, PARTNER)
+            client = town.to(0, REGULATOR)
+            await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
+            await confirmed(client, unit)
+            server.stop()
+            act = creation(unit)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await client.requests.CreateRequest(act, timeout=10)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            failed = partial(town.metric, name="aval_commits_failed_total")
+            before = [failed(0), failed(1)]
+            # Leases, watches, keeper: all meet the refusal, again and again.
+            await until(lambda: min(failed(0) - before[0], failed(1) - before[1]) >= 10, 30, "much is refused")
+            assert await sees_unit(client, unit)
+            server.start()
+            back = time.monotonic()
+            await all_followed(town, {0, 1})
+            asked = await client.requests.CreateRequest(act, timeout=10)
+            await until_request(client, asked.name, lambda one: one.asks[0].known.state == HELD, 30)
+            figure(f"requests were held again {time.monotonic() - back:.1f} s after the database was back")
+            assert not [hub for hub in town.hubs if hub.process_has_ended]
+    finally:
+        server.remove()
 
 
 async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, databases: Databases) -> None:
