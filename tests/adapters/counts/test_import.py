@@ -77,7 +77,7 @@ class House:
         (self.folder / "contexts.toml").write_text("".join(lines), encoding="utf-8")
         async with Caller(self.folder / "cadre") as caller:
             line = caller.node(self.address, FINESS)
-            for unit, counting in (("U201", "PLACES"), ("U202", "PLACES"), ("U300", "BEDS")):
+            for unit, counting in (("U201", "PLACES"), ("U202", "PLACES"), ("U203", "PLACES"), ("U300", "BEDS")):
                 await ask(line.census.DeclareUnit, self._declared(unit, counting))
 
     def _declared(self, unit: str, counting: str) -> census_pb2.DeclareUnitRequest:
@@ -90,7 +90,8 @@ class House:
         )
         if counting == "PLACES":
             request.places.add(gender=terms_pb2.GENDER_ANY, installed=12, open=12, occupied=12)
-            request.sources.add(id="feuille", kind=availability_pb2.SOURCE_KIND_FILE, adapter="tableur")
+            sheet = "carnet" if unit == "U203" else "feuille"
+            request.sources.add(id=sheet, kind=availability_pb2.SOURCE_KIND_FILE, adapter="tableur")
         request.sources.add(id="saisie", kind=availability_pb2.SOURCE_KIND_PERSON)
         return request
 
@@ -178,11 +179,11 @@ async def test_figures_are_as_old_as_the_sheet_says(house: House) -> None:
     mapping = house.folder / "heure.toml"
     mapping.write_text('[format]\ntime_zone = "UTC"\n', encoding="utf-8")
     stamp = told.strftime("%d/%m/%Y %H:%M")
-    (house.folder / "matin.csv").write_text(f"unité;libres;relevé le\nU202;2;{stamp}\n", encoding="utf-8")
+    (house.folder / "matin.csv").write_text(f"unité;libres;relevé le\nU203;2;{stamp}\n", encoding="utf-8")
     done = house.run("node", "import", "csv", "matin.csv", "--map", "heure.toml")
     assert done.returncode == Exit.DONE, done.stderr
-    unit = (await house.units())["U202"]
-    assert unit.sources[0].id == "feuille"
+    unit = (await house.units())["U203"]
+    assert unit.sources[0].id == "carnet"
     age = unit.age.ToTimedelta()
     assert timedelta(hours=5) <= age < timedelta(hours=5, minutes=5)
 
