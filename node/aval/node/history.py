@@ -12,10 +12,7 @@ from datetime import datetime
 from enum import Enum
 from hashlib import sha256
 
-from aval.node.ports import Revision, Row, Touched
-
-TAG_BYTES = 8
-"""Length of a cursor's tag: the first bytes of the chained hash (DESIGN §5)."""
+from aval.node.ports import TAG_BYTES, Revision, Row, Touched
 
 REVISIONS_RETAINED = 10_000
 """Revisions whose touched names are kept: a day of a large hospital, months of a small house, under 3 MB of memory.

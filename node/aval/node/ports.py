@@ -15,6 +15,10 @@ RESERVATION_KINDS = frozenset({Kind.RESERVATION, Kind.TOMBSTONE})
 """Both say of a reservation what is known of it; a key has one of the two."""
 
 
+TAG_BYTES = 8
+"""Length of a cursor's tag: the first bytes of the chained hash (DESIGN §5)."""
+
+
 class StorageUnavailable(RuntimeError):
     """Nothing could be stored or read: disk full, I/O error, locked. `problem`: the store's own word, without data."""
 
@@ -49,7 +53,7 @@ class Touched:
 class Revision:
     """A committed batch: its number from 1, the chained hash (32 bytes), and the node's time of its figures.
 
-    `touched` is None once the history is compacted; number and digest stay for ever.
+    `touched` is None once the history is compacted; of the hash its first `TAG_BYTES` stay for ever, with the number.
     """
 
     number: int
@@ -104,11 +108,13 @@ class Store(Protocol):
         ...
 
     async def digest_of(self, number: int) -> bytes | None:
-        """The chained hash at a revision, however old; None if there is none of that number."""
+        """The chained hash at a revision, its first `TAG_BYTES` at least, however old; None if there is none of that
+        number.
+        """
         ...
 
     async def compact(self, before: int) -> None:
-        """Forgets what revisions below that number touched. Their digests stay."""
+        """Forgets what revisions below that number touched, and their times. The tags of their digests stay."""
         ...
 
     async def close(self) -> None:

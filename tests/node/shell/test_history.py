@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.node.history import TAG_BYTES, Cursor, History, Standing, chained
+from aval.node.history import Cursor, History, Standing, chained
 from aval.node.model import Kind
-from aval.node.ports import Revision, Row, Touched
+from aval.node.ports import TAG_BYTES, Revision, Row, Touched
 from tests.node.shell.stores import START
 
 NAMES = st.frozensets(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=3)

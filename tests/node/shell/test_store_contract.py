@@ -29,7 +29,7 @@ from aval.node.model import (
     Source,
     Unit,
 )
-from aval.node.ports import Store, Touched
+from aval.node.ports import TAG_BYTES, Store, Touched
 from tests.node.shell.stores import INCARNATION, START, MemoryStore, batch, facts_of, named, sqlite_store
 
 UNIT = Unit(
@@ -135,7 +135,7 @@ async def test_a_revision_without_facts_is_kept(store: Store) -> None:
     assert kept.touched == Touched(frozenset({"med-a", "med-b"}))
 
 
-async def test_compaction_forgets_what_was_touched_and_never_a_digest(store: Store) -> None:
+async def test_compaction_forgets_what_was_touched_and_never_a_tag(store: Store) -> None:
     digests = {}
     for number in range(1, 6):
         written = batch(number, named(f"Nom {number}"))
@@ -143,7 +143,11 @@ async def test_compaction_forgets_what_was_touched_and_never_a_digest(store: Sto
         await store.commit(written)
     await store.compact(4)
     assert [revision.number for revision in (await store.load()).recent] == [4, 5]
-    assert {number: await store.digest_of(number) for number in range(1, 6)} == digests
+    for number, digest in digests.items():
+        kept = await store.digest_of(number)
+        assert kept is not None
+        assert digest.startswith(kept)
+        assert len(kept) == (TAG_BYTES if number < 4 else len(digest))
 
 
 async def test_a_refused_batch_leaves_nothing_behind(store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from aval.kernel.identity import Adapter
 from aval.kernel.reasons import Reason, Refusal
-from aval.node.history import TAG_BYTES
+from aval.node.ports import TAG_BYTES
 from aval.node.store.memory import MemoryStore
 from aval.node.translate.news import PART_BYTES_MAX
 from aval.v1 import availability_pb2 as pb

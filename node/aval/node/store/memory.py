@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from aval.node.model import Fact, Kind
-from aval.node.ports import RESERVATION_KINDS, Batch, Revision, Stored
+from aval.node.ports import RESERVATION_KINDS, TAG_BYTES, Batch, Revision, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
 
 
@@ -64,7 +64,7 @@ class MemoryStore:
         """See `Store.compact`."""
         for number, (revision, _) in self._revisions.items():
             if number < before:
-                self._revisions[number] = (revision, None)
+                self._revisions[number] = (replace(revision, digest=revision.digest[:TAG_BYTES]), None)
 
     async def close(self) -> None:
         """See `Store.close`."""

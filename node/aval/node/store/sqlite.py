@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from aval.node.model import Fact, Kind
-from aval.node.ports import RESERVATION_KINDS, Batch, Revision, StorageRefused, StorageUnavailable, Stored
+from aval.node.ports import RESERVATION_KINDS, TAG_BYTES, Batch, Revision, StorageRefused, StorageUnavailable, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
 from aval.node.store.schema import FORMER, HEAD, INCARNATION, MIGRATIONS, of_kind, prepare
 
@@ -42,7 +42,10 @@ _REMOVE_FACT = {kind: of_kind('DELETE FROM "?" WHERE key = ?', kind) for kind in
 _READ_FACTS = {kind: of_kind('SELECT key, body, revision FROM "?"', kind) for kind in Kind}
 _WRITE_REVISION = "INSERT INTO revision (number, digest, as_of, touched) VALUES (?, ?, ?, ?)"
 _READ_REVISIONS = "SELECT number, digest, as_of, touched FROM revision ORDER BY number DESC"
-_FORGET = "UPDATE revision SET touched = NULL WHERE number BETWEEN ? AND ? AND touched IS NOT NULL"
+_FORGET = """
+    UPDATE revision SET touched = NULL, as_of = '', digest = substr(digest, 1, ?)
+    WHERE number BETWEEN ? AND ? AND touched IS NOT NULL
+"""
 _WRITE_PROOF = """
     INSERT INTO source_proof (source, at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET at = excluded.at
 """
@@ -111,7 +114,7 @@ class SqliteStore:
 
     async def compact(self, before: int) -> None:
         """See `Store.compact`."""
-        span = (self._compacted, before - 1)
+        span = (TAG_BYTES, self._compacted, before - 1)
         await self._in_thread(lambda: self._transaction(lambda connection: connection.execute(_FORGET, span)))
         self._compacted = before
 

@@ -20,8 +20,9 @@ from aval.kernel.lifecycle import NoteVerdict
 from aval.kernel.need import Feature, Need
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.node import commands as c
-from aval.node.history import TAG_BYTES, Cursor
+from aval.node.history import Cursor
 from aval.node.model import Detail, Mandate
+from aval.node.ports import TAG_BYTES
 from aval.node.translate.words import (
     DECLINE_REASONS,
     DISCIPLINES,
