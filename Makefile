@@ -13,7 +13,7 @@ FIND_PYTHON = for python in python3.11 python3; do \
 HOUSES = $(shell sed -n 's/^finess = "\(.*\)"/\1/p' adapters/aval/adapters/demo/ge-10.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demos test fuzz simulate mutants bench lint proto clean setup lock
+.PHONY: help demo demos test fuzz simulate mutants claims bench lint proto clean setup lock
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -38,6 +38,9 @@ simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300
 
 mutants: setup ## Show that the simulation finds each bug that it is said to find (some minutes)
 	@$(PYTHON) -m tests.simulation.mutants
+
+claims: setup ## Ask for the last bed, 2, 8 and 64 at once, a hundred rounds each (ROUNDS=100; some minutes)
+	@AVAL_CLAIMS_ROUNDS=$(or $(ROUNDS),100) $(PYTHON) -m pytest tests/scenarios/test_claims.py -p no:xdist
 
 bench: setup ## Measure, and compare with the floors (tests/bench; not part of `make test`)
 	$(PYTHON) -m pytest tests/bench -s -p no:xdist

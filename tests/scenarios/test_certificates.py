@@ -21,8 +21,9 @@ from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubOperator, Node, node_dns_name
 from aval.kernel.identity import Territory as Name
 from aval.v1 import availability_pb2
+from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import SMR, WITHIN_SECONDS, Play
+from tests.scenarios.town import SMR, WITHIN_SECONDS, Play, Town
 from tests.waiting import until
 
 
@@ -47,7 +48,7 @@ def served_serial(town: Territory, finess: str) -> int:
     12, Fault.CERTIFICATE, "under an open watch", Party.NODE,
     "nothing: who watches goes on, who connects next gets the new certificate",
 )  # fmt: skip
-async def test_12_a_certificate_renewed_on_disk_is_served_under_an_open_watch(play: Play, town: Territory) -> None:
+async def test_12_a_certificate_renewed_on_disk_is_served_under_an_open_watch(play: Play, town: Town) -> None:
     """The node's files are replaced; who connects next sees the new certificate; who was watching sees nothing."""
     messages: AsyncIterator[availability_pb2.WatchAvailabilityResponse] = follow(
         play.node(SMR).availability.WatchAvailability, availability_pb2.WatchAvailabilityRequest()
@@ -66,6 +67,7 @@ async def test_12_a_certificate_renewed_on_disk_is_served_under_an_open_watch(pl
         if any(one.name == unit for one in message.change.units):
             break
     assert unit in {one.name for one in message.change.units}
+    await inquest(play, town, [unit])
 
 
 class Bundles:

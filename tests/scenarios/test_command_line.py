@@ -14,8 +14,9 @@ import pytest
 from aval.adapters.cli.exits import Exit
 from aval.adapters.demo.cast import Cast
 from aval.adapters.demo.processes import Territory
+from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import AUTOMATIC, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play
+from tests.scenarios.town import AUTOMATIC, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play, Town
 from tests.waiting import until
 
 NEED = ("--discipline", "smr-geriatrie", "--sex", "F", "--age", "84", "--date", "demain")
@@ -116,7 +117,7 @@ def test_16_a_house_answers_from_the_command_line(town: Territory, shell: Shell)
     17, Fault.KILL, "nothing under way", Party.NODE,
     "on the command line: what is left, the missing house by name, and exit code 8",
 )  # fmt: skip
-def test_17_a_dead_node_makes_the_answer_partial(town: Territory, shell: Shell) -> None:
+def test_17_a_dead_node_makes_the_answer_partial(town: Town, shell: Shell) -> None:
     """Killed as by a power cut: what is left is answered, what is missing is named, and scripts see exit code 8."""
     declared(town, SMR)
     shell.run("hub", "nodes")
@@ -132,6 +133,15 @@ def test_17_a_dead_node_makes_the_answer_partial(town: Territory, shell: Shell) 
         shell.run("node", "status", "--context", PARTNER, "--timeout", "2s", exit_code=Exit.UNREACHABLE)
     finally:
         asyncio.run(town.start([PARTNER]))
+    asyncio.run(_inquest(town))
+
+
+async def _inquest(town: Town) -> None:
+    people = Play(town)
+    try:
+        await inquest(people, town, [])
+    finally:
+        await Cast.close(people)
 
 
 async def _is_away(town: Territory) -> bool:

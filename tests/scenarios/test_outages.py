@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from datetime import timedelta
@@ -141,16 +142,26 @@ async def test_9_a_stopped_node_s_beds_become_stale_then_unreachable(play: Play,
     10, Fault.TWO_NODES, "a second process started on the database of one that runs", Party.NODE,
     "nothing; who started it reads which file is in use, and by which process",
 )  # fmt: skip
-def test_10_a_second_process_on_one_database_is_refused_in_clear_words(town: Town) -> None:
-    """Two writers would promise the same bed twice."""
-    settings = Path(town.node(SMR).config)
-    twin = settings.with_name("twin.toml")
-    twin.write_text(settings.read_text(encoding="utf-8").replace(town.node(SMR).address, "127.0.0.1:0"))
+async def test_10_a_second_process_on_one_database_is_refused_in_clear_words(play: Play, town: Town) -> None:
+    """Somebody starts the node a second time, with another port: two writers would promise the same bed twice."""
+    unit = await play.ready(SMR, beds=1)
+    twin = settings_like(town, SMR, "twin.toml", "127.0.0.1:0")
     words = [sys.executable, "-m", "aval.adapters.cli", "node", "serve", "--config", str(twin)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False)
+    done = await asyncio.to_thread(
+        subprocess.run, words, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False
+    )
     assert done.returncode == Exit.FAILED
     assert "node.db" in done.stderr
-    assert town.is_alive(SMR)
+    await play.held(unit)
+    await inquest(play, town, [unit])
+
+
+def settings_like(town: Town, finess: str, name: str, address: str) -> Path:
+    """The settings of a node written beside it, with another address."""
+    settings = Path(town.node(finess).config)
+    text = settings.read_text(encoding="utf-8").replace(town.node(finess).address, address)
+    settings.with_name(name).write_text(text, encoding="utf-8")
+    return settings.with_name(name)
 
 
 async def _away(play: Play, finess: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http.client import HTTPConnection
 
 from aval.adapters.demo.building import HUB, LOOPBACK
@@ -44,6 +45,11 @@ def serves(town: Territory, key: str, serial: int) -> bool:
     return metric(town, key, f'aval_certificate_served{{serial="{serial:x}"}}') == 1.0
 
 
+def has_more(answered: list[request_pb2.Request], count: int) -> bool:
+    """Whether more demands are answered than that."""
+    return len(answered) > count
+
+
 def renew(town: Territory, key: str) -> int:
     """Replaces the certificate of a server on its disk; the new serial number."""
     name = Name(town.file.territory)
@@ -80,11 +86,11 @@ async def test_50_certificates_of_node_and_hub_swapped_under_load_cost_no_call(p
     unit = await play.ready(SMR, beds=3)
     async with load(play, unit) as answered:
         for _ in range(SWAPS):
-            before = len(answered)
+            more = len(answered) + AT_ONCE
             serials = {key: renew(town, key) for key in (SMR, HUB)}
             for key, serial in serials.items():
-                await until(lambda key=key, serial=serial: serves(town, key, serial), WITHIN_SECONDS, "it is served")
-            await until(lambda before=before: len(answered) > before + AT_ONCE, WITHIN_SECONDS, "work goes on")
+                await until(partial(serves, town, key, serial), WITHIN_SECONDS, "it is served")
+            await until(partial(has_more, answered, more), WITHIN_SECONDS, "work goes on")
     assert sum(in_state(one.asks[0], "HELD") for one in answered) == 3
     assert sum(in_state(one.asks[0], "ASKED") for one in answered) == len(answered) - 3
     await inquest(play, town, [unit])
@@ -102,8 +108,7 @@ async def test_51_a_certificate_that_cannot_be_used_is_not_served_and_is_told(pl
     async with load(play, unit) as answered:
         (folder / "key.pem").write_bytes((town.person("cellule") / "key.pem").read_bytes())
         await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 1.0, WITHIN_SECONDS, "the alarm")
-        before = len(answered)
-        await until(lambda: len(answered) > before + AT_ONCE, WITHIN_SECONDS, "work goes on")
+        await until(partial(has_more, answered, len(answered) + AT_ONCE), WITHIN_SECONDS, "work goes on")
         (folder / "key.pem").write_bytes(key)
         await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 0.0, WITHIN_SECONDS, "its end")
     assert sum(in_state(one.asks[0], "HELD") for one in answered) == 2
