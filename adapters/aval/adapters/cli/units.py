@@ -425,7 +425,11 @@ def disagreements_said(unit: availability_pb2.Unit) -> list[str]:
             said.append(say("unit.disagreement", **figures))
             continue
         until = speech().moment(one.until.ToDatetime(tzinfo=now().tzinfo), now())
-        said.append(say("unit.corrected.until", **figures, reason=one.reason, until=until))
+        if one.HasField("correct_time"):
+            moment = speech().moment(one.correct_time.ToDatetime(tzinfo=now().tzinfo), now())
+            said.append(say("unit.corrected.at", **figures, reason=one.reason, until=until, moment=moment))
+        else:
+            said.append(say("unit.corrected.until", **figures, reason=one.reason, until=until))
     return said
 
 
