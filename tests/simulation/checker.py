@@ -291,7 +291,8 @@ class Checker:
         stream = call.base
         if stream is None:
             stream = call.base = _Stream()
-            for cursor in request_of(call.method, call.first).cursors:
+            # Of two cursors the watch goes on from the lower; the other is what the hub heard by an answer.
+            for cursor in sorted(request_of(call.method, call.first).cursors, key=lambda one: -one.revision):
                 stream.incarnation, stream.revision = cursor.incarnation, cursor.revision
                 told = self._told.get((house.finess, cursor.incarnation))
                 stream.units = told.at.get(cursor.revision) if told else None

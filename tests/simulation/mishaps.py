@@ -133,15 +133,20 @@ class Mishaps:
             or backup.book.revision >= on.checker.house(key).revision
         ):
             return
-        on.network.counts["node put back to an older state"] += 1
-        on.kill(key)
-        on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s, revision {backup.book.revision}")
-        put_back(site.disk, backup.disk)
-        on.checker.put_back(key, deepcopy(backup.book))
-        site.forgotten.append((backup.time, on.world.time))
+        self.put_back(key, backup)
         if chance.random() < UNHEARD_SHARE:
             on.network.counts["node put back went on unheard"] += 1
             self._apart(HUB_NAME, site.name, chance.uniform(60.0, 900.0))
+
+    def put_back(self, key: str, backup: Backup) -> None:
+        """That node is killed and put back to that backup; it is started again after a while."""
+        on, site = self._on, self._on.sites[key]
+        on.network.counts["node put back to an older state"] += 1
+        on.kill(key)
+        on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
+        put_back(site.disk, backup.disk)
+        on.checker.put_back(key, deepcopy(backup.book or House(key)))
+        site.forgotten.append((backup.time, on.world.time))
 
     def _apart(self, one: str, other: str, seconds: float) -> None:
         network, ways = self._on.network, ((one, other), (other, one))

@@ -17,6 +17,7 @@ from aval.v1 import terms_pb2 as tm
 from tests.simulation.books import Fact
 from tests.simulation.checker import request_of
 from tests.simulation.compose import logs_in
+from tests.simulation.mishaps import Backup
 from tests.simulation.people import HOUSES, People, length, stamp, unit_name
 from tests.simulation.simulation import Simulation
 from tests.simulation.wire import EXCHANGE, Carried
@@ -95,6 +96,11 @@ class Stage:
             self.people.at_hub(), method, kind(command_id=self.people.uuid(self._chance), name=name, **fields)
         )
 
+    def census(self, method: str, house: str, message: Any) -> Any:
+        """An act of a house's staff on its census."""
+        message.command_id = self.people.uuid(self._chance)
+        return self._call(self.people.census(house), method, message)
+
     def hours_from_now(self, hours: float) -> Any:
         """An instant on the wire."""
         return stamp(self.people.now() + timedelta(hours=hours))
@@ -144,10 +150,32 @@ class Stage:
         return next(ask.get("known") or {} for ask in asks if ask["reservation"] == reservation)
 
     def at_node(self, reservation: str) -> Fact:
-        """A reservation as its node stored it."""
+        """A reservation as its node stored it; nothing if the node knows none."""
         _, house, _, one = reservation.split("/")
         facts = self.checker.house(house).of("reservation")
-        return next(fact for key, fact in facts.items() if key.endswith(one))
+        return next((fact for key, fact in facts.items() if key.endswith(one)), {})
+
+    # A node that is put back
+
+    def back_up(self, house: str) -> Backup:
+        """A copy of a node's machine, now."""
+        self.simulation.mishaps.back_up()
+        return self.simulation.sites[house].backups[-1]
+
+    @contextmanager
+    def put_back(self, house: str, backup: Backup) -> Iterator[None]:
+        """A node runs again from that backup; while it lasts, its hub does not reach it."""
+        site = self.simulation.sites[house]
+        ways = (("hub", site.name), (site.name, "hub"))
+        for way in ways:
+            self.network.block(*way)
+        self.simulation.mishaps.put_back(house, backup)
+        while not site.up:
+            self.go(5.0)
+        self.go(5.0)
+        yield
+        for way in ways:
+            self.network.heal(*way)
 
     # The wire
 

@@ -80,7 +80,8 @@ def test_v4_a_refused_confirmation_brought_again_confirms_nothing() -> None:
     with stage() as on:
         name, (held,) = on.request((A, "ger", HOLD))
         on.go(5)
-        with on.slow_commands(20):
+        # Less than a courier waits for an answer (20 s): the very first copy is refused, none is sent again.
+        with on.slow_commands(12):
             on.confirm(name, held)
             on.go(0.5)
         on.reoffer(held, 3)

@@ -33,7 +33,7 @@ class Follower:
         while True:
             link = await self._route.link()
             finess, messages = self._route.finess, 0
-            events = link.watch(self._pictures.begin(finess))
+            events = link.watch(*self._pictures.begin(finess))
             try:
                 async for event in events:
                     await self._pictures.hear(finess, event)

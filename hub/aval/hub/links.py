@@ -98,11 +98,11 @@ class GrpcNodeLink:
     def _here(self) -> Here:
         return Here(self._territory, self._clock.now())
 
-    async def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
+    async def watch(self, cursor: Cursor | None, heard: Cursor | None = None) -> AsyncIterator[NodeEvent]:
         """See the port."""
-        at = wire_cursor(cursor)
+        given = [at for at in (wire_cursor(cursor), wire_cursor(heard)) if at is not None]
         call = self._availability.WatchAvailability(
-            availability_pb2.WatchAvailabilityRequest(cursors=[at] if at else [], include_reservations=True)
+            availability_pb2.WatchAvailabilityRequest(cursors=given, include_reservations=True)
         )
         try:
             async for message in call:

@@ -128,12 +128,17 @@ class Pictures:
         self._heard[finess] = cursor
         return cursor
 
-    def begin(self, finess: str) -> Cursor | None:
-        """A new watch begins: parts of the last one are dropped. The cursor to resume from."""
+    def begin(self, finess: str) -> tuple[Cursor | None, Cursor | None]:
+        """A new watch begins: parts of the last one are dropped. The cursor to resume from, and a later one heard by
+        an answer, if one was: only by it a node shows that it was restored to between the two.
+        """
         picture = self._pictures[finess]
         if picture.parts:
             self._pictures[finess] = replace(picture, parts=())
-        return None if finess in self._restored else picture.cursor
+        if finess in self._restored or picture.cursor is None:
+            return None, None
+        heard = self.cursor_heard(finess)
+        return picture.cursor, heard if heard != picture.cursor else None
 
     def restored(self, finess: str) -> None:
         """The node does not know the cursor that it was given: the next watch begins with a whole snapshot."""

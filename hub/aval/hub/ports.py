@@ -513,8 +513,11 @@ class Exchange(Protocol):
 class NodeLink(Protocol):
     """The way to one node: what it publishes, and commands."""
 
-    def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
-        """Follows the node from a cursor, reservations included, until the stream ends. Raises `LinkLost`."""
+    def watch(self, cursor: Cursor | None, heard: Cursor | None = None) -> AsyncIterator[NodeEvent]:
+        """Follows the node from a cursor, reservations included, until the stream ends. Raises `LinkLost`.
+
+        `heard`: a later cursor that an answer bore. A node whose history lacks it was restored, and says so.
+        """
         ...
 
     def exchange(self) -> AbstractAsyncContextManager[Exchange]:

@@ -129,11 +129,13 @@ class AvailabilityService(availability_pb2_grpc.AvailabilityServiceServicer):
         for name in request.establishments:
             edge.names.check_establishment(name, "establishments")
         revision, standing = 0, None
-        given = _own_cursor(request.cursors, edge.names)
-        if given is not None:
-            cursor = inward.cursor(given, "cursors", edge.names)
-            if caller.kind is CallerKind.HUB_REPLICA and request.include_reservations:
-                await edge.check_hub_cursor(cursor)
+        own = [inward.cursor(one, "cursors", edge.names) for one in _own_cursors(request.cursors, edge.names)]
+        if own:
+            for cursor in own:
+                if caller.kind is CallerKind.HUB_REPLICA and request.include_reservations:
+                    await edge.check_hub_cursor(cursor)
+            # The lowest is how far the follower's watch came; its hub may have heard of later ones by answers.
+            cursor = min(own, key=lambda one: one.revision)
             revision, standing = cursor.revision, await edge.writer.standing(cursor)
         watch = Watch(
             edge.writer,
@@ -159,11 +161,11 @@ def _oldest_first(moment: datetime) -> str:
     return f"{moment.timestamp():020.6f}"
 
 
-def _own_cursor(cursors: Sequence[terms_pb2.Cursor], names: Names) -> terms_pb2.Cursor | None:
-    """The cursor of this house among those of a follower, who may follow others elsewhere by the same list."""
+def _own_cursors(cursors: Sequence[terms_pb2.Cursor], names: Names) -> list[terms_pb2.Cursor]:
+    """The cursors of this house among those of a follower, who may follow others elsewhere by the same list."""
     if len(cursors) > CURSORS_MAX:
         raise field_invalid("cursors", f"more than {CURSORS_MAX}")
-    return next((cursor for cursor in cursors if cursor.establishment == names.establishment), None)
+    return [cursor for cursor in cursors if cursor.establishment == names.establishment][:2]
 
 
 class LinkService(link_pb2_grpc.LinkServiceServicer):

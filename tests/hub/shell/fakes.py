@@ -343,7 +343,7 @@ class FakeNode:
         self.ring()
         return refusal
 
-    async def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
+    async def watch(self, cursor: Cursor | None, heard: Cursor | None = None) -> AsyncIterator[NodeEvent]:
         """As a node's watch."""
         self.watched_from.append(cursor)
         sent = 0
@@ -438,11 +438,11 @@ class FakeLink:
     def _breaks(self) -> bool:
         return self.faults.down or self.chance.random() < self.faults.cut
 
-    async def watch(self, cursor: Cursor | None) -> AsyncIterator[NodeEvent]:
+    async def watch(self, cursor: Cursor | None, heard: Cursor | None = None) -> AsyncIterator[NodeEvent]:
         """See the port."""
         if self.faults.down:
             raise LOST
-        async for event in self.node.watch(cursor):
+        async for event in self.node.watch(cursor, heard):
             if self._breaks():
                 raise LOST
             yield event

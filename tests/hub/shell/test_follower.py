@@ -171,7 +171,7 @@ async def test_parts_of_a_broken_stream_are_dropped_before_the_next_cursor_is_se
     pictures, node = hub.running.hub.pictures, hub.nodes[LUNEVILLE]
     part = SnapshotPart(node.cursor, Description("Lunéville"), (node.unit(),), part=1, last_part=False)
     await pictures.hear(LUNEVILLE, part)
-    assert pictures.begin(LUNEVILLE) is None
+    assert pictures.begin(LUNEVILLE) == (None, None)
     rest = SnapshotPart(node.cursor, Description("Lunéville"), (), part=2, last_part=True)
     await pictures.hear(LUNEVILLE, rest)
     assert pictures.all()[LUNEVILLE].units == {}
@@ -189,7 +189,7 @@ async def test_what_was_heard_of_an_answer_counts_as_the_cursor_of_commands_afte
     await hub.store.run(lambda transaction: transaction.save_cursor_heard(higher))
     again = await fake_hub(like=hub)
     assert again.running.hub.pictures.cursor_heard(PARTNER) == higher
-    assert again.running.hub.pictures.begin(PARTNER) == hub.nodes[PARTNER].cursor
+    assert again.running.hub.pictures.begin(PARTNER)[0] == hub.nodes[PARTNER].cursor
 
 
 async def test_old_news_never_takes_a_picture_back() -> None:

@@ -1,0 +1,139 @@
+"""Directed traces of a node that is put back to an older state, over the real code: R1 to R4 of the model check.
+
+Each lost a promise, or brought one back that was over, in an earlier form of the design.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from aval.v1 import census_pb2 as cs
+from aval.v1 import request_pb2 as rq
+from aval.v1 import reservation_pb2 as rs
+from aval.v1 import terms_pb2 as tm
+from tests.simulation.people import unit_name
+from tests.simulation.stage import A, C, Stage, stage
+
+HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
+
+
+def held_in(on: Stage, house: str = A, unit: str = "ger") -> tuple[str, str]:
+    """A request with a hold of two hours."""
+    name, (asked,) = on.request((house, unit, ASK))
+    on.go(5)
+    on.accept(asked)
+    on.go(5)
+    assert on.known(asked)["state"] == "HELD"
+    return name, asked
+
+
+def states(on: Stage, name: str, reservation: str) -> tuple[str, str | None, str | None]:
+    """(of the request, of the reservation at the hub, at its node)."""
+    return on.state(name), on.known(reservation).get("state"), on.at_node(reservation).get("state")
+
+
+def test_r1_a_confirmed_reservation_is_one_again_though_time_ended_the_hold_of_the_backup() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.confirm(name, held)
+        on.go(5)
+        with on.put_back(A, backup):
+            on.go(8000)
+            assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "EXPIRED")
+        on.go(120)
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+        assert on.file(name)["request"]["events"][-1]["kind"] != "promise_withdrawn"
+
+
+def test_r1_what_people_did_since_the_restore_is_not_set_back() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.confirm(name, held)
+        on.go(5)
+        with on.put_back(A, backup):
+            on.admit(held)
+        on.go(120)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+
+
+def test_r1_what_people_ended_since_the_restore_stays_ended_and_is_said() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.confirm(name, held)
+        on.go(5)
+        with on.put_back(A, backup):
+            on.staff("WithdrawReservation", held, rs.WithdrawReservationRequest, reason=rs.WITHDRAW_REASON_OTHER)
+        on.go(120)
+        assert states(on, name, held) == ("OPEN", "RELEASED", "RELEASED")
+
+
+def test_r1_an_admission_is_live_and_is_put_back() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.admit(held)
+        on.go(30)
+        with on.put_back(A, backup):
+            assert on.at_node(held)["state"] == "HELD"
+        on.go(120)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_r1_a_promise_without_a_free_bed_is_a_conflict_and_not_lost(confirmed: bool) -> None:
+    with stage() as on:
+        backup = on.back_up(C)
+        name, held = held_in(on, C, "annexe")
+        if confirmed:
+            on.confirm(name, held)
+            on.go(5)
+        with on.put_back(C, backup):
+            full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+            on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+        on.go(60)
+        assert on.at_node(held)["state"] == ("CONFIRMED" if confirmed else "HELD")
+        conflicts = on.checker.house(C).of("conflict").values()
+        assert [one["cause"] for one in conflicts] == ["reinstated"]
+
+
+def test_r2_what_an_answer_alone_has_told_shows_that_the_node_was_put_back() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        with on.slow_watch(500):
+            on.confirm(name, held)
+            on.go(5)
+            assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+            with on.put_back(A, backup):
+                assert on.at_node(held)["state"] == "HELD"
+        on.go(700)
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+        assert on.checker.checks["nodes that found themselves put back"] == 1
+
+
+def test_r3_what_was_forgotten_is_put_back_before_what_is_queued() -> None:
+    with stage() as on:
+        backup = on.back_up(A)
+        name, held = held_in(on)
+        with on.put_back(A, backup):
+            on.confirm(name, held)
+            on.go(30)
+            assert not on.at_node(held)
+        on.go(120)
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+
+
+def test_r4_what_was_released_and_lives_again_at_the_node_is_released_again() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.regulator("CancelRequest", name, rq.CancelRequestRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(10)
+        assert on.at_node(held)["state"] == "RELEASED"
+        with on.put_back(A, backup):
+            assert on.at_node(held)["state"] == "HELD"
+        on.go(120)
+        assert states(on, name, held) == ("CANCELLED", "RELEASED", "RELEASED")
