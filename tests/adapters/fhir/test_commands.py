@@ -149,7 +149,8 @@ async def test_the_ror_is_told_once_and_units_show_says_so(house: House) -> None
     register = Register()
     async with serving(register) as url:
         house.settings(url)
-        assert "état inconnu" in told_of(house.folder / "ror.toml", UNIT)[0]
+        (unknown,) = told_of(house.folder / "ror.toml", UNIT)
+        assert "ror.db" in unknown, "nothing has been sent yet"
 
         rehearsed = await house.run("ror", "push", "--config", "ror.toml", "--dry-run", "--json", "all")
         rows = json.loads(rehearsed.stdout)
@@ -215,8 +216,12 @@ async def test_what_the_endpoint_serves_can_be_checked_and_told_back(house: Hous
     assert rehearsed.returncode == Exit.DONE, rehearsed.stderr
     imported = await house.run("node", "import", "fhir", "lits.json")
     assert imported.returncode == Exit.DONE, imported.stderr
-    again = await get(house, f"{base}/MeasureReport/{FINESS}")
-    assert again["group"][0]["population"][1]["count"] == 7
+
+    async def seven() -> bool:
+        again = await get(house, f"{base}/MeasureReport/{FINESS}")
+        return bool(again["group"][0]["population"][1]["count"] == 7)
+
+    await until(seven, WITHIN_SECONDS, "the endpoint shows what was told")
 
     server.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(server.wait, WITHIN_SECONDS) == Exit.DONE

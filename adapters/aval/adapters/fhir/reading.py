@@ -14,7 +14,7 @@ from aval.adapters.fhir.capacity import Capacity, RecordUnreadable, capacity_of
 from aval.adapters.fhir.codes import CAPACITY_URL
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
-"""Largest file: a territory of 1,000 units with all its records is 12 MB."""
+"""Largest file: 500 Locations with 20 records each are 15 MB."""
 
 LOCATIONS_MAX = 1_000
 """Locations of one file: an establishment has 1,000 units at most."""
