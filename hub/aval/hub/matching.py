@@ -21,19 +21,19 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from math import asin, cos, inf, radians, sin, sqrt
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from aval.hub.model import FreeStep, Phone, PlaceClass
+from aval.hub.model import AdmissionHours, FreeStep, Phone, PlaceClass
 from aval.hub.picture import Seen, figure
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
-from aval.kernel.hours import TIME_ZONE_DEFAULT, first_open_from, zone_of
+from aval.kernel.hours import TIME_ZONE_DEFAULT, windows, zone_of
 from aval.kernel.need import ANSWER_BY, Feature, Interval, Mode, Need, Urgency
 from aval.kernel.statuses import Answering, Freshness, Gender, Shown, Status
 
@@ -217,6 +217,7 @@ def free_throughout(steps: Sequence[FreeStep], start: datetime, end: datetime | 
 
 
 _time_of = attrgetter("time")
+_closing_of = itemgetter(1)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
@@ -239,6 +240,7 @@ class _Look:
         required = need.required - unit.features
         self.suited = tuple([one for one in unit.classes if suits(one.gender, need.gender)])
         self.fitting = tuple([one for one in self.suited if required <= one.features])
+        self.openings: list[tuple[datetime, datetime]] = []
 
     @cached_property
     def arrivals(self) -> tuple[datetime, ...]:
@@ -259,14 +261,25 @@ class _Look:
         return max(self.need.arrival_earliest, min(self.now, self.need.arrival_latest))
 
     def admission(self, instant: datetime) -> datetime | None:
-        """The first instant from then on at which the unit admits; None if it says of none."""
+        """The first instant from then on (`start` or later) at which the unit admits; None if it says of none."""
         policy = self.unit.policy
         if policy.admission_hours is None:
             return max(instant, policy.next_admission_time or instant)
-        hours, closed = policy.admission_hours.hours, policy.admission_hours.closed_days
-        if not hours and not closed:
+        if not policy.admission_hours.hours and not policy.admission_hours.closed_days:
             return instant
-        return first_open_from(instant, hours, closed.__contains__, zone_of(self.candidate.time_zone))
+        while not self.openings or self.openings[-1][1] <= instant:
+            window = next(self._following_openings, None)
+            if window is None:
+                return None
+            self.openings.append(window[1:])
+        opens, _ = self.openings[bisect_right(self.openings, instant, key=_closing_of)]
+        return max(opens, instant)
+
+    @cached_property
+    def _following_openings(self) -> Iterator[tuple[date, datetime, datetime]]:
+        """The unit's admission windows from `start` on, of which `openings` keeps those looked at."""
+        said = self.unit.policy.admission_hours or AdmissionHours()
+        return windows(self.start, said.hours, said.closed_days.__contains__, zone_of(self.candidate.time_zone))
 
     @cached_property
     def debts(self) -> tuple[Interval, ...]:

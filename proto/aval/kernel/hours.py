@@ -42,6 +42,7 @@ IsClosed = Callable[[date], bool]
 """Whether a local day is closed, whatever the hours of its weekday."""
 
 
+@lru_cache(maxsize=512)  # units of a territory keep much the same hours
 def local_instant(day: date, minute: int, zone: ZoneInfo) -> datetime:
     """The instant (UTC) so many minutes after midnight of a local day."""
     local_day, minutes = day + timedelta(days=minute // 1440), minute % 1440
@@ -76,10 +77,3 @@ def windows(
             if closes > since:
                 yield day, opens, closes
         day += _DAY
-
-
-def first_open_from(
-    instant: datetime, hours: tuple[WeekHours, ...], is_closed: IsClosed, zone: ZoneInfo
-) -> datetime | None:
-    """The first instant from `instant` on that is open; None if none is for so long."""
-    return next((max(opens, instant) for _, opens, _ in windows(instant, hours, is_closed, zone)), None)
