@@ -400,8 +400,8 @@ def test_grpc_options_stand_in_one_table() -> None:
 
 PURE = (
     "aval.kernel", "aval.node.availability", "aval.node.claims", "aval.node.ledger", "aval.node.model",
-    "aval.node.policy", "aval.hub.brokerage", "aval.hub.matching", "aval.hub.model", "aval.hub.picture",
-    "aval.hub.reactions",
+    "aval.node.policy", "aval.node.reconciling", "aval.hub.brokerage", "aval.hub.matching", "aval.hub.model",
+    "aval.hub.picture", "aval.hub.reactions", "aval.hub.restoring",
 )  # fmt: skip
 """What decides: import-linter holds these to no input, no output, no clock and no message."""
 
