@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DatabaseError
 
 from aval.adapters.fhir.capacity import capacities_of, instant
 from aval.adapters.fhir.outbox import Outbox, OutboxUnusable, UnitTold
-from aval.adapters.fhir.publisher import Publisher
+from aval.adapters.fhir.publisher import Publisher, PublisherMeter
 from aval.adapters.fhir.ror import Ror, Step, Trouble, verdict_of
 from aval.adapters.fhir.settings import (
     PublisherSettings,
@@ -250,6 +251,19 @@ async def test_twins_go_to_a_person_and_are_tried_again_by_themselves_some_hours
     stage.clock.forward(timedelta(hours=6))
     await stage.round()
     assert stage.told().waiting == 0
+
+
+async def test_what_waits_and_what_waits_for_a_person_is_measured(stages: Stages) -> None:
+    registry = CollectorRegistry()
+    stage = await stages.open()
+    stage.publisher.meter = PublisherMeter(registry)
+    stage.register.rules_broken = {"04"}
+    stage.served.put(unit())
+    await stage.round()
+    assert registry.get_sample_value("aval_ror_sent_total", {"outcome": "done"}) == 8
+    assert registry.get_sample_value("aval_ror_sent_total", {"outcome": "person"}) == 1
+    assert registry.get_sample_value("aval_ror_waiting") == 1
+    assert registry.get_sample_value("aval_ror_units_troubled") == 1
 
 
 async def test_a_broken_rule_holds_its_own_figure_only(stages: Stages) -> None:

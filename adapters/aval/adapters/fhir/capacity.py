@@ -19,7 +19,7 @@ from typing import Any
 from aval.adapters.fhir import codes
 from aval.adapters.fhir.codes import CAPACITY_URL, NO_ASSIGNMENT, Json, Nature
 from aval.kernel.statuses import ClosureKind, Gender, Horizon, SourceKind, Status, SupplementaryKind
-from aval.v1 import availability_pb2, terms_pb2
+from aval.v1 import availability_pb2
 
 COUNT_MAX = 99_999
 """More beds than that no place has: such a count is a mistake of its sender."""
@@ -323,8 +323,3 @@ def _updated(given: Mapping[str, Mapping[str, Any]]) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise RecordUnreadable("capacityUpdateDate: not an instant with its zone")
-
-
-def wire_gender(gender: Gender) -> terms_pb2.Gender.ValueType:
-    """A gender as the contract numbers it: the numbers are R332's."""
-    return terms_pb2.Gender.Value(f"GENDER_{gender.name}")

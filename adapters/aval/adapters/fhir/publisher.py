@@ -12,14 +12,11 @@ stands for 4 h, as long as a correction by hand in Aval, then ours is sent again
 """
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client import Counter as MetricCounter
 
 from aval.adapters.dial import Line, ask, follow
 from aval.adapters.fhir.capacity import Capacity, Indicator, capacities_of
@@ -67,33 +64,24 @@ class Register(Protocol):
         ...
 
 
-@dataclass
 class PublisherMeter:
-    """What became of what was sent: counted for `aval ror push --once` and for the metrics."""
+    """What became of what was sent, as metrics."""
 
-    registry: CollectorRegistry | None = None
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self._metric = None
-        self._waiting = self._troubled = None
-        if self.registry is not None:
-            self._metric = MetricCounter("aval_ror_sent", "Figures sent.", ["outcome"], registry=self.registry)
-            self._waiting = Gauge("aval_ror_waiting", "Figures that the ROR has not taken.", registry=self.registry)
-            self._troubled = Gauge("aval_ror_units_troubled", "Units that wait for a person.", registry=self.registry)
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self._sent = Counter("aval_ror_sent", "Figures sent.", ["outcome"], registry=registry)
+        self._waiting = Gauge("aval_ror_waiting", "Figures that the ROR has not taken.", registry=registry)
+        self._troubled = Gauge("aval_ror_units_troubled", "Units that wait for a person.", registry=registry)
 
     def stand(self, waiting: int, troubled: int) -> None:
         """How many figures wait, and how many units have a trouble."""
-        if self._waiting is not None and self._troubled is not None:
-            self._waiting.set(waiting)
-            self._troubled.set(troubled)
+        self._waiting.set(waiting)
+        self._troubled.set(troubled)
 
     def count(self, outcome: str) -> None:
         """One figure: `done`, `later`, `person`, `disputed`; or one place of care that could not be read back:
         `unread`."""
-        self.counts[outcome] += 1
-        if self._metric is not None:
-            self._metric.labels(outcome).inc()
+        self._sent.labels(outcome).inc()
 
 
 class Publisher:

@@ -22,9 +22,6 @@ FHIR_VERSION = "4.0.1"
 LEGAL_ENTITY_PREFIX = "ej-"
 """An establishment and a legal entity have numbers of the same form: their ids say which."""
 
-UNIT_CODE_AT = 10
-"""Where a unit's code begins in an id: after the 9 characters of the FINESS and a dash."""
-
 AVAL_TAGS = "urn:aval:figures"
 """The system of our tags on a Location: `FRESH`, `AGEING`, `STALE`, `UNREACHABLE`; `YES_OR_NO`."""
 
