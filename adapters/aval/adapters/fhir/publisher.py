@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from aval.adapters.dial import Line, ask, follow
 from aval.adapters.fhir.capacity import Capacity, Indicator, capacities_of
