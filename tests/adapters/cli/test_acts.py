@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from aval.adapters.cli.exits import Exit
-from tests.adapters.cli.pair import EHPAD, HOSPITAL, Shell, running_pair
+from tests.adapters.cli.pair import EHPAD, HOSPITAL, WITHIN_SECONDS, Shell, running_pair
+from tests.waiting import until
 
 NEED = ("--discipline", "smr-geriatrie", "--sex", "F", "--age", "84", "--date", "demain")
 OWN = ("--context", EHPAD)
@@ -169,6 +171,29 @@ def test_a_system_is_corrected_for_a_while_and_both_figures_are_shown(shell: She
     assert "Source : SIH (R335 03)" in shown
     english = shell.said("units", "show", unit, *OWN, english=True)
     assert re.search(r"says 2, corrected by hand to 0 at \d+:\d\d [ap]m by cadre", english)
+
+
+def test_doctor_says_why_a_node_is_silent(shell: Shell) -> None:
+    """One command for a node that is well, one that is no member, and one that has died."""
+    well = shell.said("doctor", EHPAD)
+    assert "EHPAD d’essai : relié" in well
+    assert "Commandes en attente : 0." in well
+    stranger = shell.run("doctor", "750712184", exit_code=Exit.PROBLEM_FOUND)
+    assert "membre" in stranger.stdout
+    assert shell.run("doctor", "54000304", exit_code=Exit.USAGE).stderr
+    asyncio.run(shell.pair.kill(EHPAD))
+    try:
+
+        def noticed() -> bool:
+            found = shell.run("doctor", EHPAD, exit_code=None)
+            return "hors liaison" in found.stdout
+
+        asyncio.run(until(noticed, WITHIN_SECONDS, "the hub has noticed"))
+        dead = shell.run("doctor", EHPAD, exit_code=Exit.PROBLEM_FOUND).stdout
+        assert f"rien n’écoute à {shell.pair.node(EHPAD).address}" in dead
+        assert "aval doctor --config node.toml" in dead
+    finally:
+        asyncio.run(shell.pair.start([EHPAD]))
 
 
 def test_units_are_shown_with_their_age_and_source_to_everyone(shell: Shell) -> None:

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2
 from aval.adapters.cli.command import verb
 from aval.adapters.cli.contexts import Context, chosen
 from aval.adapters.cli.exits import Exit, Failure
-from aval.adapters.cli.needs import enum_name
+from aval.adapters.cli.needs import enum_name, finess_of
 from aval.adapters.cli.servers import read_ready
 from aval.adapters.cli.session import certificate_of, quiet_logs
 from aval.adapters.cli.terminal import Terminal
@@ -31,9 +31,10 @@ from aval.adapters.dial import Caller, ask
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 from aval.adapters.wire import BundleUnusable
 from aval.adapters.wire.credentials import identity_of, read_bundle
+from aval.kernel.finess import FinessET
 from aval.kernel.identity import Identity, hub_dns_name, node_dns_name
 from aval.kernel.reasons import Refusal
-from aval.v1 import availability_pb2
+from aval.v1 import availability_pb2, membership_pb2
 
 CLOCK_SKEW_MAX = timedelta(seconds=60)
 """Certificates begin five minutes before they are issued: a minute harms nothing yet, and is worth a word."""
@@ -64,12 +65,14 @@ class Finding:
 @verb(
     "doctor",
     key="help.doctor",
-    examples=("aval doctor", "aval doctor --config node.toml --json check,well,what"),
+    examples=("aval doctor", "aval doctor 540000023", "aval doctor --config node.toml --json check,well,what"),
     reads=("check", "well", "what", "remedy"),
 )
+@click.argument("node", required=False)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="opt.config")
-def doctor(terminal: Terminal, config: Path | None) -> None:
-    """Looks for the cause of what does not work; exit 10 when one is found."""
+def doctor(terminal: Terminal, node: str | None, config: Path | None) -> None:
+    """Looks for the cause of what does not work, or why a node is silent; exit 10 when one is found."""
+    finess = str(FinessET(node)) if node else ""
     quiet_logs(terminal)
     found: list[Finding] = []
     if config is not None:
@@ -78,13 +81,16 @@ def doctor(terminal: Terminal, config: Path | None) -> None:
     else:
         _, context, bundle = chosen(terminal.context)
     found += examine(context, bundle, now)
+    if finess and all(one.well is not False for one in found):
+        found += asyncio.run(node_findings(context, bundle, finess))
     if terminal.is_json:
         terminal.objects([{"check": f.check, "well": f.well, "what": f.what, "remedy": f.remedy} for f in found])
     else:
         words = {True: ("✓", "doctor.ok"), False: ("✗", "doctor.bad"), None: ("–", "doctor.skipped")}
         for one in found:
             mark, key = words[one.well]
-            terminal.line(f"{mark} {say(f'doctor.{one.check}')} ({say(key)}) : {one.what}")
+            shown = say("doctor.line", mark=mark, check=say(f"doctor.{one.check}"), state=say(key), what=one.what)
+            terminal.line(shown)
             if one.remedy:
                 terminal.line(f"  → {one.remedy}")
     if any(one.well is False for one in found):
@@ -225,6 +231,40 @@ async def rpc_findings(address: str, authority: str, bundle: Path, clock: Callab
     direction = say("doctor.clock.ahead" if skew > timedelta(0) else "doctor.clock.behind")
     what = say("doctor.clock.skew", skew=shown, direction=direction)
     return [good, Finding("clock", False, what, say("doctor.clock.fix"))]
+
+
+async def node_findings(context: Context, bundle: Path, finess: str) -> list[Finding]:
+    """What the hub knows of a node, and where it is silent, how far one gets to it from here."""
+    member: membership_pb2.Member | None = None
+    async with Caller(bundle) as caller:
+        line = caller.line(context.hub, context.authority or hub_dns_name(caller.identity.territory))
+        asked = membership_pb2.ListMembersRequest(page_size=1000)
+        while member is None:
+            page = await ask(line.membership.ListMembers, asked, CONNECT_SECONDS)
+            member = next((one for one in page.members if finess_of(one.establishment.name) == finess), None)
+            asked.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+    if member is None:
+        return [Finding("node", False, say("doctor.node.unknown", finess=finess), say("doctor.node.unknown.fix"))]
+    link = member.establishment.link
+    state = speech().state(enum_name(availability_pb2.Link.State, link.state, "STATE_"))
+    silence = speech().age(link.silence.ToTimedelta() if link.HasField("silence") else None, now())
+    said = say("doctor.node.link", name=member.establishment.display_name, state=state, silence=silence)
+    waiting = say("doctor.node.pending", count=member.pending_commands)
+    if link.state == availability_pb2.Link.STATE_CONNECTED:
+        return [Finding("node", True, f"{said} {waiting}")]
+    found = [Finding("node", False, f"{said} {waiting}", say("doctor.node.fix"))]
+    if member.HasField("certificate_end_time") and _utc(member.certificate_end_time, now()) <= now():
+        date = speech().date(_utc(member.certificate_end_time, now()))
+        found.append(
+            Finding("certificate", False, say("doctor.certificate.expired", date=date), say("doctor.node.fix"))
+        )
+    host, _, port = member.address.rpartition(":")
+    if not host:
+        return [*found, Finding("port", None, say("doctor.node.nowhere"))]
+    name = dns_finding(host)
+    return [*found, name] if name.well is False else [*found, name, port_finding(host, int(port))]
 
 
 def clock_skew(units: availability_pb2.ListUnitsResponse, instant: datetime) -> timedelta | None:

@@ -296,12 +296,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "doctor.dns.fix": ("Corrigez l’adresse du contexte, ou le DNS.", "Correct the context’s address, or the DNS."),
     "doctor.port.good": ("{address} écoute", "{address} listens"),
     "doctor.port.refused": (
-        "rien n’écoute à {address} : le hub est arrêté",
-        "nothing listens at {address}: the hub is down",
+        "rien n’écoute à {address} : le serveur est arrêté",
+        "nothing listens at {address}: the server is down",
     ),
     "doctor.port.refused.fix": (
-        "Démarrez le hub (aval hub serve), ou corrigez le port s’il a changé.",
-        "Start the hub (aval hub serve), or correct the port if it has changed.",
+        "Démarrez-le (aval hub serve, aval node serve), ou corrigez le port s’il a changé.",
+        "Start it (aval hub serve, aval node serve), or correct the port if it has changed.",
     ),
     "doctor.port.filtered": (
         "{address} ne répond pas : port filtré, ou machine éteinte",
@@ -341,6 +341,17 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "doctor.rpc.good": ("répond ({status})", "answers ({status})"),
     "doctor.rpc.bad": ("ne répond pas comme il faut : {text}", "does not answer as it should: {text}"),
+    "doctor.line": ("{mark} {check} ({state}) : {what}", "{mark} {check} ({state}): {what}"),
+    "doctor.node": ("nœud", "node"),
+    "doctor.node.link": ("{name} : {state}, entendu {silence}.", "{name}: {state}, heard {silence}."),
+    "doctor.node.pending": ("Commandes en attente : {count}.", "Commands waiting: {count}."),
+    "doctor.node.unknown": ("{finess} n’est pas membre du territoire", "{finess} is no member of the territory"),
+    "doctor.node.unknown.fix": ("Membres : aval hub nodes.", "Members: aval hub nodes."),
+    "doctor.node.fix": (
+        "Sur la machine du nœud : aval doctor --config node.toml, puis son journal.",
+        "On the node’s machine: aval doctor --config node.toml, then its log.",
+    ),
+    "doctor.node.nowhere": ("il n’a jamais dit son adresse", "it has never told its address"),
     "doctor.disk.good": ("{free} libres", "{free} free"),
     "doctor.disk.bad": ("{free} libres seulement dans {folder}", "only {free} free in {folder}"),
     "doctor.disk.fix": (
