@@ -238,6 +238,11 @@ async def test_what_is_wrong_is_an_operation_outcome(
     assert (answered, said["resourceType"], said["issue"][0]["code"]) == (status, "OperationOutcome", code)
 
 
+@pytest.mark.parametrize("words", ["json", "application/json", "application/fhir%2Bjson", "application/fhir+json"])
+async def test_json_may_be_asked_for_in_any_of_its_names(stage: Stage, at_hub: str, words: str) -> None:
+    assert (await stage.status(f"{at_hub}/metadata?_format={words}", CELL))[0] == 200
+
+
 async def test_what_breaks_inside_is_told_as_such_and_no_more(stage: Stage, at_hub: str) -> None:
     stage.served.houses["spoilt"] = establishment("spoilt")
     status, said = await stage.status(f"{at_hub}/Organization", CELL)

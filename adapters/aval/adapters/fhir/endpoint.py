@@ -257,7 +257,8 @@ class Endpoint:
         self._meters.begin(peer.identity, self._clock.monotonic())
         if request.method not in ("GET", "HEAD"):
             return _wrong(405, "not-supported", "this endpoint is read only")
-        wanted = request.query.get("_format") or request.headers.get("Accept") or "*/*"
+        # A `+` that a client did not encode in `_format` arrives as a space.
+        wanted = request.query.get("_format", "").replace(" ", "+") or request.headers.get("Accept") or "*/*"
         words = [word.split(";")[0].strip().lower() for word in wanted.split(",")]
         if not any(word in JSON_WORDS for word in words):
             return _wrong(406, "not-supported", "this endpoint speaks JSON: application/fhir+json")
