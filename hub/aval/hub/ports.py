@@ -221,7 +221,7 @@ class RequestBook(Protocol):
         """
         ...
 
-    def forget_request(self, name: str) -> None:
+    def forget_request(self, file: RequestFile) -> None:
         """Drops a request that is archived, with its asks."""
         ...
 

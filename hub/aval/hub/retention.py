@@ -63,5 +63,5 @@ def _forget(transaction: Transaction, before: datetime) -> int:
     for name in names:
         file = transaction.request(name)
         if file is not None and file.request.archived and not file.rows:
-            transaction.forget_request(name)
+            transaction.forget_request(file)
     return len(names)

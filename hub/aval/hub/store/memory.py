@@ -109,11 +109,11 @@ class MemoryTransaction:
         ]
         return [one.name for one in sorted(old, key=_change_time)][:limit]
 
-    def forget_request(self, name: str) -> None:
+    def forget_request(self, file: RequestFile) -> None:
         """See the port."""
-        del self._tables.requests[name]
-        for reservation in [key for key, ask in self._tables.asks.items() if ask[0] == name]:
-            del self._tables.asks[reservation]
+        del self._tables.requests[file.request.name]
+        for ask in file.asks:
+            del self._tables.asks[ask.reservation]
 
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """See the port."""

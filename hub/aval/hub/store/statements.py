@@ -31,9 +31,10 @@ REQUEST = "SELECT body FROM request WHERE name = :name"
 REQUEST_ROWS = "SELECT body, attempts, last_reason FROM outbox WHERE request = :request ORDER BY position"
 REQUEST_OF = "SELECT request FROM ask WHERE reservation = :reservation"
 REQUESTS_ASKING = """
-SELECT DISTINCT ask.request FROM ask JOIN request ON request.name = ask.request
-WHERE ask.establishment = :establishment AND request.archived = 0 ORDER BY ask.request
+SELECT DISTINCT ask.request FROM request CROSS JOIN ask
+WHERE request.archived = 0 AND ask.establishment = :establishment AND ask.request = request.name ORDER BY ask.request
 """
+"""A cross join: SQLite then begins with the requests that are listed, and not with all that a house was ever asked."""
 REQUESTS = """
 SELECT name, body FROM request
 WHERE name > :after
@@ -41,9 +42,18 @@ WHERE name > :after
   AND (:reference = '' OR reference = :reference)
   AND (:states = '' OR :states LIKE '%|' || state || '|%')
   AND (:live = 0 OR over = 0)
-  AND (:archived = 1 OR archived = 0)
 ORDER BY name LIMIT :limit
 """
+REQUESTS_LISTED = """
+SELECT name, body FROM request
+WHERE archived = 0 AND name > :after
+  AND (:on_behalf_of = '' OR on_behalf_of = :on_behalf_of)
+  AND (:reference = '' OR reference = :reference)
+  AND (:states = '' OR :states LIKE '%|' || state || '|%')
+  AND (:live = 0 OR over = 0)
+ORDER BY name LIMIT :limit
+"""
+"""Without those archived, of which a year leaves a hundred times more: their index passes them over."""
 SAVE_REQUEST = """
 UPDATE request SET state = :state, over = :over, archived = :archived, on_behalf_of = :on_behalf_of,
   reference = :reference, revision = :revision, changed_at = :changed_at, linked = :linked, body = :body
@@ -57,7 +67,7 @@ OLD_REQUESTS = """
 SELECT name FROM request WHERE archived = 1 AND linked >= :linked AND changed_at < :before
 ORDER BY changed_at LIMIT :limit
 """
-FORGET_ASKS = "DELETE FROM ask WHERE request = :name"
+FORGET_ASK = "DELETE FROM ask WHERE reservation = :reservation"
 FORGET_REQUEST = "DELETE FROM request WHERE name = :name"
 REFERENCE_TAKEN = "SELECT 1 FROM request WHERE over = 0 AND reference = :reference LIMIT 1"
 LIVE_COUNT = "SELECT count(*) FROM request WHERE over = 0"

@@ -80,13 +80,12 @@ class SqlTransaction:
         """See the port."""
         states = "".join(f"|{state.value}|" for state in sorted(wanted.states))
         found = self._read(
-            sql.REQUESTS,
+            sql.REQUESTS if wanted.archived else sql.REQUESTS_LISTED,
             after=wanted.after,
             on_behalf_of=wanted.on_behalf_of,
             reference=wanted.reference,
             states=states,
             live=int(wanted.live),
-            archived=int(wanted.archived),
             limit=wanted.limit,
         )
         return [self._file(name, body) for name, body in found]
@@ -133,10 +132,11 @@ class SqlTransaction:
         found = self._read(sql.OLD_REQUESTS, before=stored_instant(before), limit=limit, linked=int(linked))
         return [name for (name,) in found]
 
-    def forget_request(self, name: str) -> None:
+    def forget_request(self, file: RequestFile) -> None:
         """See the port."""
-        self._write(sql.FORGET_ASKS, name=name)
-        self._write(sql.FORGET_REQUEST, name=name)
+        for ask in file.asks:
+            self._write(sql.FORGET_ASK, reservation=ask.reservation)
+        self._write(sql.FORGET_REQUEST, name=file.request.name)
 
     def asks_since(self, instant: datetime) -> Mapping[str, int]:
         """See the port."""
