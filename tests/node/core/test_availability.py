@@ -300,6 +300,46 @@ def test_a_room_of_one_gender_changes_class_with_who_is_in_it() -> None:
     assert at(classes[Gender.ANY, single].steps, made.now) == 1
 
 
+def test_a_bed_that_changes_class_is_free_throughout_for_whom_both_suit() -> None:
+    """Beside a woman who leaves in two days a bed is a woman's, then anybody's: for a woman it is free all along.
+
+    No class has it throughout; the sum of those that suit her has, and the node grants it.
+    """
+    made = house(m.Policy(answering=Answering.AUTOMATIC, turnover_minutes=0))
+    for bed in ("b1", "b4", "b5"):
+        made.move(m.Admission(BEDS, bed, Gender.FEMALE), f"in-{bed}")
+    made.move(m.Admission(BEDS, "b2", Gender.FEMALE, departure=made.now + 2 * DAY), "s1")
+    shown = made.figures()
+    suiting = [kind for kind in shown.classes if kind.gender in (Gender.FEMALE, Gender.ANY)]
+    times = [made.now, *(time for kind in suiting for time, _ in kind.steps if time > made.now)]
+    assert all(min(at(kind.steps, time) for time in times) == 0 for kind in suiting)
+    assert min(sum(at(kind.steps, time) for kind in suiting) for time in times) == 1
+    assert grantable(shown, Horizon.NOW, Gender.FEMALE) == 1
+    assert grantable(shown, Horizon.NOW, Gender.MALE) == 0
+    made.create("r1", arrival_earliest=made.now, gender=Gender.FEMALE)
+    assert made.bed_of("r1") == "b3"
+
+
+@settings(max_examples=25)
+@given(SEEDS)
+def test_the_classes_that_suit_a_patient_bound_what_is_granted(seed: int) -> None:
+    """Read so, for each gender, where every patient's bed is known."""
+    found = some_day(seed)
+    shown = found.figures(BEDS)
+    stays = found.book(BEDS).stays.values()
+    known = all(stay.takes_bed and stay.bed in found.book(BEDS).beds for stay in stays)
+    known = known and all(one.bed is not None for one in found.book(BEDS).expected.values())
+    if not known or found.book(BEDS).correction is not None:
+        return
+    for horizon in Horizon:
+        arrival = found.now + horizon.delay
+        for gender in (Gender.FEMALE, Gender.MALE):
+            suiting = [kind for kind in shown.classes if kind.gender in (gender, Gender.ANY)]
+            times = [arrival, *(time for kind in suiting for time, _ in kind.steps if time > arrival)]
+            least = min(sum(at(kind.steps, time) for kind in suiting) for time in times)
+            assert grantable(shown, horizon, gender) <= max(0, least)
+
+
 def test_steps_are_bounded_and_never_promise_more() -> None:
     """With more changes than steps, what is cut off is told by its least value."""
     made = house(m.Policy(answering=Answering.PERSON, turnover_minutes=0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -17,13 +18,14 @@ from aval.node.store.memory import MemoryStore
 from aval.node.translate import inward
 from aval.node.writer import PROOF_SECONDS, QUEUE_COMMANDS_MAX
 from aval.v1 import availability_pb2, census_pb2, reservation_pb2, terms_pb2
-from tests.node.shell.fakes import INCARNATION, MARIE, NO_CONTEXT, START, FakeClock, House, house
+from tests.node.shell.fakes import HOUSE, INCARNATION, MARIE, NO_CONTEXT, START, FakeClock, House, house
 from tests.node.shell.words import confirm, create, declare_places, need, new_id, unit_name
 from tests.waiting import until
 
 HELD = reservation_pb2.Reservation.STATE_HELD
 EXPIRED = reservation_pb2.Reservation.STATE_EXPIRED
 TOMORROW = START + timedelta(days=1)
+SOME_CLOSURE = (availability_pb2.CLOSURE_KIND_REOPENABLE, availability_pb2.CLOSURE_REASON_STAFF)
 SMR_TTL = timedelta(hours=4)
 """Hold of an SMR unit (DESIGN §6)."""
 
@@ -281,6 +283,50 @@ async def test_a_figure_that_time_alone_changes_spends_a_revision() -> None:
 
 
 # --- restart ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_look_that_finds_nothing_new_changes_nothing_that_is_told() -> None:
+    """Every read answers the last revision (CONTRACT 8): figures bear the time of the revision that touched them."""
+    store = MemoryStore(INCARNATION)
+    async with house(store) as at:
+        await at.declare(declare_places("other", installed=5, occupied=0))
+        beds = declare_places("smr", installed=0, occupied=0)
+        beds.counting = availability_pb2.COUNTING_BEDS
+        del beds.places[:]
+        room = beds.rooms.add(id="r", rule=census_pb2.ROOM_RULE_MIXED)
+        room.beds.add(name=f"{unit_name('smr')}/beds/1")
+        await at.declare(beds)
+
+        async def closures() -> AsyncIterator[census_pb2.ApplyMovementsRequest]:
+            """Of one bed two: when the first one's end comes near, nothing changes."""
+            for days in (3, 5):
+                movement = census_pb2.Movement(movement_id=f"closure-{days}", source_id="cadre")
+                closed = movement.bed_closed
+                closed.beds.append(room.beds[0].name)
+                closed.kind, closed.reason = SOME_CLOSURE
+                closed.interval.start.FromDatetime(START)
+                closed.interval.end.FromDatetime(START + timedelta(days=days))
+                yield census_pb2.ApplyMovementsRequest(movement=movement)
+
+        at.calls_as(MARIE)
+        fates = [one.fate async for one in at.census.ApplyMovements(closures(), NO_CONTEXT)]
+        assert set(fates) == {census_pb2.ApplyMovementsResponse.FATE_APPLIED}
+        looks = 0
+        for _ in range(60):
+            before = {unit: shown.next_change for unit, shown in at.node.writer.published.figures.items()}
+            revision = at.revision
+            at.clock.advance(timedelta(hours=3))
+            await settled()
+            now = {unit: shown.next_change for unit, shown in at.node.writer.published.figures.items()}
+            looks += at.revision == revision and now != before
+            touched: dict[str, datetime] = {}
+            for one in (await store.load()).recent:
+                assert one.touched is not None
+                touched |= dict.fromkeys(one.touched.units, one.as_of)
+            listing = availability_pb2.ListUnitsRequest(parent=f"establishments/{HOUSE}")
+            for unit in (await at.availability.ListUnits(listing, NO_CONTEXT)).units:
+                assert unit.as_of.ToDatetime(UTC) == touched[unit.name.rpartition("/")[2]]
+        assert looks, "a look that found nothing new is what this is about"
 
 
 async def test_a_restart_rebuilds_the_same_state() -> None:
