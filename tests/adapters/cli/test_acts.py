@@ -115,6 +115,17 @@ def test_a_need_is_said_anew_and_a_colleague_takes_over(shell: Shell) -> None:
     assert "Handled by cellule." in shell.said("request", "show", reference, english=True)
 
 
+def test_a_number_of_another_tool_stays_with_the_request(shell: Shell) -> None:
+    unit = shell.declare(beds=1)
+    made = shell.json(
+        "request", "create", *NEED, "--ask", unit, "--external", "viatrajectoire:2026-118", "--choice", "named"
+    )
+    assert made["externalReference"] == {"system": "viatrajectoire", "number": "2026-118"}
+    assert made["choice"] == "PATIENT_CHOICE_NAMED"
+    there = shell.run("reservation", "show", made["reference"], "--json", "all", *OWN).stdout
+    assert "2026-118" not in there, "it goes to no node"
+
+
 def test_one_is_told_when_a_place_is_freed_or_no_more(shell: Shell) -> None:
     reference = shell.json("request", "create", *NEED)["reference"]
     assert "Vous serez prévenu" in shell.said("request", "notify", reference)

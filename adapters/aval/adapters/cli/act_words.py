@@ -30,6 +30,8 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
         "Déclarée : {unit}, {name} ; toutes ses places sont dites occupées, jusqu’à `aval units set`.",
         "Declared: {unit}, {name}; all its places are said to be taken, until `aval units set`.",
     ),
+    "opt.external": ("numéro dans un autre outil, viatrajectoire:12345", "number elsewhere, viatrajectoire:12345"),
+    "opt.choice": ("not-asked, asked, none ou named : choix du patient", "not-asked, asked, none or named: patient"),
     "opt.demo-territory": ("fichier de territoire ; absent : ge-10.toml", "territory file; absent: ge-10.toml"),
     "opt.verdict": ("oui, non ou attendre", "yes, no or wait"),
     "opt.note-reason": ("motif d’un refus", "reason of a refusal"),

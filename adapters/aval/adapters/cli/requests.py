@@ -44,6 +44,12 @@ OUTSIDE_REASONS = {
     if value
 }
 
+CHOICES = {
+    name.removeprefix("PATIENT_CHOICE_").lower().replace("_", "-"): value
+    for name, value in request_pb2.PatientChoice.items()
+    if value
+}
+
 request = Group("request", "help.request")
 
 
@@ -60,12 +66,16 @@ request = Group("request", "help.request")
 @click.option("--ask", "asks", multiple=True, metavar="UNIT[:hold|:ask]", help="opt.ask")
 @click.option("--best", type=click.IntRange(1, BEST_MAX), help="opt.best")
 @click.option("--on-behalf-of", metavar="FINESS", help="opt.on-behalf-of")
+@click.option("--external", metavar="SYSTEM:NUMBER", help="opt.external")
+@click.option("--choice", type=Word(CHOICES, "choice"), help="opt.choice")
 @click.option("--id", "request_id", metavar="UUID", help="opt.id")
 def create(
     terminal: Terminal,
     asks: tuple[str, ...],
     best: int | None,
     on_behalf_of: str | None,
+    external: str | None,
+    choice: request_pb2.PatientChoice.ValueType | None,
     request_id: str | None,
     **given: Any,
 ) -> None:
@@ -94,7 +104,11 @@ def create(
             urgency=urgency,
             on_behalf_of=establishment_name(on_behalf_of) if on_behalf_of else "",
             asks=targets,
+            choice=choice or request_pb2.PATIENT_CHOICE_UNSPECIFIED,
         )
+        if external:
+            system, _, number = external.partition(":")
+            message.external_reference.CopyFrom(request_pb2.ExternalReference(system=system, number=number))
         message.ready_since.FromDatetime(now())
         if terminal.dry_run:
             terminal.tell(say("dry.run"))
