@@ -137,3 +137,23 @@ def test_r4_what_was_released_and_lives_again_at_the_node_is_released_again() ->
             assert on.at_node(held)["state"] == "HELD"
         on.go(120)
         assert states(on, name, held) == ("CANCELLED", "RELEASED", "RELEASED")
+
+
+def test_an_admission_put_back_without_a_bed_and_then_cancelled_is_in_one_conflict_which_can_end() -> None:
+    """Met in a run: the second conflict of the same claim stayed for ever, and blocked the unit."""
+    with stage() as on:
+        backup = on.back_up(C)
+        _, held = held_in(on, C, "annexe")
+        on.admit(held)
+        on.go(30)
+        with on.put_back(C, backup):
+            full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+            on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+        on.go(60)
+        assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["reinstated"]
+        on.cancel_admission(held)
+        assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["admission_cancelled"]
+        free = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=0)]
+        on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=free))
+        on.go(5)
+        assert not on.checker.house(C).of("conflict")

@@ -139,6 +139,7 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
         granted=reservation.granted or now,
     )
     draft.put_reservation(confirmed)
+    end_conflict(draft, confirmed)  # one that a reinstated admission had: a claim is in one conflict at most
     record_conflict(draft, confirmed, bare, ConflictCause.ADMISSION_CANCELLED, now)
     unit = unit_of(draft, bare.unit)
     start, until = span(bare, unit, now)
