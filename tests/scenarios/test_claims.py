@@ -13,22 +13,34 @@ import os
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from aval.adapters.demo.building import HUB
-from aval.adapters.demo.cast import target
+from aval.adapters.demo.building import HUB, REGULATOR
+from aval.adapters.demo.cast import in_state, now, target
+from aval.adapters.dial import Caller, ask
 from aval.adapters.pki import issue, load_authority
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Staff
 from aval.kernel.identity import Territory as Name
+from aval.kernel.lifecycle import (
+    REQUEST_TABLE,
+    RESERVATION_TABLE,
+    RequestInput,
+    RequestState,
+    ReservationInput,
+    ReservationState,
+)
+from aval.kernel.reasons import Refusal
 from aval.v1 import request_pb2
 from tests.scenarios.callers import Outcome, Report, Round
 from tests.scenarios.inquest import rows
+from tests.scenarios.steps import BECOMES, SAID_AGAIN, AtHub, AtNode, reason_at_hub, reason_at_node
 from tests.scenarios.test_swapped_certificates import metric
 from tests.scenarios.town import HOSPITAL, PARTNER, SMR, WITHIN_SECONDS, Play, Town, raise_town
 from tests.waiting import until
@@ -228,3 +240,107 @@ async def test_a_hundred_requests_into_thirty_five_beds_hold_thirty_five(
     assert sum(granted(town, unit).values()) == UNIT_OF_MANY
     assert all(elsewhere in one.alternatives for one in outcomes if one.state == "ASKED")
     figure(f"{INTO_IT} requests at once into {UNIT_OF_MANY} beds: {len(held)} held")
+
+
+async def test_every_step_that_the_table_of_reservations_does_not_hold_is_refused_by_name(
+    play: Play, town: Town, figure: Callable[[str], None]
+) -> None:
+    """Each state with each input that somebody can say, at a real node: what is not in the table changes nothing."""
+    unit = await play.declare(SMR, beds=8)
+    refusals: Counter[str] = Counter()
+    taken: set[tuple[ReservationState, ReservationInput]] = set()
+    wrong: list[tuple[ReservationState, ReservationInput]] = []
+    async with Caller(town.folder / "hub" / "identity") as hub:
+        steps = AtNode(play, unit, hub.node(town.node(SMR).address, SMR))
+        for state in ReservationState:
+            one = await steps.bring(state)
+            for given in (each for each in BECOMES if (state, each) not in RESERVATION_TABLE):
+                try:
+                    again = await steps.say(one, given)
+                except Refusal as refusal:
+                    refusals[refusal.reason.value] += 1
+                    wrong += [(state, given)] if refusal.reason != reason_at_node(state, given) else []
+                else:
+                    taken.add((state, given))
+                    assert (again.state, again.offer.offer_tag) == (one.state, one.offer.offer_tag)
+                    assert again.ending == one.ending
+            after = await play.reservation(one.name)
+            assert (steps.state_of(after), after.offer) == (state, one.offer)
+            assert after.expire.expire_time == one.expire.expire_time
+    assert not wrong
+    assert taken == SAID_AGAIN
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(refusals.items()))
+    figure(
+        f"illegal steps of a reservation: {refusals.total()} of {refusals.total()} refused by name: {listed};"
+        f" {len(SAID_AGAIN)} said again of what is so, answered by what is"
+    )
+
+
+async def test_every_step_that_the_table_of_requests_does_not_hold_is_refused_by_name(
+    play: Play, town: Town, figure: Callable[[str], None]
+) -> None:
+    """The same at the hub, with the node stopped where a word must stay on its way."""
+    unit = await play.declare(SMR, beds=8)
+    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    refusals: Counter[str] = Counter()
+    steps = AtHub(play, unit, lambda: town.pause(SMR))
+    try:
+        found = await steps.bring(list(RequestState))
+        for state, one in found.items():
+            inputs = (each for each in RequestInput if each is not RequestInput.LAPSE)
+            for given in (each for each in inputs if (state, each) not in REQUEST_TABLE):
+                with pytest.raises(Refusal) as refused:
+                    await steps.say(one, given)
+                assert refused.value.reason == reason_at_hub(state, given), (state, given)
+                refusals[refused.value.reason.value] += 1
+            get = request_pb2.GetRequestRequest(name=one.name)
+            after = await ask(play.hub(REGULATOR).requests.GetRequest, get)
+            assert steps.state_of(after) is state
+            assert len(after.asks) == len(one.asks)
+            if state in (RequestState.CONFIRMING, RequestState.RELEASING):
+                assert [each.verb for each in after.asks[0].pending] == [each.verb for each in one.asks[0].pending]
+    finally:
+        town.wake(SMR)
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(refusals.items()))
+    figure(f"illegal steps of a request: {refusals.total()} of {refusals.total()} refused by name: {listed}")
+
+
+OVERLAPS = (
+    ("the same days", 48, 48, False),
+    ("begins before, ends within", 24, 48, False),
+    ("begins within, ends after", 72, 48, False),
+    ("around it", 24, 120, False),
+    ("within it", 60, 12, False),
+    ("begins before, without an end", 24, None, False),
+    ("ends before it", 4, 24, True),
+    ("begins after it, and its cleaning", 120, 24, True),
+    ("begins long after it, without an end", 240, None, True),
+)
+"""Of one bed promised from the 48th hour to the 96th: arrival and stay in hours, and whether it may be had too."""
+
+
+async def test_one_bed_is_never_promised_for_two_intervals_that_overlap(
+    play: Play, figure: Callable[[str], None]
+) -> None:
+    """One bed, promised for two days. Each other interval is asked alone, and taken back before the next."""
+    unit = await play.declare(SMR, beds=1)
+    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    begun = now()
+
+    async def asked(arrival_hours: int, stay_hours: int | None) -> request_pb2.Request:
+        wish = play.wish(target(unit, hold=True))
+        wish.need.arrival_earliest.FromDatetime(begun + timedelta(hours=arrival_hours))
+        wish.need.arrival_latest.FromDatetime(begun + timedelta(hours=arrival_hours, minutes=1))
+        if stay_hours is not None:
+            wish.need.stay_max.FromTimedelta(timedelta(hours=stay_hours))
+        return await play.answered(await play.insist(wish))
+
+    first = await asked(48, 48)
+    await play.confirmed(first)
+    for what, arrival_hours, stay_hours, may in OVERLAPS:
+        other = await asked(arrival_hours, stay_hours)
+        assert in_state(other.asks[0], "HELD" if may else "ASKED"), what
+        await play.cancel(other)
+        await play.heard(other.name, lambda one: in_state(one.asks[0], "RELEASED"), "released")
+    refused = sum(not may for *_, may in OVERLAPS)
+    figure(f"intervals over a promised one: {refused} of {refused} not held; beside it: {len(OVERLAPS) - refused} held")
