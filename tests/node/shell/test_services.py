@@ -730,3 +730,96 @@ async def test_a_policy_comes_back_as_it_was_given(at: House) -> None:
     told = await at.census.SetUnitPolicy(census_pb2.SetUnitPolicyRequest(command_id=new_id(), policy=given), NO_CONTEXT)
     assert told == given
     assert await at.census.GetUnitPolicy(census_pb2.GetUnitPolicyRequest(unit=unit_name("smr")), NO_CONTEXT) == given
+
+
+# --- what files and systems tell, and what is read back --------------------------------------------------------------
+
+
+def counts(open_: int, occupied: int, name: str = "c1", unit: str = "smr") -> census_pb2.Movement:
+    """Counts of a unit, as the information system states them."""
+    movement = census_pb2.Movement(movement_id=name, source_id="sih")
+    movement.counts_reported.unit = unit_name(unit)
+    movement.counts_reported.places.add(gender=terms_pb2.GENDER_ANY, open=open_, occupied=occupied)
+    return movement
+
+
+async def test_counts_of_a_system_are_as_old_as_it_says(fed: House) -> None:
+    """The figures are new, and their source was seen three hours ago."""
+    fed.calls_as(HL7)
+    told = counts(300, 20)
+    told.event_time.FromDatetime(START)
+    told.counts_reported.age.FromTimedelta(timedelta(hours=3))
+    assert (await tell(fed, told))[0].fate == FATE.FATE_APPLIED
+    fed.calls_as(MARIE)
+    (unit,) = (
+        await fed.availability.ListUnits(pb.ListUnitsRequest(parent=f"establishments/{HOUSE}"), NO_CONTEXT)
+    ).units
+    (source,) = (one for one in unit.sources if one.id == "sih")
+    assert source.age.ToTimedelta() == timedelta(hours=3)
+    older = counts(300, 0, "c2")
+    older.event_time.FromDatetime(START - timedelta(hours=1))
+    fed.calls_as(HL7)
+    (late,) = await tell(fed, older)
+    assert (late.fate, dict(late.metadata)) == (FATE.FATE_ALREADY, {"newer": START.isoformat()})
+
+
+def spoilt(name: str) -> census_pb2.Movement:
+    """A movement that cannot be meant."""
+    if name == "age":
+        movement = counts(1, 0)
+        movement.counts_reported.age.FromTimedelta(timedelta(days=8))
+    elif name == "negative age":
+        movement = counts(1, 0)
+        movement.counts_reported.age.seconds = -1
+    elif name == "bed and no bed":
+        movement = census_pb2.Movement(movement_id="m", source_id="sih", stay_key="s")
+        movement.transfer.unit, movement.transfer.bed = unit_name("smr"), f"{unit_name('smr')}/beds/1"
+        movement.transfer.bed_unknown = True
+    elif name == "merged with itself":
+        movement = census_pb2.Movement(movement_id="m", source_id="sih", stay_key="s")
+        movement.stay_merged.absorbed_stay_key = "s"
+    elif name == "corrects itself":
+        movement = admission("m")
+        movement.corrects_movement_id = "m"
+    else:
+        movement = counts(1, 0)
+        movement.corrects_movement_id = "c0"
+    return movement
+
+
+SPOILT = ("age", "negative age", "bed and no bed", "merged with itself", "corrects itself", "corrects counts")
+
+
+@pytest.mark.parametrize("name", SPOILT)
+async def test_a_movement_that_cannot_be_meant_is_refused_and_ends_no_stream(fed: House, name: str) -> None:
+    """By the field's name; what comes after it is taken."""
+    fed.calls_as(HL7)
+    refused, taken = await tell(fed, spoilt(name), admission("after"))
+    assert (refused.fate, refused.reason) == (FATE.FATE_REFUSED, "FIELD_INVALID")
+    assert "field" in refused.metadata
+    assert taken.fate == FATE.FATE_APPLIED
+
+
+async def test_who_is_here_is_listed_under_opaque_keys(fed: House) -> None:
+    """To the house's own, adapters too: a unit's, or all; by pages in the order of keys."""
+    fed.calls_as(HL7)
+    expected = census_pb2.Movement(movement_id="e", source_id="sih", stay_key="z-expected")
+    expected.arrival_expected.unit = unit_name("smr")
+    expected.arrival_expected.arrival_time.FromDatetime(TOMORROW)
+    await tell(fed, admission("m1"), admission("m2"), expected)
+    keys = []
+    request = census_pb2.ListStaysRequest(parent=f"establishments/{HOUSE}", page_size=2)
+    while True:
+        page = await fed.census.ListStays(request, NO_CONTEXT)
+        keys += [(stay.stay_key, stay.expected) for stay in page.stays]
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    assert keys == sorted(keys)
+    assert len(keys) == 3
+    assert keys[-1] == ("z-expected", True)
+    of_unit = await fed.census.ListStays(census_pb2.ListStaysRequest(parent=unit_name("smr")), NO_CONTEXT)
+    assert {stay.source_id for stay in of_unit.stays} == {"sih"}
+    with pytest.raises(Refusal) as refused:
+        await fed.census.ListStays(census_pb2.ListStaysRequest(parent=unit_name("nowhere")), NO_CONTEXT)
+    assert refused.value.reason is Reason.UNIT_NOT_FOUND
