@@ -40,7 +40,6 @@ class Fault(StrEnum):
     HALF_OPEN = "connection half-open"
     BLACK_HOLE = "network swallows"
     DISK_FULL = "disk full"
-    DISK_ERROR = "disk error"
     CERTIFICATE = "certificate swapped"
     BAD_CERTIFICATE = "certificate unusable"
     TWO_HUBS = "two hubs by mistake"
