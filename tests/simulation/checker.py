@@ -135,6 +135,11 @@ class Checker:
         if told is not None:
             told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
 
+    def put_hub_back(self, files: dict[str, Fact]) -> None:
+        """The hub was put back to an older state: what it stored since is forgotten, what it showed may go back."""
+        self.files = files
+        self._shown.clear()
+
     # What is stored
 
     def node_committed(self, finess: str, batch: Batch) -> None:

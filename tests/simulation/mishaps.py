@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from aval.hub.ports import Origin
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Node
-from tests.simulation.books import House
+from tests.simulation.books import Fact, House
 from tests.simulation.disks import copied, put_back
 from tests.simulation.people import CELL, HOUSES, HUB_NAME, T
+from tests.simulation.world import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -32,6 +34,7 @@ class Backup:
     time: float
     disk: dict[str, Any]
     book: House | None
+    files: dict[str, Fact] = field(default_factory=dict)
 
 
 class Mishaps:
@@ -115,7 +118,8 @@ class Mishaps:
         on = self._on
         for key, site in on.sites.items():
             book = None if key == HUB_NAME else deepcopy(on.checker.house(key))
-            site.backups.append(Backup(on.world.time, copied(site.disk), book))
+            files = deepcopy(on.checker.files) if key == HUB_NAME else {}
+            site.backups.append(Backup(on.world.time, copied(site.disk), book, files))
             del site.backups[:-BACKUPS_KEPT]
 
     def _put_back(self, chance: random.Random) -> None:
@@ -146,6 +150,20 @@ class Mishaps:
         on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
         put_back(site.disk, backup.disk)
         on.checker.put_back(key, deepcopy(backup.book or House(key)))
+        site.forgotten.append((backup.time, on.world.time))
+
+    def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
+        """The hub is killed and put back to that backup: by our command, which says so, or as a machine is."""
+        on, site = self._on, self._on.sites[HUB_NAME]
+        on.network.counts["hub put back to an older state"] += 1
+        on.kill(HUB_NAME)
+        on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
+        put_back(site.disk, backup.disk)
+        if by_command:
+            tables = vars(site.disk)["_tables"].copy()
+            tables.origin[""] = Origin(1 + int(on.world.time), restored_at=EPOCH + timedelta(seconds=on.world.time))
+            put_back(site.disk, {"_tables": tables})
+        on.checker.put_hub_back(deepcopy(backup.files))
         site.forgotten.append((backup.time, on.world.time))
 
     def _apart(self, one: str, other: str, seconds: float) -> None:

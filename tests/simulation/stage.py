@@ -177,6 +177,13 @@ class Stage:
         for way in ways:
             self.network.heal(*way)
 
+    def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
+        """The hub runs again from that backup."""
+        self.simulation.mishaps.put_hub_back(backup, by_command=by_command)
+        while not self.simulation.sites["hub"].up:
+            self.go(5.0)
+        self.go(200.0)
+
     # The wire
 
     @contextmanager
