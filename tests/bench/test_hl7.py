@@ -211,6 +211,9 @@ class _Applies:
         fate = census_pb2.ApplyMovementsResponse.FATE_APPLIED
         return {one.id: census_pb2.ApplyMovementsResponse(movement_id=one.id, fate=fate) for one in movements}
 
+    async def stays(self) -> list[census_pb2.Stay]:
+        return []
+
 
 async def test_memory_is_flat(tmp_path: Path) -> None:
     clock = HandClock(at(0))

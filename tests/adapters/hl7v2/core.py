@@ -89,6 +89,19 @@ class CoreNode:
         self.fates[f"{name} {answer.reason}".strip()] += 1
         return answer
 
+    async def stays(self) -> list[census_pb2.Stay]:
+        """As `census.CensusStream.stays`."""
+        return [
+            census_pb2.Stay(
+                stay_key=key,
+                unit=self.names.unit(unit),
+                bed=self.names.bed(unit, bed) if bed else "",
+                on_leave=on_leave,
+                source_id="gam",
+            )
+            for key, (unit, bed, on_leave) in self.census().items()
+        ]
+
     def census(self) -> dict[str, tuple[str, str | None, bool]]:
         """Who is where: stay key → unit, bed, on leave."""
         return {

@@ -24,10 +24,14 @@ from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
 
 @asynccontextmanager
 async def desk_of(
-    folder: Path, census: Census, clock: HandClock | None = None, mapping: Mapping[str, object] = MAPPING
+    folder: Path,
+    census: Census,
+    clock: HandClock | None = None,
+    mapping: Mapping[str, object] = MAPPING,
+    first_number: int = 1,
 ) -> AsyncIterator[Desk]:
     """A desk at work."""
-    inbox = Inbox(folder / "hl7.db")
+    inbox = Inbox(folder / "hl7.db", first_number)
     clock = clock or HandClock(at(12))
     meters = Meters(CollectorRegistry())
     desk = Desk(inbox, census, mapping_of(mapping), CUSTOMS, Teller(f"establishments/{HOUSE}", "gam"), clock, meters)

@@ -21,8 +21,7 @@ from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, corr
 from aval.adapters.hl7v2.replaying import replay
 from aval.adapters.hl7v2.sending import Sender
 from aval.adapters.hl7v2.server import Limits, MllpServer
-from aval.v1 import census_pb2
-from tests.adapters.hl7v2.core import HOUSE, CoreNode
+from tests.adapters.hl7v2.core import CoreNode
 from tests.adapters.hl7v2.days import MAPPING
 from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
 from tests.adapters.hl7v2.messages import CANARIES, CUSTOMS, Adt, at
@@ -96,19 +95,6 @@ def test_clear_text_does_not_leave_the_machine(tmp_path: Path) -> None:
     assert shown.exit_code != 0
 
 
-def stays(node: CoreNode) -> list[census_pb2.Stay]:
-    house = f"establishments/{HOUSE}"
-    return [
-        census_pb2.Stay(
-            stay_key=key,
-            unit=f"{house}/units/{unit}",
-            bed=f"{house}/units/{unit}/beds/{bed}" if bed else "",
-            source_id="gam",
-        )
-        for key, (unit, bed, _) in node.census().items()
-    ]
-
-
 async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
     node = CoreNode(at(12))
     (tmp_path / "census").mkdir()
@@ -119,7 +105,7 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
         # In truth V1 is gone, V2 lies elsewhere, and V3 came unheard.
         write(tmp_path / "census", b=OTHER.again(room="103", bed="1"), c=third)
         hospital = census_of([tmp_path / "census"], codes, CUSTOMS)
-        findings = compare(hospital, stays(node), "gam")
+        findings = compare(hospital, await node.stays(), "gam")
         assert {(one.kind, one.stay) for one in findings} == {
             (Difference.GONE, stay_of("V1")),
             (Difference.ELSEWHERE, stay_of("V2")),
@@ -133,7 +119,7 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
             stay_of("V2"): ("U1", "103-1", False),
             stay_of("V3"): ("U1", "102-1", False),
         }
-        assert compare(hospital, stays(node), "gam") == []
+        assert compare(hospital, await node.stays(), "gam") == []
 
 
 REFUSED_SAMPLES = {

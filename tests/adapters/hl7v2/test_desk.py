@@ -43,6 +43,9 @@ class Moody:
             return {one.id: census_pb2.ApplyMovementsResponse(fate=fate, reason=self.refuses) for one in movements}
         return await self.node.apply(movements)
 
+    async def stays(self) -> list[census_pb2.Stay]:
+        return await self.node.stays()
+
 
 async def test_an_answer_waits_for_the_nodes_commit(tmp_path: Path) -> None:
     node, clock = Moody(CoreNode(at(12))), HandClock(at(12))
@@ -82,6 +85,9 @@ async def test_an_acknowledgement_lost_after_the_commit_changes_nothing(tmp_path
         async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
             await node.node.apply(movements)
             raise NodeAway("cut")
+
+        async def stays(self) -> list[census_pb2.Stay]:
+            return []
 
     async with desk_of(tmp_path, Deaf()) as desk:
         waiting = asyncio.ensure_future(desk.take(IN.frame()))
@@ -158,6 +164,25 @@ async def test_a_batch_is_answered_message_by_message(tmp_path: Path) -> None:
     assert answer is not None
     assert [part[:2] for part in answer.split(b"MSA|")[1:]] == [b"AA", b"AA", b"AA"]
     assert answer.endswith(b"BTS|3\r")
+
+
+async def test_an_inbox_that_was_lost_is_taken_up_from_the_node(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    third = IN.again(visit="V3", movement="M7", room="102")
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [IN, OTHER.again(bed="2"), third])
+    (tmp_path / "new").mkdir()
+    async with desk_of(tmp_path / "new", node, first_number=1_000):
+        pass
+    inbox = Inbox(tmp_path / "new" / "hl7.db")
+    assert await inbox.purge(at(12).replace(year=2028)) == 0  # nobody has said that they are gone
+    await inbox.close()
+    async with desk_of(tmp_path / "new", node, first_number=1_000) as desk:
+        moved = OTHER.again(event="A02", movement="M8", when=at(11), sent=at(11), room="103", bed="1")
+        mistaken = third.again(event="A11", action="CANCEL", original="A01", sent=at(11))
+        assert await give(desk, [GONE, moved, mistaken]) == ["AA", "AA", "AA"]
+    assert not [fate for fate in node.fates if fate != "APPLIED"], node.fates
+    assert node.census() == {stay_of("V2"): ("U1", "103-1", False)}
 
 
 async def test_the_same_movement_under_another_message_id_and_time_is_known(tmp_path: Path) -> None:

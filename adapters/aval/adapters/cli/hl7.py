@@ -13,7 +13,7 @@ from aval.adapters.cli.terminal import Terminal, number
 from aval.adapters.cli.words import now, say
 from aval.adapters.clock import SystemClock
 from aval.adapters.dial import Caller
-from aval.adapters.hl7v2.census import CensusStream
+from aval.adapters.hl7v2.census import CensusStream, NodeAway, NodeDenies
 from aval.adapters.hl7v2.checking import Checked, Findings, Outcome, practice
 from aval.adapters.hl7v2.checking import check as check_files
 from aval.adapters.hl7v2.faults import Fault
@@ -147,10 +147,12 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
 
 
 async def _stays(settings: Settings) -> list[census_pb2.Stay]:
-    clock = SystemClock()
-    async with Caller(settings.identity, clock) as caller:
-        census = CensusStream(caller.node(settings.node, settings.finess).channel, clock, settings.source)
-        return [stay async for stay in census.stays(settings.house)]
+    async with Caller(settings.identity) as caller:
+        channel = caller.node(settings.node, settings.finess).channel
+        try:
+            return await CensusStream(channel, settings.house, settings.source).stays()
+        except (NodeAway, NodeDenies) as error:
+            raise Failure(say("hl7.no.answer", address=settings.node), str(error), code=Exit.UNREACHABLE) from error
 
 
 async def _correct(findings: Sequence[Finding], sender: Sender) -> list[str]:

@@ -1,13 +1,11 @@
 """The node, as the adapter sees it: movements go in, and each is waited for until the node has committed it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import grpc
 
 from aval.adapters.hl7v2.telling import Told
-from aval.kernel.clock import Clock
 from aval.v1 import census_pb2, census_pb2_grpc
 
 UNACKNOWLEDGED_MAX = 200
@@ -36,9 +34,10 @@ _Call = grpc.aio.StreamStreamCall[census_pb2.ApplyMovementsRequest, census_pb2.A
 class CensusStream:
     """One stream of movements at a time, opened anew when it ends."""
 
-    def __init__(self, channel: grpc.aio.Channel, clock: Clock, source: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, house: str, source: str) -> None:
+        """`house`: the establishment's name."""
         self._stub = census_pb2_grpc.CensusServiceStub(channel)
-        self._clock = clock
+        self._house = house
         self._source = source
         self._call: (
             grpc.aio.StreamStreamCall[census_pb2.ApplyMovementsRequest, census_pb2.ApplyMovementsResponse] | None
@@ -92,13 +91,16 @@ class CensusStream:
             return False
         return True
 
-    async def stays(self, house: str) -> AsyncIterator[census_pb2.Stay]:
-        """Everybody in the house's census, and whom it expects. Raises grpc.aio.AioRpcError."""
-        request = census_pb2.ListStaysRequest(parent=house, page_size=1000)
+    async def stays(self) -> list[census_pb2.Stay]:
+        """Whom the node has in its census of this source, and whom it expects. Raises `NodeAway`, `NodeDenies`."""
+        request = census_pb2.ListStaysRequest(parent=self._house, page_size=1000)
+        found: list[census_pb2.Stay] = []
         while True:
-            page = await self._stub.ListStays(request, timeout=CALL_SECONDS)
-            for stay in page.stays:
-                yield stay
+            try:
+                page = await self._stub.ListStays(request, timeout=CALL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                raise (NodeDenies if error.code() in _DENIED else NodeAway)(error.code().name) from error
+            found += [stay for stay in page.stays if stay.source_id == self._source]
             if not page.next_page_token:
-                return
+                return found
             request.page_token = page.next_page_token

@@ -29,7 +29,7 @@ from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, under
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
 from aval.adapters.hl7v2.stays import added, presence
-from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told
+from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told, adopted_step
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import REASONS, Reason
 from aval.v1 import census_pb2
@@ -53,6 +53,10 @@ class Census(Protocol):
 
     async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
         """What became of each movement, by id; all are committed. Raises `NodeAway`, `NodeDenies`."""
+        ...
+
+    async def stays(self) -> Sequence[census_pb2.Stay]:
+        """Whom the node has in its census of this source. Raises `NodeAway`, `NodeDenies`."""
         ...
 
 
@@ -159,6 +163,7 @@ class Desk:
         """Tells the node what an earlier life left, then works until cancelled. Raises `InboxUnusable`."""
         left = await self._inbox.pending()
         await self._told([_Plan(None, visit, visit) for visit in left])
+        await self._adopt()
         await self._again()
         self._visits = await self._inbox.count()
         self.ready.set()
@@ -175,12 +180,40 @@ class Desk:
             if await self._inbox.purge(self._clock.now()):
                 self._visits = await self._inbox.count()
 
+    async def _adopt(self) -> None:
+        """Takes up stays that the node was told by an inbox that is lost: else nobody could ever tell of them again."""
+        attempt = 0
+        stays: Sequence[census_pb2.Stay] | None = None
+        while stays is None:
+            try:
+                stays = await self._census.stays()
+            except (NodeAway, NodeDenies) as away:
+                attempt = self._waited(away, attempt)
+                await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
+        known = await self._inbox.visits(stay.stay_key for stay in stays)
+        unknown = [stay for stay in stays if known[stay.stay_key] == Visit(stay.stay_key)]
+        if unknown:
+            log.warning("stays taken up from the node", count=len(unknown))
+            adopted = [Visit(stay.stay_key, steps=(adopted_step(stay),)) for stay in unknown]
+            await self._inbox.commit(adopted, self._inbox.number)
+
+    def _waited(self, away: Exception, attempt: int) -> int:
+        """Says that the node is away, ever more seldom: a long absence is no reason for a long log."""
+        attempt += 1
+        if attempt > 1 and attempt & (attempt - 1) == 0:
+            log.warning("node does not answer", reason=type(away).__name__, cause=str(away), attempt=attempt)
+        return attempt
+
     async def _again(self) -> None:
         """Looks at all stays anew: the mapping may be another than when they were told."""
         after = ""
         while page := await self._inbox.every(after, 500):
             after = page[-1].key
-            plans = [_Plan(None, visit, self._planned(visit, visit.log)) for visit in page if not visit.merged_into]
+            plans = [
+                _Plan(None, visit, self._planned(visit, visit.log))
+                for visit in page
+                if visit.log and not visit.merged_into
+            ]
             plans = [plan for plan in plans if plan.after.pending]
             if plans:
                 await self._inbox.commit([plan.after for plan in plans], self._inbox.number)
@@ -298,15 +331,12 @@ class Desk:
         answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
         attempt = 0
         while waiting:
-            attempt += 1
             try:
                 answers.update(await self._census.apply(waiting))
             except (NodeAway, NodeDenies) as away:
-                if attempt & (attempt - 1) == 0 and attempt > 1:  # 2, 4, 8…: a long absence is no reason for a long log
-                    reason = type(away).__name__
-                    log.warning("node does not answer", reason=reason, cause=str(away), attempt=attempt)
+                attempt = self._waited(away, attempt)
             waiting = [told for told in waiting if told.id not in answers or _is_retryable(answers[told.id])]
-            if waiting and attempt > 1:  # the first time the server may only have ended a stream, as it does
+            if waiting and attempt != 1:  # the first time the server may only have ended a stream, as it does
                 await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
         others = [replace(visit, pending=()) for plan in plans for visit in plan.others]
         await self._inbox.leave([*others, *(self._heard(plan, answers) for plan in plans)])

@@ -21,8 +21,8 @@ import msgspec
 
 from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.meaning import Said
-from aval.adapters.hl7v2.stays import is_over, presence
-from aval.adapters.hl7v2.telling import Step, Told
+from aval.adapters.hl7v2.stays import Phase, is_over, presence
+from aval.adapters.hl7v2.telling import Step, Told, standing_of
 
 KEY_BYTES = 32
 """Of the key of hashes: as long as SHA-256's result."""
@@ -80,8 +80,9 @@ _decode = msgspec.msgpack.Decoder(Visit).decode
 class Inbox:
     """The file, open. Its methods run in a thread of its own, one at a time, in the order of their calls."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it, readable by its owner alone. Raises `InboxUnusable`."""
+    def __init__(self, path: Path, first_number: int = 1) -> None:
+        """Opens the file, or makes it, readable by its owner alone; a new one numbers movements from `first_number`,
+        which is above all that an inbox lost before had given. Raises `InboxUnusable`."""
         self._thread = ThreadPoolExecutor(1, "inbox")
         self._path = path
         self._later: dict[str, Visit] = {}
@@ -94,7 +95,7 @@ class Inbox:
             self._check_format()
         except (OSError, sqlite3.Error) as error:
             raise InboxUnusable(f"{path}: {error}") from error
-        self.number = self._meta("number", 1)
+        self.number = self._meta("number", first_number)
         """The next free number of a movement."""
 
     def _check_format(self) -> None:
@@ -188,7 +189,7 @@ class Inbox:
             oldest = "SELECT body FROM visit WHERE said < ? AND pending = 0 ORDER BY said LIMIT ?"
             before = (now - kept).timestamp()
             visits = [_decode(row[0]) for row in self._base.execute(oldest, (before, rows_max))]
-            over = [(visit.key,) for visit in visits if is_over(presence(visit.log), visit.log, now, kept)]
+            over = [(visit.key,) for visit in visits if _is_over(visit, now, kept)]
             still = [(now.timestamp(), visit.key) for visit in visits if (visit.key,) not in set(over)]
             self._base.execute("BEGIN IMMEDIATE")
             self._base.executemany("DELETE FROM visit WHERE key = ?", over)
@@ -203,6 +204,13 @@ class Inbox:
         await self.commit((), self.number)
         await self._run(self._base.close)
         self._thread.shutdown()
+
+
+def _is_over(visit: Visit, now: datetime, kept: timedelta) -> bool:
+    """Whether a stay can be forgotten; never one that was taken up from the node, and of which nothing was said yet."""
+    if not visit.log and standing_of(visit.steps).phase in (Phase.PRESENT, Phase.EXPECTED):
+        return False
+    return is_over(presence(visit.log), visit.log, now, kept)
 
 
 def _row(visit: Visit) -> tuple[str, bytes, int, float]:

@@ -7,7 +7,7 @@ number in `source_sequence`, by which the node orders them; so what is told last
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -52,6 +52,28 @@ class Told(msgspec.Struct, frozen=True):
 
 
 _NOWHERE = Standing()
+
+_GENDERS = {terms_pb2.GENDER_FEMALE: Gender.FEMALE, terms_pb2.GENDER_MALE: Gender.MALE}
+
+ADOPTED = ""
+"""Id of a step that was told by an inbox that is lost: it cannot be taken back by its name."""
+
+
+def adopted_step(stay: census_pb2.Stay) -> Step:
+    """Where the node has a stay of which the inbox knows nothing."""
+    departure = stay.departure_time.ToDatetime(UTC) if stay.HasField("departure_time") else None
+    arrives = stay.arrive_time.ToDatetime(UTC) if stay.HasField("arrive_time") else None
+    standing = Standing(
+        phase=Phase.EXPECTED if stay.expected else Phase.PRESENT,
+        unit=stay.unit.rpartition("/")[2],
+        bed=stay.bed.rpartition("/")[2],
+        gender=_GENDERS.get(stay.gender, Gender.UNDETERMINED),
+        since=None if stay.expected else arrives,
+        on_leave=stay.on_leave,
+        departure=departure,
+        arrival=arrives if stay.expected else None,
+    )
+    return Step(ADOPTED, standing, Fate.STANDING)
 
 
 def standing_of(steps: Sequence[Step]) -> Standing:
@@ -226,7 +248,10 @@ def _same(present: Standing, desired: Standing) -> bool:
 
 def _cancel(step: Step, at: datetime) -> census_pb2.Movement:
     movement = _movement(at)
-    movement.cancellation.cancelled_movement_id = step.id
+    if step.id == ADOPTED:
+        movement.discharge.SetInParent()
+    else:
+        movement.cancellation.cancelled_movement_id = step.id
     return movement
 
 
