@@ -233,6 +233,8 @@ async def test_memory_is_flat(tmp_path: Path) -> None:
             peak = _resident()
             if number == max(days // 10, 1):
                 after_tenth = peak
+            if number % 5 == 0:
+                sys.stdout.write(f"HL7: after {(number + 1) * DAY_MESSAGES} messages {peak >> 20} MiB resident\n")
         await asyncio.gather(*waiting)
     sys.stdout.write(
         f"\nHL7: {days * DAY_MESSAGES} messages in {time.perf_counter() - begin:.0f} s; resident"
