@@ -294,6 +294,20 @@ async def test_a_ror_that_is_away_is_tried_again_later_and_later(stages: Stages)
     assert stage.told().waiting == 0
 
 
+async def test_a_ror_that_is_away_is_left_alone_by_all_figures(stages: Stages) -> None:
+    stage = await stages.open()
+    stage.register.down = 1_000
+    stage.served.put(unit(), unit(f"{HOUSE}/units/U108"))
+    for _ in range(24):  # two minutes, as the publisher looks
+        await stage.round()
+        stage.clock.forward(timedelta(seconds=5))
+    assert len(stage.register.calls) == 5, "at 0, 5, 15, 35 and 75 s"
+    stage.register.down = 0
+    stage.clock.forward(timedelta(minutes=15))
+    await stage.round()
+    assert stage.told().waiting == 0
+
+
 async def test_a_busy_ror_is_given_the_time_that_it_asks_for(stages: Stages) -> None:
     stage = await stages.open(statuses=["03"])
     stage.register.busy, stage.register.retry_after = 1, "120"

@@ -233,12 +233,16 @@ class Outbox:
             taken = {"sent": took, "sent_time": _stamp(now), "attempts": 0, "trouble": "", "words": ""}
             agreed = {"ror": None, "ror_time": None, "ror_until": None}
             connection.execute(update(_rows).where(*_at(due)).values(**taken, **agreed))
-            connection.execute(update(_rows).where(*_at(due), _rows.c.wanted == took).values(next_time=None))
+            as_sent = (
+                _rows.c.wanted == took,
+                _rows.c.nature == due.capacity.nature.value,
+                _rows.c.source == due.capacity.source,
+            )
+            connection.execute(update(_rows).where(*_at(due), *as_sent).values(next_time=None))
 
     def later(self, due: Due, trouble: Trouble, words: str, now: datetime, after: timedelta | None) -> None:
         """It failed, and is to be tried again: after what the ROR asks for, else by the back-off."""
-        back_off = min(RETRY_FIRST_AFTER * 2 ** min(due.attempts, 20), RETRY_LAST_AFTER)
-        next_time = _stamp(now + max(after or back_off, back_off))
+        next_time = _stamp(now + max(after or timedelta(0), back_off(due.attempts)))
         values = {"trouble": trouble.value, "words": words, "attempts": due.attempts + 1, "next_time": next_time}
         with self._engine.begin() as connection:
             connection.execute(update(_rows).where(*_at(due)).values(**values))
@@ -309,6 +313,11 @@ class Outbox:
         with self._engine.connect() as connection:
             names = [unit for (unit,) in connection.execute(select(_units.c.unit).order_by(_units.c.unit)).all()]
         return [told for name in names if (told := self.told(name)) is not None]
+
+
+def back_off(failures: int) -> timedelta:
+    """How long to wait after so many failures in a row."""
+    return min(RETRY_FIRST_AFTER * (1 << min(failures, 20)), RETRY_LAST_AFTER)
 
 
 def _engine_in_memory() -> Engine:

@@ -12,7 +12,7 @@ stands for 4 h, as long as a correction by hand in Aval, then ours is sent again
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from aval.adapters.dial import Line, ask, follow
 from aval.adapters.fhir.capacity import Capacity, Indicator, capacities_of
-from aval.adapters.fhir.outbox import Due, Outbox
+from aval.adapters.fhir.outbox import Due, Outbox, back_off
 from aval.adapters.fhir.reading import ReadLocation
 from aval.adapters.fhir.resources import external_id, finess_of
 from aval.adapters.fhir.ror import Step, Verdict
@@ -97,6 +97,8 @@ class Publisher:
         self.meter = meter or PublisherMeter()
         self._changed = asyncio.Event()
         self._pushing = asyncio.Lock()
+        self._failures = 0
+        self._rests_until: datetime | None = None
         self._log = structlog.get_logger()
 
     async def read(self) -> int:
@@ -141,6 +143,8 @@ class Publisher:
 
     async def _push(self, register: Register) -> int:
         tried = 0
+        if self._rests_until is not None and self._clock.now() < self._rests_until:
+            return tried
         while rows := self.outbox.due(self._clock.now()):
             held: set[str] = set()
             for due in rows:
@@ -149,7 +153,12 @@ class Publisher:
                 verdict = await self._tell(register, due)
                 tried += 1
                 if verdict.step is Step.LATER:
+                    # It is the ROR that is away, not this figure: nothing of ours bothers it meanwhile.
+                    pause = max(verdict.after or timedelta(0), back_off(self._failures))
+                    self._failures += 1
+                    self._rests_until = self._clock.now() + pause
                     return tried
+                self._failures = 0
                 if verdict.trouble.is_of_location:
                     held.add(due.unit)
         return tried
