@@ -165,7 +165,7 @@ REASONS: dict[Reason, ReasonRow] = {
     Reason.TIME_OUT_OF_RANGE: ReasonRow(_BAD, False, _U, "an instant is outside what can be meant"),
     Reason.PAGE_TOKEN_INVALID: ReasonRow(_BAD, False, _C, "the page token is unknown, too old, or of another list"),
     Reason.COMMAND_UNKNOWN: ReasonRow("UNIMPLEMENTED", False, _C, "the command is empty or of a newer version"),
-    Reason.COMMAND_TOO_OLD: ReasonRow(_PRE, False, _C, "the command was stored more than 7 days ago"),
+    Reason.COMMAND_TOO_OLD: ReasonRow(_PRE, False, _C, "it was stored over 7 days ago, or answered over 30 days ago"),
     Reason.ID_REUSED: ReasonRow(_SOME, False, _C, "this id was used before with other content: make a new id"),
     Reason.REASON_REQUIRED: ReasonRow(_BAD, False, _U, "this act needs a reason"),
     Reason.ESTABLISHMENT_NOT_FOUND: ReasonRow(_NONE, False, _C, "no such establishment here"),

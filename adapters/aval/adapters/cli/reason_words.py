@@ -31,7 +31,7 @@ _FRENCH: dict[Reason, str] = {
     Reason.TIME_OUT_OF_RANGE: "cette date ne peut pas être voulue",
     Reason.PAGE_TOKEN_INVALID: "cette suite de liste n’est plus connue",
     Reason.COMMAND_UNKNOWN: "cette commande est vide, ou d’une version plus récente",
-    Reason.COMMAND_TOO_OLD: "cette commande attend depuis plus de 7 jours",
+    Reason.COMMAND_TOO_OLD: "cette commande attend depuis plus de 7 jours, ou a eu sa réponse il y a plus de 30",
     Reason.ID_REUSED: "cet identifiant a déjà servi pour autre chose",
     Reason.REASON_REQUIRED: "cet acte demande un motif",
     Reason.ESTABLISHMENT_NOT_FOUND: "cet établissement n’est pas connu ici",
