@@ -26,14 +26,14 @@ BACKUP_WORDS: dict[str, tuple[str, str]] = {
     "backup.aside": ("La base d’avant est gardée : {path}", "The former database is kept: {path}"),
     "unverified.none": ("Aucune unité à vérifier.", "No unit to verify."),
     "unverified.unit": ("À vérifier : {unit}, depuis {moment}", "To verify: {unit}, since {moment}"),
-    "unverified.unknown": ("inconnue", "unknown"),
+    "unverified.unknown": ("inconnu", "unknown"),
     "unverified.taken": (
-        "{reference} : le hub la connaît {known}, le nœud l’avait {found} ; rétablie",
-        "{reference}: the hub knows it {known}, the node had it {found}; reinstated",
+        "{reference} : {known} selon le hub, {found} selon le nœud ; rétabli",
+        "{reference}: {known} for the hub, {found} for the node; reinstated",
     ),
     "unverified.stays": (
-        "{reference} : le hub la connaît {known}, le nœud l’a {found} ; gardée telle quelle",
-        "{reference}: the hub knows it {known}, the node has it {found}; kept as it is",
+        "{reference} : {known} selon le hub, {found} selon le nœud ; gardé tel quel",
+        "{reference}: {known} for the hub, {found} for the node; kept as it is",
     ),
     "unverified.conflict": ("— aucun lit libre : à régler", "— no free bed: to be settled"),
     "unverified.unheard": (
