@@ -31,7 +31,7 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
         "Declared: {unit}, {name}; all its places are said to be taken, until `aval units set`.",
     ),
     "opt.external": ("numéro dans un autre outil, viatrajectoire:12345", "number elsewhere, viatrajectoire:12345"),
-    "opt.choice": ("not-asked, asked, none ou named : choix du patient", "not-asked, asked, none or named: patient"),
+    "opt.choice": ("ce que le patient a dit de son choix", "what the patient has said of the choice"),
     "opt.demo-territory": ("fichier de territoire ; absent : ge-10.toml", "territory file; absent: ge-10.toml"),
     "opt.verdict": ("oui, non ou attendre", "yes, no or wait"),
     "opt.note-reason": ("motif d’un refus", "reason of a refusal"),
