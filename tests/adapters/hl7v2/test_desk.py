@@ -62,6 +62,20 @@ async def test_an_answer_waits_for_the_nodes_commit(tmp_path: Path) -> None:
     assert node.node.census() == {stay_of("V1"): ("U1", "101-1", False)}
 
 
+async def test_senders_that_hang_up_leave_nothing_waiting(tmp_path: Path) -> None:
+    node = Moody(CoreNode(at(12)))
+    node.away = True
+    async with desk_of(tmp_path, node) as desk:
+        first = asyncio.ensure_future(desk.take(IN.frame()))
+        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        again = [asyncio.ensure_future(desk.take(OTHER.again(sent=at(9, n)).frame())) for n in range(30)]
+        await until(lambda: desk.waiting == len(again), 5, "the rest to wait")
+        for one in (first, *again):
+            one.cancel()
+        await asyncio.gather(first, *again, return_exceptions=True)
+        assert desk.waiting == 0
+
+
 async def test_what_was_stored_before_a_crash_is_told_after_it_and_once(tmp_path: Path) -> None:
     node = Moody(CoreNode(at(12)))
     node.away = True

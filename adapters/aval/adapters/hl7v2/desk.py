@@ -104,6 +104,11 @@ class Desk:
         self._visits = 0
         self.ready = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for a round."""
+        return len(self._waiting)
+
     # --- one message --------------------------------------------------------------------------------------------------
 
     async def take(self, frame: bytes) -> bytes | None:
@@ -148,7 +153,15 @@ class Desk:
                 self._meters.unmapped()
         self._waiting.extend(items)
         self._bell.set()
-        outcomes = [await item.outcome for item in items]
+        try:
+            outcomes = [await item.outcome for item in items]
+        except asyncio.CancelledError:
+            # Its sender has hung up without an answer, and sends it again: what waits is thus never more than what
+            # is in hand on open connections, however long the node is away.
+            for item in items:
+                if item in self._waiting:
+                    self._waiting.remove(item)
+            raise
         return outcomes[0]
 
     async def _refuse(self, header: Header, event: str, wrong: Fault, began: float) -> bytes:
