@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -191,3 +192,21 @@ def test_clear_text_is_for_the_loopback_address_and_said(tmp_path: Path) -> None
     settings = read_settings(path)
     assert settings.tls is None
     assert settings.limits == Limits()
+
+
+async def test_many_slow_senders_and_much_noise_do_not_keep_a_good_one_waiting() -> None:
+    random = Random(7)
+    async with served(Limits(connections=200, connections_a_peer=200, message_seconds=1.0)) as (port, registry):
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+        for _, writer in slow:
+            writer.write(b"\x0bM")
+        async with Sender("127.0.0.1", port) as good:
+            for _ in range(50):
+                _, noise = await asyncio.open_connection("127.0.0.1", port)
+                noise.write(random.randbytes(random.randrange(400)))
+                noise.close()
+                assert code_of(await asyncio.wait_for(good.send(b"x"), 5)) == "AA"
+            await until(lambda: closed(registry, "slow") >= len(slow), 20, "the slow ones to be closed")
+            assert code_of(await good.send(b"x")) == "AA"
+        for _, writer in slow:
+            writer.close()
