@@ -2,37 +2,45 @@
 
     python -m tests.scenarios.mortal node|hub SETTINGS
 
-The server is composed by its own `serve`, and nothing in it knows of this. SQLAlchemy tells whoever asks of each
-statement of the process before and after it runs; here one asks, and where the statement is the fated one the process
-is killed as by `kill -9`, in the store's own thread, so that nothing after that point runs: no answer, no publication,
-no clean-up. What is fated stands in a file beside the settings, and may be written while the server runs. The file is
-renamed just before the death, so that a test knows that it died there and of nothing else.
+The server is composed by its own `serve`, and nothing in it knows of this. Python tells an audit hook of each database
+that the process opens, and SQLite tells whoever asks of each statement, with its values, before it runs. Where the
+statement is the fated one the process is killed as by `kill -9`, in the store's own thread, so that nothing after that
+point runs: no answer, no publication, no clean-up. What is fated stands in a file beside the settings, and may be
+written while the server runs. The file is renamed just before the death, so that a test knows that it died there and of
+nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 
 import msgspec
-from sqlalchemy import Engine, event
+
+VERB_LENGTH = 80
+"""In its first characters a statement says what it does to which table, whose name may be quoted."""
+
+OPENED = "sqlite3.connect/handle"
+"""The audit event of a connection that is being opened, with the connection, not whole yet."""
 
 
 class Moment(StrEnum):
     """Where in its storage a process dies. The transaction is the one that holds the fated statement."""
 
-    IN_WRITE = "after the statement, its transaction open"
+    IN_WRITE = "after the statement, before the next one of its transaction"
     BEFORE_COMMIT = "before COMMIT"
     AFTER_COMMIT = "after COMMIT"
-    BEFORE_SEND = "after the outbox was read, before its row is sent"
+    BEFORE_SEND = "when the outbox has been read after the commit, before its row is sent"
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """At which moment, of the transaction with a statement that has all `statement` says, and all of `about` in its
-    values."""
+    """At which moment, of the transaction with a statement that has in it, values included, `statement` and each of
+    `about`."""
 
     moment: Moment
     statement: str
@@ -60,29 +68,48 @@ class Reaper:
         self._committed = False
 
     def watch(self) -> None:
-        """From now on."""
-        event.listen(Engine, "before_cursor_execute", self._before)
-        event.listen(Engine, "after_cursor_execute", self._after)
+        """From now on, every database that is opened."""
+        sys.addaudithook(self._heard)
 
-    def _before(self, _c: object, _cursor: object, statement: str, values: object, _x: object, _many: bool) -> None:
+    def _heard(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event != OPENED or not isinstance(arguments[0], sqlite3.Connection):
+            return
+        connection = arguments[0]
+
+        def opened(frame: FrameType, _event: str, _argument: object) -> None:
+            """The first thing that this thread does once the connection is whole."""
+            if frame.f_code.co_filename != __file__:
+                sys.setprofile(None)
+                connection.set_trace_callback(self._begins)
+
+        sys.setprofile(opened)
+
+    def _begins(self, statement: str) -> None:
+        """A statement is about to run."""
         if statement.startswith("BEGIN"):
-            self._fate = self._read()
-            self._met = False
-        if statement == "COMMIT" and self._met:
-            self._die_if(Moment.BEFORE_COMMIT)
-
-    def _after(self, _c: object, _cursor: object, statement: str, values: object, _x: object, _many: bool) -> None:
+            self._fate, self._met = self._read(), False
         fate = self._fate
         if fate is None:
             return
-        if fate.statement in statement and all(word in repr(values) for word in fate.about):
+        if self._met and fate.moment is Moment.IN_WRITE:
+            self._die()
+        verb = statement[:VERB_LENGTH].replace('"', "")
+        if fate.statement in verb and all(word in statement for word in fate.about):
             self._met = True
-            self._die_if(Moment.IN_WRITE)
         if statement == "COMMIT" and self._met:
             self._committed = True
-            self._die_if(Moment.AFTER_COMMIT)
-        if self._committed and statement.lstrip().startswith("SELECT") and "FROM outbox WHERE establish" in statement:
-            self._die_if(Moment.BEFORE_SEND)
+            if fate.moment is Moment.BEFORE_COMMIT:
+                self._die()
+            if fate.moment is Moment.AFTER_COMMIT:
+                sys.setprofile(self._ran)
+        reads = statement.lstrip().startswith("SELECT") and "FROM outbox WHERE establishment" in statement
+        if self._committed and reads and fate.moment is Moment.BEFORE_SEND:
+            sys.setprofile(self._ran)
+
+    def _ran(self, frame: FrameType, _event: str, _argument: object) -> None:
+        """The first thing that this thread does once the statement has run."""
+        if frame.f_code.co_filename != __file__:
+            self._die()
 
     def _read(self) -> Fate | None:
         try:
@@ -91,10 +118,9 @@ class Reaper:
             self._committed = False
             return None
 
-    def _die_if(self, moment: Moment) -> None:
-        if self._fate is not None and self._fate.moment is moment:
-            self._fate_path.rename(self._died_path)
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _die(self) -> None:
+        self._fate_path.rename(self._died_path)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
