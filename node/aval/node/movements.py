@@ -253,7 +253,7 @@ def _merge(draft: Draft, story: Story, absorbed: str, now: datetime) -> Story:
         draft.put(Kind.STAY, gone, None)
         if left.notice:
             draft.put(Kind.PARKED, left.notice, None)
-        for doubt in list(draft.book(left.unit).doubts.values()):
+        for _, doubt in sorted(draft.book(left.unit).doubts.items()):
             if doubt.stay == gone:
                 draft.put(Kind.DOUBT, doubt.id, replace(doubt, stay=key))
         present = draft.stay(key)
@@ -513,7 +513,7 @@ def _bed_opened(draft: Draft, _movement: Movement, told: BedOpened, _now: dateti
     if not beds and told.closure:
         beds = {bed for closure in chosen.values() for bed in closure.beds}
     found = False
-    for bed_id in beds:
+    for bed_id in sorted(beds):
         bed = _known_bed(draft, unit, bed_id)
         if bed.supplementary not in (None, SupplementaryKind.MOBILISED):
             mobilised = replace(bed, supplementary=SupplementaryKind.MOBILISED)

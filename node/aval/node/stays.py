@@ -99,7 +99,7 @@ def retell(draft: Draft, story: Story, now: datetime, was: Course | None = None)
         draft.put(Kind.EXPECTED, key, _with_place(draft, expected, expected_before))
     elif expected_before is not None:
         draft.put(Kind.EXPECTED, key, None)
-    for unit in {one.unit for one in (before, after) if one is not None}:
+    for unit in sorted({one.unit for one in (before, after) if one is not None}):
         seat(draft, unit, now)
     return doubt
 
@@ -232,7 +232,7 @@ def _give_back(draft: Draft, before: Stay, after: Stay | None, told: Course) -> 
 def turn(draft: Draft, stay: str, before: Iterable[Left], now_left: Iterable[Left]) -> None:
     """Writes which beds a patient has left, instead of what was said of that before."""
     left = list(now_left)
-    for unit, bed_id in {(one.unit, one.bed) for one in (*before, *left)}:
+    for unit, bed_id in sorted({(one.unit, one.bed) for one in (*before, *left)}):
         bed = draft.bed(unit, bed_id)
         if bed is not None:
             turns = [one for one in bed.turns if one.by != stay]
@@ -263,7 +263,8 @@ def seat(draft: Draft, unit_id: str, now: datetime) -> None:
 
 def _seat_in_beds(draft: Draft, unit: Unit, book: UnitBook, now: datetime) -> None:
     taken: set[str] = set()
-    closed = {bed: closure for closure in book.closures.values() for bed in closure.beds}
+    closures = sorted(book.closures.values(), key=lambda one: (one.start, one.id), reverse=True)
+    closed = {bed: closure for closure in closures for bed in closure.beds}  # of several, the one that began first
     for stay in sorted(book.stays.values(), key=_by_placing):
         bed = stay.told_bed or stay.bed
         if bed is None or not stay.takes_bed:
@@ -276,7 +277,7 @@ def _seat_in_beds(draft: Draft, unit: Unit, book: UnitBook, now: datetime) -> No
             _mobilise(draft, unit, stay, bed)
         if odd is not None or stay.bed != bed or stay.notice:
             _write(draft, draft.stay(stay.key) or stay, None if odd else bed, odd, now)
-    for known in list(draft.book(unit.id).beds.values()):
+    for _, known in sorted(draft.book(unit.id).beds.items()):
         if known.to_clean_since is not None or known.turns:
             _say_clean(draft, known, now, taken=known.id in taken)
 
@@ -318,7 +319,7 @@ def _mobilise(draft: Draft, unit: Unit, stay: Stay, bed_id: str) -> None:
 
 def _count_in(draft: Draft, unit: Unit, book: UnitBook, now: datetime) -> None:
     """Counted places: of one's own gender first, then indifferent ones. Who is here counts, above capacity too."""
-    room = {places.gender: places.open - places.unnamed for places in book.places.values()}
+    room = {places.gender: places.open - places.unnamed for _, places in sorted(book.places.items())}
     capacity = sum(max(places.open, places.installed) - places.unnamed for places in book.places.values())
     for known in sorted(book.stays.values(), key=_by_placing):
         stay, here = known, known.takes_bed
