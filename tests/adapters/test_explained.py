@@ -100,8 +100,8 @@ def test_a_rank_is_said_criterion_by_criterion() -> None:
     )
     said = rank_said(one, FRENCH, NOW)
     assert plain(said) == (
-        "chiffre sûr : à jour, réponse à temps : oui, souhaits non couverts : 0, trajet : 12,4 km, demandes reçues en 24 h : 3,"
-        " à égalité, par nom"
+        "chiffre sûr : à jour, réponse à temps : oui, souhaits non couverts : 0, trajet : 12,4 km,"
+        " demandes reçues en 24 h : 3, à égalité, par nom"
     )
     assert not faults(said)
     assert "sure figure: fresh" in plain(rank_said(one, ENGLISH, NOW))
