@@ -505,7 +505,7 @@ def _bed_opened(draft: Draft, _movement: Movement, told: BedOpened, _now: dateti
             raise Contradiction(ParkReason.CLOSURE_UNKNOWN, told.closure)
         chosen = {key: closures[key]}
     else:
-        chosen = dict(closures)
+        chosen = dict(sorted(closures.items(), key=lambda one: (one[1].start, one[0])))
     if unit.counting is Counting.PLACES:
         _open_places(draft, unit, chosen, told)
         return
