@@ -233,7 +233,9 @@ class Checker:
             if known["revision"] > house.revision:
                 yield f"{name} is known at revision {known['revision']}, which its node has not reached"
         was = next((one.get("known") for one in (before or {"asks": ()})["asks"] if one["reservation"] == name), None)
-        if was and not reservation_reachable(was["state"], known["state"]) and not ask.get("over"):
+        # Put back to before a release, a node may find that time has ended it meanwhile.
+        both_over = was and was["incarnation"] != known["incarnation"] and {was["state"], known["state"]} <= FINAL
+        if was and not (reservation_reachable(was["state"], known["state"]) or ask.get("over") or both_over):
             yield f"{name} was known {was['state']}, and is {known['state']} now: nothing said leads there"
         if was and was["incarnation"] == known["incarnation"] and was["revision"] > known["revision"]:
             yield f"{name}: older news ({known['revision']}) replaced newer ({was['revision']})"

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-from tests.simulation.mutants.table import NOBODY, Finder, Mutant, mutants
+from tests.simulation.mutants.table import NOBODY, UNTRIED, Finder, Mutant, markdown, mutants
 
 NOBODY_TRIED = "1-12"
 """Seeds tried for a bug of which nothing is known."""
@@ -27,7 +27,7 @@ UNIT_TESTS = {
 
 def _each(mutant: Mutant) -> int:
     status = subprocess.run([sys.executable, "-m", "tests.simulation.mutants", mutant.name], check=False).returncode
-    return 0 if mutant.seeds == NOBODY else status
+    return 0 if mutant.seeds in (NOBODY, UNTRIED) else status
 
 
 def _unit(mutant: Mutant) -> int:
@@ -68,13 +68,17 @@ def main() -> int:
     parser.add_argument("--seeds", default="")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--unit", action="store_true")
+    parser.add_argument("--table", action="store_true", help="print the table of docs/simulation.md")
     asked = parser.parse_args()
+    if asked.table:
+        sys.stdout.write(markdown() + "\n")
+        return 0
     if not asked.name:
         return max((_unit if asked.unit else _each)(one) for one in mutants().values())
     mutant = mutants()[asked.name]
     if asked.unit:
         return _unit(mutant)
-    seeds = asked.seeds or (NOBODY_TRIED if mutant.seeds == NOBODY else mutant.seeds)
+    seeds = asked.seeds or (NOBODY_TRIED if mutant.seeds in (NOBODY, UNTRIED) else mutant.seeds)
     return _simulated(mutant, seeds, asked.steps or mutant.steps)
 
 

@@ -14,6 +14,9 @@ from types import CodeType, ModuleType
 NOBODY = "none"
 """In the place of seeds: a bug that nothing here has found yet, listed so that nobody believes otherwise."""
 
+UNTRIED = "untried"
+"""In the place of seeds: a bug that has not been run for long enough to say anything."""
+
 TABLE = Path(__file__).with_name("mutants.toml")
 
 
@@ -21,7 +24,7 @@ TABLE = Path(__file__).with_name("mutants.toml")
 class Mutant:
     """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`.
 
-    `unit_tests`: whether the unit tests of its package fail with it too; such a bug is not silent, and does not count.
+    `unit_tests`: what those beside its module say of it: "silent", "fail", or "not run". `what`: the bug, for people.
     """
 
     name: str
@@ -30,12 +33,22 @@ class Mutant:
     new: str
     seeds: str
     steps: int
-    unit_tests: bool = False
+    what: str
+    unit_tests: str = "not run"
 
 
 def mutants() -> dict[str, Mutant]:
     """All of them, by name."""
     return {name: Mutant(name, **line) for name, line in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()}
+
+
+def markdown() -> str:
+    """The table of `docs/simulation.md`."""
+    lines = ["| bug | what it does | module | found within seeds | unit tests |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {one.name} | {one.what} | `{one.module}` | {one.seeds} | {one.unit_tests} |" for one in mutants().values()
+    ]
+    return "\n".join(lines)
 
 
 class _Loader(SourceFileLoader):
