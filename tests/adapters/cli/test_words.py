@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from string import Formatter
 
+import pytest
+
 import aval.adapters.cli
-from aval.adapters.cli.words import ALL_WORDS, nearest
+from aval.adapters.cli.requests import MARKS, show
+from aval.adapters.cli.terminal import Terminal
+from aval.adapters.cli.words import ALL_WORDS, nearest, say
 from aval.adapters.french import typeset
 from aval.kernel.reasons import Reason
+from aval.v1 import request_pb2
 from tests.typography import faults
 
 DATE_TO_TYPE = r"2026-11-25"
@@ -53,3 +59,16 @@ def test_each_refusal_has_its_words() -> None:
 def test_a_mistyped_word_is_answered_by_the_nearest() -> None:
     assert "smr-geriatrie" in nearest("smr-geriatri", ["smr-geriatrie", "usld"])
     assert nearest("xyz", ["smr-geriatrie", "usld"]) == ""
+
+
+def test_each_mark_of_a_request_is_a_field_of_the_contract_and_has_its_words() -> None:
+    fields = request_pb2.Request.DESCRIPTOR.fields_by_name
+    for mark in MARKS:
+        assert fields[mark].type == fields[mark].TYPE_BOOL
+        assert f"request.mark.{mark}" in ALL_WORDS
+
+
+def test_what_people_must_know_of_a_request_stands_below_its_state(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Terminal(timedelta(seconds=1)), request_pb2.Request(reference="K7-3F9", unverified=True, set_back=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines[1:]] == [say("request.mark.unverified"), say("request.mark.set_back")]

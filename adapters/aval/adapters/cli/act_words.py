@@ -54,6 +54,19 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
     "note.none": ("aucune note n’attend pour {reference}", "no note waits for {reference}"),
     "note.several": ("plusieurs notes attendent pour {reference}", "several notes wait for {reference}"),
     "request.place.found": ("Une place s’est libérée : {unit}.", "A place has been freed: {unit}."),
+    "request.mark.unanswered": ("confirmation sans réponse", "confirmation unanswered"),
+    "request.mark.unverified": (
+        "non vérifié : la maison a été restaurée, et compare",
+        "unverified: the house was restored, and compares",
+    ),
+    "request.mark.double_admission": (
+        "deux admissions : l’une est une erreur, aux maisons de l’annuler",
+        "two admissions: one is a mistake, for the houses to cancel",
+    ),
+    "request.mark.set_back": (
+        "à revoir : ce hub a été restauré et peut avoir oublié une suite",
+        "to be looked at: this hub was restored and may have forgotten what came of it",
+    ),
     "request.notify": ("Vous serez prévenu quand une place se libère.", "You will be told when a place is freed."),
     "request.handler": ("Suivie par {who}.", "Handled by {who}."),
     "remark.questions": ("Complément demandé : {names}.", "Details asked: {names}."),

@@ -507,12 +507,19 @@ def the_held(known: request_pb2.Request, establishment: str | None) -> request_p
     raise Failure(what, say("request.several.held.why", names=names), following, code=Exit.USAGE)
 
 
+MARKS = ("unanswered", "unverified", "double_admission", "set_back")
+"""What of a request people must know beside its state, by the names of the contract."""
+
+
 def show(terminal: Terminal, one: request_pb2.Request, *, stream: bool = False) -> None:
     """A request: its state, then each ask."""
     if terminal.is_json:
         (terminal.next_object if stream else terminal.one_object)(plain(one))
         return
     terminal.line(say("request.state", reference=one.reference, state=speech().state(state_name(one))))
+    for mark in MARKS:
+        if getattr(one, mark):
+            terminal.line("  " + say(f"request.mark.{mark}"))
     if one.place_found:
         terminal.line("  " + say("request.place.found", unit=short_unit(one.place_found)))
     elif one.notify_when_free:
