@@ -74,7 +74,9 @@ def test_the_separators_are_the_messages_own() -> None:
     assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
 
 
-@pytest.mark.parametrize("text", ["MSH", "MSH|", "MSH||||||", "MSH|^^^^|x", "MSHaaaaaaaa", "QQQ|^~\\&|A"])
+@pytest.mark.parametrize(
+    "text", ["MSH", "MSH|^~\\~&|A", "MSH|^\\~\\&|A", "MSH|", "MSH||||||", "MSH|^^^^|x", "MSHaaaaaaaa", "QQQ|^~\\&|A"]
+)
 def test_what_has_no_header_is_refused(text: str) -> None:
     with pytest.raises(Fault) as raised:
         parse(text)

@@ -163,7 +163,7 @@ def parse(text: str) -> Message:
         raise fault("MSH", 0, Severity.REJECT, "207", "a segment is too long")
     try:
         return Message(hl7.parse("\r".join(kept)), header[3:8])
-    except (hl7.HL7Exception, ValueError, IndexError, KeyError, RecursionError) as error:
+    except (hl7.HL7Exception, AssertionError, ValueError, IndexError, KeyError, RecursionError) as error:
         raise fault("MSH", 2, Severity.REJECT, "100", f"unreadable: {type(error).__name__}") from error
 
 
@@ -177,8 +177,10 @@ def _read_of(line: str, separator: str) -> str:
 
 
 def _separators_usable(header: str) -> bool:
-    marks = header[3:8]
-    return len(set(marks[:4])) == 4 and not any(mark.isalnum() or mark.isspace() for mark in marks[:4])
+    """Whether MSH-1 and MSH-2 are five marks, each another (and HL7 2.7's sixth, for what was cut off)."""
+    marks = header[3] + header[4:10].partition(header[3])[0]
+    distinct = len(set(marks)) == len(marks)
+    return 5 <= len(marks) <= 6 and distinct and not any(mark.isalnum() or mark.isspace() for mark in marks)
 
 
 def _decoded(body: bytes, habits: Habits) -> str:
