@@ -174,3 +174,17 @@ def test_metrics_are_served_on_the_loopback_address_only(telemetry: Telemetry) -
         assert "process_resident_memory_bytes" in page
     finally:
         exporter.close()
+
+
+class FullDisk(StringIO):
+    """Takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_counted_and_nobody_fails(telemetry: Telemetry) -> None:
+    configure_logs(telemetry, "essai", FullDisk())
+    structlog.get_logger().error("commit-failed", problem="database or disk is full")
+    logging.getLogger("grpc").warning("a library's word")
+    assert telemetry.value("aval_log_lines_lost_total") == 2.0

@@ -74,7 +74,8 @@ async def given_up(play: Play, town: Town, silence: Silence) -> None:
 
     def again() -> bool:
         known = play.screen.now(silence.request.name)
-        assert known is not None
+        if known is None:
+            return False  # the screen has just been opened
         assert not heard(known.asks[0])
         sent_twice = any(one.attempts >= 2 for one in known.asks[0].pending)
         return sent_twice or town.lines[finess_of(silence.unit)].connections > silence.connections

@@ -149,6 +149,9 @@ class Telemetry:
         self._log_fields_dropped = Counter(
             "aval_log_fields_dropped", "Log fields outside the allow-list.", registry=self.registry
         )
+        self._log_lines_lost = Counter(
+            "aval_log_lines_lost", "Log lines that could not be written.", registry=self.registry
+        )
 
     def rpc(self, method: str, code: str, seconds: float) -> None:
         """One RPC has ended. `code` is the gRPC status's name."""
@@ -218,6 +221,10 @@ class Telemetry:
         """A log field was outside the allow-list."""
         self._log_fields_dropped.inc()
 
+    def log_line_lost(self) -> None:
+        """A log line could not be written."""
+        self._log_lines_lost.inc()
+
     def value(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
         """The present value of a sample, as a scrape would give it; None if there is none."""
         return self.registry.get_sample_value(name, dict(labels or {}))
@@ -284,6 +291,25 @@ class _LibraryLogs(logging.Handler):
         self._logger.warning("library", library=record.name, problem=template, **described)
 
 
+class _Lines:
+    """Writes lines. One that cannot be written (a full disk, a pipe that nobody reads) is lost and counted: what a
+    server does must not fail because it cannot be told."""
+
+    def __init__(self, stream: TextIO, lost: Callable[[], None]) -> None:
+        self._stream = stream
+        self._lost = lost
+
+    def msg(self, message: str) -> None:
+        """One line, at once."""
+        try:
+            self._stream.write(f"{message}\n")
+            self._stream.flush()
+        except OSError:
+            self._lost()
+
+    log = debug = info = warn = warning = error = fatal = critical = exception = failure = err = msg
+
+
 def configure_logs(telemetry: Telemetry, process: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Sets up the logs of this process: JSON lines on `stream` (the standard error). `process` is on each line."""
     structlog.configure(
@@ -295,7 +321,7 @@ def configure_logs(telemetry: Telemetry, process: str, stream: TextIO | None = N
             structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream if stream is not None else sys.stderr),
+        logger_factory=lambda *_: _Lines(stream if stream is not None else sys.stderr, telemetry.log_line_lost),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
