@@ -24,6 +24,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from math import asin, cos, inf, radians, sin, sqrt
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
@@ -216,6 +217,23 @@ def free_throughout(steps: Sequence[FreeStep], start: datetime, end: datetime | 
     return max(least, 0)
 
 
+def together(classes: Sequence[PlaceClass]) -> tuple[FreeStep, ...]:
+    """What classes leave free together at each instant: their sum, none below 0.
+
+    A bed of a room for one gender at a time changes class with who is in the room: no class has it throughout, yet it
+    may be free throughout for whom both suit. So the sum is taken first, and its least over a stay after.
+    """
+    told = [one.steps for one in classes if one.steps]
+    if len(told) < 2:
+        return told[0] if told else ()
+    free = sum(max(steps[0].free, 0) for steps in told)
+    changes: dict[datetime, int] = {min(steps[0].time for steps in told): 0}
+    for steps in told:
+        for before, after in pairwise(steps):
+            changes[after.time] = changes.get(after.time, 0) + max(after.free, 0) - max(before.free, 0)
+    return tuple([FreeStep(instant, free := free + changes[instant]) for instant in sorted(changes)])
+
+
 _time_of = attrgetter("time")
 _closing_of = itemgetter(1)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -293,6 +311,11 @@ class _Look:
         return tuple(found)
 
     @cached_property
+    def free(self) -> tuple[FreeStep, ...]:
+        """Free places that fit, as a step function."""
+        return together(self.fitting)
+
+    @cached_property
     def installed(self) -> int | None:
         return figure(self.unit, Status.INSTALLED)
 
@@ -313,7 +336,7 @@ class _Look:
     def places(self, arrival: datetime) -> int:
         """Places that fit over the whole stay from that arrival."""
         end = self.end(arrival)
-        total = sum(free_throughout(one.steps, arrival, end) for one in self.fitting)
+        total = free_throughout(self.free, arrival, end)
         return min(total, 1) if self.unit.shown is Shown.YES_OR_NO else total
 
     def is_closed(self, arrival: datetime) -> bool:
@@ -411,14 +434,14 @@ def _conflict(look: _Look) -> dict[str, str] | None:
 def _full(look: _Look) -> dict[str, str] | None:
     if not look.fitting or look.best[0] > 0:
         return None
-    return {"full_from": max(_full_from(one, look.arrivals[0]) for one in look.fitting).isoformat()}
+    return {"full_from": _full_from(look.free, look.arrivals[0]).isoformat()}
 
 
-def _full_from(places: PlaceClass, arrival: datetime) -> datetime:
-    """When a class has nothing free for the first time from an arrival on; the arrival itself if it stays free."""
-    if not free_throughout(places.steps, arrival, arrival):
+def _full_from(steps: Sequence[FreeStep], arrival: datetime) -> datetime:
+    """When nothing is free for the first time from an arrival on; the arrival itself if something stays free."""
+    if not free_throughout(steps, arrival, arrival):
         return arrival
-    return next((step.time for step in places.steps if step.time > arrival and step.free < 1), arrival)
+    return next((step.time for step in steps if step.time > arrival and step.free < 1), arrival)
 
 
 def _not_reported(look: _Look) -> dict[str, str] | None:
@@ -449,14 +472,13 @@ def judge(need: Need, candidate: Candidate, now: datetime) -> Fit | Misfit:
         if metadata is not None:
             return Misfit(reason, metadata)
     places, arrival = look.best
-    end = look.end(arrival)
-    open_ = [one for one in look.fitting if free_throughout(one.steps, arrival, end) > 0]
+    open_ = [one for one in look.fitting if free_throughout(one.steps, arrival, arrival) > 0]
     wished = need.wished - look.unit.features
     return Fit(
         places=places,
         arrival=arrival,
         unmet_wishes=min((wished - one.features for one in open_), key=_by_length),
-        on_announced_departure=not any(free_throughout(one.steps, now, now) for one in look.fitting),
+        on_announced_departure=not free_throughout(look.free, now, now),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time as clock
 from dataclasses import replace as dataclass_replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -127,7 +126,7 @@ def expected(need: Need, candidate: Candidate) -> dict[ExclusionReason, bool] | 
             continue
         most = max(
             most,
-            sum(max(0, min(free_at(one, hour(number)) for number in stay_hours(need, arrival))) for one in fitting),
+            min(sum(max(0, free_at(one, hour(number))) for one in fitting) for number in stay_hours(need, arrival)),
         )
     too_far = need.distance_km_max is not None and km is not None and km > need.distance_km_max
     if need.minutes_max is not None:
@@ -445,18 +444,15 @@ def test_the_distance_between_nancy_and_metz() -> None:
     assert abs(distance_km(48.6921, 6.1844, 49.1193, 6.1757) - 47.5) < 0.1
 
 
-def test_five_hundred_units_are_searched_within_a_tenth_of_a_second() -> None:
-    many = tuple(FreeStep(hour(3 * number), number % 2) for number in range(64))
-    classes = tuple(PlaceClass(gender, frozenset(), many) for gender in (Gender.FEMALE, Gender.MALE, Gender.ANY))
-    territory = [
-        free_unit(f"establishments/{number // 9:09d}/units/U{number}", minutes=float(number % 97))
-        for number in range(500)
-    ]
-    territory = [replace(one, seen=Seen(replace(one.seen.unit, classes=classes), Freshness.FRESH)) for one in territory]
-    need = any_need(stay_max=timedelta(days=20), minutes_max=60.0)
-    taken = []
-    for _ in range(5):
-        began = clock.process_time()
-        assert search(need, URGENCY, territory, NOW).ranked_count == 0
-        taken.append(clock.process_time() - began)
-    assert min(taken) < 0.1
+def test_a_bed_that_changes_class_is_free_throughout_for_whom_both_suit() -> None:
+    """Beside a woman who leaves at noon a bed is a woman's, then anybody's: no class has it throughout, it is free."""
+    classes = (
+        PlaceClass(Gender.FEMALE, frozenset(), (FreeStep(hour(0), 1), FreeStep(hour(36), 0))),
+        PlaceClass(Gender.ANY, frozenset(), (FreeStep(hour(0), 0), FreeStep(hour(36), 1))),
+    )
+    one = free_unit("establishments/540000023/units/U1")
+    one = replace(one, seen=Seen(replace(one.seen.unit, classes=classes), Freshness.FRESH))
+    assert isinstance(judge(any_need(), one, NOW), Fit)
+    man = judge(any_need(gender=Gender.MALE, arrival_latest=hour(30)), one, NOW)
+    assert isinstance(man, Misfit)
+    assert man.reason is ExclusionReason.FULL
