@@ -20,7 +20,7 @@ from tests.simulation.simulation import Simulation
 
 SEEDS = "1-12"
 STEPS = 200
-"""About 40 s of one core."""
+"""About 45 s of one core."""
 
 MORE = 12
 """Seeds added where these have left a pair of the tables or a kind of fault unmet: chance moves with the product."""
@@ -31,8 +31,8 @@ MUTANTS = (
 )  # fmt: skip
 """Found within seconds; `make mutants` runs them all."""
 
-SILENT_FOUND_MIN = 0
-"""Bugs found that the unit tests beside their module do not see, at least."""
+FOUND_MIN = 20
+"""Bugs of the table that the simulation finds, at least."""
 
 RUN_SECONDS = 600
 """Longest time of one run, on a machine that has much else to do; alone it takes a tenth of it."""
@@ -85,9 +85,8 @@ def test_the_documented_table_of_bugs_is_the_present_one() -> None:
     assert markdown() in (CHECKOUT / "docs" / "simulation.md").read_text(encoding="utf-8")
 
 
-def test_enough_bugs_are_found_that_unit_tests_do_not_see() -> None:
-    silent = [one for one in mutants().values() if one.seeds not in (NOBODY, UNTRIED) and one.unit_tests == "silent"]
-    assert len(silent) >= SILENT_FOUND_MIN
+def test_enough_bugs_are_found() -> None:
+    assert sum(one.seeds not in (NOBODY, UNTRIED) for one in mutants().values()) >= FOUND_MIN
 
 
 def test_without_faults_nothing_is_found() -> None:
