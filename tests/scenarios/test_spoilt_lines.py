@@ -9,12 +9,13 @@ from aval.adapters.demo.cast import in_state, target
 from aval.v1 import availability_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import KILLED, PARTNER, WITHIN_SECONDS, Play, Town
+from tests.scenarios.town import KILLED, NEIGHBOUR, PARTNER, WITHIN_SECONDS, Play, Town
 from tests.waiting import until
 
 DEMANDS = 12
 CUT_AFTER_BYTES = 6_000
-"""About a handshake and one or two answers: each connection brings something and lives for no more."""
+"""About a handshake, the figures of a house with few units, and one or two answers: each connection brings something
+and lives for no more. (A house whose figures alone were more would never be heard, nor asked, on such a line.)"""
 
 DELAY_SECONDS = 0.4
 """Each way: a satellite's, or a bad mobile's."""
@@ -26,8 +27,8 @@ DELAY_SECONDS = 0.4
 )  # fmt: skip
 async def test_44_connections_that_never_live_long_lose_nothing(play: Play, town: Town) -> None:
     """A router resets each connection after some kilobytes. The outbox is the only road, and it is enough."""
-    unit = await play.ready(PARTNER, beds=5)
-    line = town.lines[PARTNER]
+    unit = await play.ready(NEIGHBOUR, beds=5)
+    line = town.lines[NEIGHBOUR]
     before = line.connections
     line.cut_after(CUT_AFTER_BYTES)
     line.cut()
@@ -36,7 +37,7 @@ async def test_44_connections_that_never_live_long_lose_nothing(play: Play, town
         known = await asyncio.gather(*(play.answered(one) for one in requests))
     finally:
         line.mend()
-    assert line.connections - before >= 3, "it was dialled again and again"
+    assert line.connections - before >= 2, "it was dialled again, and again"
     assert sum(in_state(one.asks[0], "HELD") for one in known) == 5
     assert sum(in_state(one.asks[0], "ASKED") for one in known) == DEMANDS - 5
     assert len({one.claim for one in await play.beds(unit)} - {""}) == 5
