@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.campaign import REACH_MIN, SLOW_SECONDS, Parser, run
 from tests.fuzz.parsers import PARSERS
 
-SECONDS = 8.0
+SECONDS = 6.0
 """Of each parser, in every `make test`."""
 
 SEED = 20261124

@@ -136,6 +136,12 @@ def test_all_faults_of_a_document_are_told_at_once_with_their_lines() -> None:
     assert [row.free for row in rows] == [1]
 
 
+def test_the_same_unit_twice_on_one_line_is_seen() -> None:
+    """Documents without line ends are common."""
+    rows, found = read_have(status(document(beds(count("1"), count("4")))), BURN, NOW)
+    assert ([row.free for row in rows], [one.what for one in found]) == ([1], ["twice"])
+
+
 def test_one_hospital_of_several_is_chosen_by_name() -> None:
     content = status(document(beds(count("1")), "A"), document(beds(count("2")), "B"))
     mapping = load_mapping(None)

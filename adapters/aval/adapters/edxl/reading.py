@@ -77,9 +77,10 @@ def read_have(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
     seen: dict[str, int] = {}
     for said in _said(hospital):
         found = _row(said, mapping, told_at)
-        if isinstance(found, UnitCounts) and (first := seen.setdefault(found.unit, found.line)) != found.line:
-            found = LineProblem(found.line, said.bed_type, "twice", {"first_line": str(first)})
+        if isinstance(found, UnitCounts) and found.unit in seen:
+            found = LineProblem(found.line, said.bed_type, "twice", {"first_line": str(seen[found.unit])})
         if isinstance(found, UnitCounts):
+            seen[found.unit] = found.line
             rows.append(found)
         elif found is not None:
             problems.append(found)

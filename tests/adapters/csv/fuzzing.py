@@ -1,0 +1,102 @@
+"""A house's sheet, for the fuzz run: a good one with some faults, in the encodings and habits of spreadsheets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from aval.adapters.counts.rows import COUNT_MAX
+from aval.adapters.csv import mapping, sheet, table
+from aval.adapters.csv.mapping import load_mapping
+from tests.fuzz.campaign import Parser
+
+NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
+PLAIN = load_mapping(None)
+
+STRANGE = (
+    "",
+    "-1",
+    "2,5",
+    "12,0",
+    "1 024",
+    "9" * 400,
+    "x",
+    '"',
+    "\u0663",
+    "\u00a0",
+    "=1+1",
+    "U\n2",
+    "F;H",
+    "\u2028",
+    "é",
+)
+HEADS = ("Unité", "Genre", "Ouverts", "Occupés", "Libres", "Relevé le")
+FREE_OF_FAULTS = 0.4
+
+
+def structured(random: Random) -> bytes:
+    """A sheet of some units, told by somebody in a hurry."""
+    heads = [head for head in HEADS if head in ("Unité", "Occupés") or random.random() < 0.7]
+    random.shuffle(heads)
+    rows = [heads, *(_row(random, number, heads) for number in range(random.randrange(1, 12)))]
+    if random.random() >= FREE_OF_FAULTS:
+        for _ in range(random.randrange(1, 4)):
+            _spoil(random, rows)
+    separator = random.choice((";", ";", ",", "\t"))
+    lines = [separator.join(_quoted(random, cell, separator) for cell in row) for row in rows]
+    text = random.choice(("\r\n", "\n", "\n\n")).join([*lines, ""])
+    encoding = random.choice(("utf-8-sig", "utf-8", "cp1252", "utf-16", "latin-1"))
+    return text.encode(encoding, "replace")
+
+
+def _row(random: Random, number: int, heads: list[str]) -> list[str]:
+    opened = random.randrange(30)
+    occupied = random.randrange(opened + 1)
+    told = NOW - timedelta(minutes=random.choice((5, 60, 600, 2000, -60)))
+    cells = {
+        "Unité": f"U{number}",
+        "Genre": random.choice(("", "F", "H", "femmes", "X")) if random.random() < 0.2 else "",
+        "Ouverts": str(opened),
+        "Occupés": str(occupied),
+        "Libres": str(opened - occupied),
+        "Relevé le": told.strftime(random.choice(("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%d.%m.%Y"))),
+    }
+    return [cells[head] for head in heads]
+
+
+def _spoil(random: Random, rows: list[list[str]]) -> None:
+    """One fault: a cell replaced, left out, said twice, a row cut or doubled."""
+    row = random.choice(rows)
+    match random.randrange(5):
+        case 0 if row:
+            row[random.randrange(len(row))] = random.choice(STRANGE)
+        case 1 if row:
+            del row[random.randrange(len(row))]
+        case 2:
+            row.append(random.choice(STRANGE))
+        case 3:
+            rows.append(list(row))
+        case _:
+            rows.insert(random.randrange(len(rows) + 1), [""] * len(row))
+
+
+def _quoted(random: Random, cell: str, separator: str) -> str:
+    if separator in cell or "\n" in cell or random.random() < 0.05:
+        return '"' + cell.replace('"', '""') + '"' if random.random() < 0.95 else f'"{cell}'
+    return cell
+
+
+def feed(content: bytes) -> bool:
+    """Reads it; whether figures or faults of single cells were found in it."""
+    rows, problems = sheet.read_sheet(content, PLAIN, NOW)
+    assert rows or problems
+    assert not {row.line for row in rows} & {one.line for one in problems}
+    assert len({(row.unit, row.gender) for row in rows}) == len(rows)
+    for row in rows:
+        assert (row.occupied, row.free) != (None, None)
+        assert all(0 <= count <= COUNT_MAX for count in (row.open, row.occupied, row.free) if count is not None)
+        assert row.told_at is None or NOW - timedelta(hours=24) <= row.told_at <= NOW + timedelta(minutes=10)
+    return bool(rows)
+
+
+PARSER = Parser("csv", structured, feed, (table, sheet, mapping))
