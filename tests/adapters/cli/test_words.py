@@ -72,3 +72,11 @@ def test_what_people_must_know_of_a_request_stands_below_its_state(capsys: pytes
     show(Terminal(timedelta(seconds=1)), request_pb2.Request(reference="K7-3F9", unverified=True, set_back=True))
     lines = capsys.readouterr().out.splitlines()
     assert [line.strip() for line in lines[1:]] == [say("request.mark.unverified"), say("request.mark.set_back")]
+
+
+def test_who_lost_a_bed_reads_what_else_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    unit = "establishments/540000023/units/U1"
+    ask = request_pb2.Ask(unit=unit, alternatives=[unit, unit.replace("U1", "U2")])
+    show(Terminal(timedelta(seconds=1)), request_pb2.Request(reference="K7-3F9", asks=[ask]))
+    last = capsys.readouterr().out.splitlines()[-1].strip()
+    assert last == say("request.alternatives", names="540000023/U1, 540000023/U2")

@@ -67,6 +67,7 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
         "à revoir : ce hub a été restauré et peut avoir oublié une suite",
         "to be looked at: this hub was restored and may have forgotten what came of it",
     ),
+    "request.alternatives": ("conviennent aussi : {names}", "also fit: {names}"),
     "request.notify": ("Vous serez prévenu quand une place se libère.", "You will be told when a place is freed."),
     "request.handler": ("Suivie par {who}.", "Handled by {who}."),
     "remark.questions": ("Complément demandé : {names}.", "Details asked: {names}."),

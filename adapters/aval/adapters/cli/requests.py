@@ -530,6 +530,9 @@ def show(terminal: Terminal, one: request_pb2.Request, *, stream: bool = False) 
         terminal.line(say("request.ask", unit=short_unit(ask.unit), state=ask_said(ask), more=more_said(ask, now())))
         for remark in remarks(ask.known, now()):
             terminal.line(f"    {remark}")
+        if ask.alternatives:
+            names = ", ".join(short_unit(name) for name in ask.alternatives)
+            terminal.line("    " + say("request.alternatives", names=names))
 
 
 def row(one: request_pb2.Request) -> list[Cell | str]:
