@@ -69,7 +69,8 @@ class Picture(Struct, frozen=True):
     """One establishment as its node published it; see the module. `heard_at` and `proofs` are monotonic seconds.
 
     `proofs` holds, by (source, unit), when the source last proved to be alive; unit "" is for all that list the source.
-    `parts` are those of a message not whole yet.
+    `parts` are those of a message not whole yet. `epoch` is the node's wall clock at our monotonic zero, as its units
+    last told it: by it a source's instant moves on with its proofs, which progress brings as ages alone.
     """
 
     establishment: str
@@ -80,6 +81,7 @@ class Picture(Struct, frozen=True):
     proofs: Mapping[tuple[str, str], float] = {}
     parts: tuple[SnapshotPart | ChangePart, ...] = ()
     past_incarnations: frozenset[int] = frozenset()
+    epoch: datetime | None = None
 
 
 class Applied(NamedTuple):
@@ -159,6 +161,7 @@ def _with_snapshot(picture: Picture, parts: list[SnapshotPart], monotonic: float
         units=units,
         proofs=dict(_proofs_of(units.values(), monotonic)),
         past_incarnations=past,
+        epoch=_epoch_of(units.values(), monotonic),
     )
     return Applied(
         after,
@@ -181,7 +184,8 @@ def _with_change(picture: Picture, parts: list[ChangePart], monotonic: float) ->
     units = {name: unit for name, unit in picture.units.items() if name not in removed} | changed
     description = next((part.description for part in reversed(parts) if part.description), picture.description)
     proofs = dict(picture.proofs) | dict(_proofs_of(changed.values(), monotonic))
-    after = replace(picture, cursor=cursor, units=units, description=description, proofs=proofs)
+    epoch = _epoch_of(changed.values(), monotonic) or picture.epoch
+    after = replace(picture, cursor=cursor, units=units, description=description, proofs=proofs, epoch=epoch)
     return Applied(after, frozenset(changed) | removed, tuple(one for part in parts for one in part.reservations))
 
 
@@ -191,6 +195,15 @@ def _proofs_of(units: Iterable[Unit], monotonic: float) -> Iterable[tuple[tuple[
         for source in unit.sources:
             if source.age is not None:
                 yield (source.id, unit.name), monotonic - source.age.total_seconds()
+
+
+def _epoch_of(units: Iterable[Unit], monotonic: float) -> datetime | None:
+    """The node's wall clock at our monotonic zero, by a source whose instant and age are both told."""
+    for unit in units:
+        for source in unit.sources:
+            if source.age is not None and source.observe_time is not None:
+                return source.observe_time + source.age - timedelta(seconds=monotonic)
+    return None
 
 
 def _proofs(picture: Picture, progress: Progress, monotonic: float) -> Mapping[tuple[str, str], float]:
@@ -365,7 +378,15 @@ def seen(
 
 
 def _aged(picture: Picture, unit: Unit, monotonic: float) -> tuple[Source, ...]:
-    return tuple(replace(one, age=source_age(picture, unit, one, monotonic)) for one in unit.sources)
+    return tuple(
+        _aged_source(picture, one, source_age(picture, unit, one, monotonic), monotonic) for one in unit.sources
+    )
+
+
+def _aged_source(picture: Picture, source: Source, age: timedelta | None, monotonic: float) -> Source:
+    if age is None or picture.epoch is None or source.observe_time is None:
+        return replace(source, age=age)
+    return replace(source, age=age, observe_time=picture.epoch + timedelta(seconds=monotonic) - age)
 
 
 # --- consolidated capacity -------------------------------------------------------------------------------------------

@@ -160,6 +160,17 @@ def test_an_age_grows_with_the_time_elapsed_here_and_starts_again_with_a_proof_o
     assert unit_age(for_it, unit, 1060.0) == timedelta(0)
 
 
+def test_a_sources_instant_moves_on_with_its_proofs_of_life() -> None:
+    """A quiet night brings ages alone: an instant that stood still beside them would read as a clock that is wrong."""
+    told = plain(sources=(replace(source(1), observe_time=NOW - timedelta(minutes=1)),))
+    picture = apply(Picture(HOUSE), snapshot(1, told), 1000.0).picture
+    alive = apply(picture, Progress(cursor(1), (SourceAge("his", timedelta(seconds=5)),)), 4600.0).picture
+    for now, age in ((4600.0, 5), (4660.0, 65)):
+        (one,) = seen(alive, Viewpoint(Audience.GHT), now)[0].unit.sources
+        assert one.age == timedelta(seconds=age)
+        assert one.observe_time == NOW + timedelta(seconds=3600 - 5)
+
+
 def test_freshness_follows_the_age_and_the_link_comes_first() -> None:
     picture = picture_of(HOUSE, [plain()], 0.0)
 
