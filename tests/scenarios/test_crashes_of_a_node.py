@@ -17,8 +17,11 @@ Request = request_pb2.Request
 
 
 def unanswered(request: Request | None, verb: str) -> bool:
-    """Whether what a regulator sees is a command on its way and nothing more."""
-    return request is not None and [one.verb for one in request.asks[0].pending] == [verb]
+    """Whether what a regulator sees last is a command on its way.
+
+    An earlier one may still stand before it: its effect is heard on the watch, its answer strikes the row later.
+    """
+    return request is not None and [one.verb for one in request.asks[0].pending][-1:] == [verb]
 
 
 @outage(
