@@ -28,7 +28,7 @@ demos: setup ## Play the story without each establishment in turn (WITHOUT="5400
 			|| { cat build/demo.log; exit 1; }; done
 
 test: lint ## Check everything: lint, then the whole test suite
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 3 --dist loadfile
 
 fuzz: setup ## Fuzz each parser of what strangers send (COUNT=100000 SEED=1 ONLY=hl7v2)
 	@$(PYTHON) -m tests.fuzz --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --only "$(ONLY)"

@@ -78,8 +78,16 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda sentence: item.user_properties.append((FIGURE, sentence))
 
 
+LONGEST = ("tests/simulation/test_simulation", "tests/scenarios/", "tests/hub/shell/test_several_hubs")
+"""Files of a minute or more, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuses, even where nothing is absent, a test that could be left out and is not named in ``not_run.toml``."""
+    """Refuses, even where nothing is absent, a test that could be left out and is not named in ``not_run.toml``.
+
+    The longest files go first: whole files are given to workers, and one that begins last is waited for alone.
+    """
+    items.sort(key=lambda item: min((i for i, one in enumerate(LONGEST) if item.nodeid.startswith(one)), default=99))
     for item in items:
         if {"shared_dir", "tool"} & set(getattr(item, "fixturenames", ())) and _reason(item) is None:
             raise pytest.UsageError(f"{item.nodeid} can be left out: tests/not_run.toml must say so, and why")

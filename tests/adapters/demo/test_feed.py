@@ -266,7 +266,8 @@ async def test_every_movement_is_told_in_order_whatever_the_node_does(
     assert node.order == list(range(1, len(expected) + 1))
     assert node.streams == len(breaks) + 1
     assert feed.fates["APPLIED"] + feed.fates["ALREADY"] == len(expected)
-    assert bool(breaks) <= feed.fates["ALREADY"] <= len(breaks), "each break lost one acknowledgement, or one again"
+    # A stream that breaks after so many words may lose as many acknowledgements, sent and on their way.
+    assert bool(breaks) <= feed.fates["ALREADY"] <= sum(after for after, _ in breaks)
     assert set(node.alive) == {SYSTEM_SOURCE}
 
 
