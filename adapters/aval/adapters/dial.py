@@ -4,10 +4,11 @@ A `Caller` is an identity (its bundle) that dials; a `Line` is a channel to one 
 `ask` makes one unary call and raises the refusal that came back instead of gRPC's own error.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +21,7 @@ from aval.kernel.clock import Clock, Rng
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Identity, hub_dns_name, node_dns_name
 from aval.v1 import (
+    availability_pb2,
     availability_pb2_grpc,
     census_pb2_grpc,
     link_pb2_grpc,
@@ -32,8 +34,24 @@ from aval.v1 import (
 CALL_SECONDS = 10.0
 """How long one call may take: a person waits no longer, and a busy hub answers in tenths."""
 
+PAGE_SIZE = 1_000
+"""Items of a page: the most that the contract gives at once (CONTRACT 28)."""
+
 Asked = TypeVar("Asked", bound=Message)
 Answered = TypeVar("Answered", bound=Message)
+
+
+class _Listing(Protocol):
+    page_size: int
+    page_token: str
+
+
+class _Page(Protocol):
+    next_page_token: str
+
+
+Listing = TypeVar("Listing", bound=_Listing)
+Page = TypeVar("Page", bound=_Page)
 
 
 class Line:
@@ -105,6 +123,29 @@ async def ask(
         return await method(request, timeout=seconds)
     except grpc.aio.AioRpcError as error:
         raise refusal_of(error) from error
+
+
+async def pages(call: Callable[[Listing], Awaitable[Page]], request: Listing) -> AsyncIterator[Page]:
+    """All pages of a list, each asked for by `call`, whose refusals it raises."""
+    request.page_size = PAGE_SIZE
+    while True:
+        page = await call(request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def every_unit(line: Line, parent: str = "establishments/-") -> list[availability_pb2.Unit]:
+    """All units that a server shows of an establishment, or of all. Raises `RemoteRefusal`."""
+    listed = pages(partial(ask, line.availability.ListUnits), availability_pb2.ListUnitsRequest(parent=parent))
+    return [unit async for page in listed for unit in page.units]
+
+
+async def every_establishment(line: Line) -> list[availability_pb2.Establishment]:
+    """All establishments that a server shows. Raises `RemoteRefusal`."""
+    listed = pages(partial(ask, line.availability.ListEstablishments), availability_pb2.ListEstablishmentsRequest())
+    return [one async for page in listed for one in page.establishments]
 
 
 async def follow(

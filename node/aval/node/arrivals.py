@@ -81,7 +81,7 @@ def link(draft: Draft, reservation: Reservation, stay: Stay, now: datetime) -> R
     """Makes a stay the arrival of a reservation: ADMITTED. The stay is written."""
     state = advance(reservation, ReservationInput.ADMIT)
     end_conflict(draft, reservation)
-    for doubt in list(draft.book(stay.unit).doubts.values()):
+    for _, doubt in sorted(draft.book(stay.unit).doubts.items()):
         if doubt.stay == stay.key:
             draft.put(Kind.DOUBT, doubt.id, replace(doubt, answered=now, answer=reservation.key))
     leave_doubts(draft, reservation, now)
@@ -205,7 +205,7 @@ def answer_doubt(draft: Draft, command: AnswerArrivalDoubt, now: datetime) -> Do
 
 def stay_gone(draft: Draft, stay: Stay, now: datetime) -> None:
     """Ends the doubts about a stay that is no more: nobody can answer them."""
-    for doubt in list(draft.book(stay.unit).doubts.values()):
+    for _, doubt in sorted(draft.book(stay.unit).doubts.items()):
         if doubt.stay == stay.key:
             draft.put(Kind.DOUBT, doubt.id, replace(doubt, answered=now))
 

@@ -269,7 +269,7 @@ def tell_counts(draft: Draft, unit: Unit, word: Word, told: tuple[DeclaredPlaces
             _check_count("occupied", places.occupied, places.open)
         draft.put(Kind.WORD, word_key, replace(word, free=free))
         return
-    for stay in list(draft.book(unit.id).stays.values()):
+    for _, stay in sorted(draft.book(unit.id).stays.items()):
         # Admissions by hand, closed since, that no system will ever discharge: the person's count holds them now.
         reservation = draft.reservation(stay.reservation) if stay.reservation else None
         if not stay.source and (reservation is None or reservation.closed is not None):

@@ -74,11 +74,11 @@ def verify(draft: Draft, command: VerifyUnit) -> None:
         unit_of(draft, command.unit)
         return
     draft.put(Kind.RECONCILING, command.unit, None)
-    for conflict in list(book.conflicts.values()):
+    for _, conflict in sorted(book.conflicts.items()):
         reservation = draft.reservation(conflict.reservation)
         if reservation is not None and reservation.state is _S.ADMITTED:
             draft.put(Kind.CONFLICT, conflict.key, None)
-    for key in list(book.reinstated):
+    for key in sorted(book.reinstated):
         draft.put(Kind.REINSTATED, key, None)
 
 

@@ -454,7 +454,7 @@ def end(
 def leave_doubts(draft: Draft, reservation: Reservation, now: datetime) -> None:
     """Takes a reservation out of the doubts that name it; one left without a candidate is answered: none of them."""
     unit = reservation.claim.unit if reservation.claim else reservation.unit
-    for doubt in list(draft.book(unit).doubts.values()):
+    for _, doubt in sorted(draft.book(unit).doubts.items()):
         if reservation.key in doubt.candidates:
             left = tuple(key for key in doubt.candidates if key != reservation.key)
             presumed = doubt.presumed if doubt.presumed in left else (left[0] if left else "")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.adapters.counts.rows import LineProblem, UnitCounts
+from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
 from aval.adapters.counts.sentences import problem_said
-from aval.adapters.csv.mapping import Mapping, MappingFault, load_mapping
+from aval.adapters.csv.mapping import Mapping, load_mapping
 from aval.adapters.csv.sheet import read_counts
 from aval.adapters.csv.table import BYTES_MAX, CELL_MAX, COLUMNS_MAX, ROWS_MAX, TableFault, read_table
 from aval.adapters.french import Language

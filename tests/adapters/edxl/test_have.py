@@ -11,10 +11,10 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.adapters.counts.rows import LineProblem, UnitCounts
+from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
 from aval.adapters.edxl.have import BED_TYPES, KNOWN_BED_TYPES, have
 from aval.adapters.edxl.markup import BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, MarkupFault, parse
-from aval.adapters.edxl.reading import Mapping, MappingFault, load_mapping, read_have
+from aval.adapters.edxl.reading import Mapping, load_mapping, read_have
 from aval.adapters.edxl.writing import Hospital, write_have
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.kernel.statuses import Gender

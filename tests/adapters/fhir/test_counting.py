@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from aval.adapters.counts.rows import LineProblem, UnitCounts
+from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
 from aval.adapters.counts.sentences import problem_said
 from aval.adapters.fhir import resources
-from aval.adapters.fhir.counting import Mapping, MappingFault, load_mapping, read_fhir
+from aval.adapters.fhir.counting import Mapping, load_mapping, read_fhir
 from aval.adapters.french import Language
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from aval.adapters.cli.servers import read_ready
 from aval.adapters.cli.session import certificate_of, quiet_logs
 from aval.adapters.cli.terminal import Terminal
 from aval.adapters.cli.words import now, say, speech
-from aval.adapters.dial import Caller, ask
+from aval.adapters.dial import Caller, ask, pages
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 from aval.adapters.wire import BundleUnusable
 from aval.adapters.wire.credentials import identity_of, read_bundle
@@ -238,12 +239,10 @@ async def node_findings(context: Context, bundle: Path, finess: str) -> list[Fin
     member: membership_pb2.Member | None = None
     async with Caller(bundle) as caller:
         line = caller.line(context.hub, context.authority or hub_dns_name(caller.identity.territory))
-        asked = membership_pb2.ListMembersRequest(page_size=1000)
-        while member is None:
-            page = await ask(line.membership.ListMembers, asked, CONNECT_SECONDS)
+        call = partial(ask, line.membership.ListMembers, seconds=CONNECT_SECONDS)
+        async for page in pages(call, membership_pb2.ListMembersRequest()):
             member = next((one for one in page.members if finess_of(one.establishment.name) == finess), None)
-            asked.page_token = page.next_page_token
-            if not page.next_page_token:
+            if member is not None:
                 break
     if member is None:
         return [Finding("node", False, say("doctor.node.unknown", finess=finess), say("doctor.node.unknown.fix"))]

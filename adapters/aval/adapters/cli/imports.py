@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 import click
@@ -16,12 +17,20 @@ from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Terminal, number
 from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
-from aval.adapters.counts import DropFolder, Outcome, Reader, Verdict, give, prepare
+from aval.adapters.counts import DropFolder, LineProblem, Outcome, Reader, UnitCounts, Verdict, give, prepare
+from aval.adapters.counts.rows import MappingFault
 from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
 from aval.adapters.fhir import counting
 from aval.kernel.reasons import Refusal
 
-Mapped = TypeVar("Mapped")
+
+class _Mapping(Protocol):
+    @property
+    def source(self) -> str: ...
+
+
+Mapped = TypeVar("Mapped", bound=_Mapping)
+Rows = tuple[list[UnitCounts], list[LineProblem]]
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of a file that is read whole; each format has its own bound below it, and says so."""
@@ -54,7 +63,7 @@ _file = click.argument("file", type=click.Path(path_type=Path))
 @_partial_option
 def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of a sheet: all its lines, or none of them unless `--partial`."""
-    _import(terminal, _content(file), _csv_reader(mapping), partial)
+    _import(terminal, _content(file), _form(csv.load_mapping, csv.read_sheet, mapping), partial)
 
 
 @imports.verb(
@@ -71,7 +80,7 @@ def import_csv(terminal: Terminal, file: Path, mapping: Path | None, partial: bo
 @_partial_option
 def import_have(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of an EDXL-HAVE 1.0 document: all of them, or none unless `--partial`."""
-    _import(terminal, _content(file), _have_reader(mapping), partial)
+    _import(terminal, _content(file), _form(edxl.load_mapping, edxl.read_have, mapping), partial)
 
 
 @imports.verb(
@@ -85,7 +94,7 @@ def import_have(terminal: Terminal, file: Path, mapping: Path | None, partial: b
 @_partial_option
 def import_fhir(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of FHIR Locations in the ROR's form: all of them, or none unless `--partial`."""
-    _import(terminal, _content(file), _fhir_reader(mapping), partial)
+    _import(terminal, _content(file), _form(counting.load_mapping, counting.read_fhir, mapping), partial)
 
 
 def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> None:
@@ -144,10 +153,10 @@ def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> N
     ),
 )
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.map")
+@_map_option
 def import_folder(terminal: Terminal, folder: Path, mapping: Path | None) -> None:
     """Tells the node each sheet dropped in a folder, until stopped (SIGTERM, Ctrl-C)."""
-    form = _csv_reader(mapping)
+    form = _form(csv.load_mapping, csv.read_sheet, mapping)
     if not folder.is_dir():
         raise Failure(say("file.absent", path=folder), code=Exit.NOT_FOUND)
     connected(terminal, lambda session: _watch(session, folder, form))
@@ -178,28 +187,17 @@ async def _watch(session: Session, folder: Path, form: _Form) -> None:
     await DropFolder(folder, handle, notice, SystemClock()).run()
 
 
-def _csv_reader(path: Path | None) -> _Form:
-    mapping = _mapped(csv.load_mapping, path)
-    return _Form(lambda content, at: csv.read_sheet(content, mapping, at), mapping.source)
-
-
-def _have_reader(path: Path | None) -> _Form:
-    mapping = _mapped(edxl.load_mapping, path)
-    return _Form(lambda content, at: edxl.read_have(content, mapping, at), mapping.source)
-
-
-def _fhir_reader(path: Path | None) -> _Form:
-    mapping = _mapped(counting.load_mapping, path)
-    return _Form(lambda content, at: counting.read_fhir(content, mapping, at), mapping.source)
-
-
-def _mapped(load: Callable[[Path | None], Mapped], path: Path | None) -> Mapped:
+def _form(
+    load: Callable[[Path | None], Mapped], read: Callable[[bytes, Mapped, datetime], Rows], path: Path | None
+) -> _Form:
+    """A format with the mapping in a file, or its own. Raises `Failure`."""
     try:
-        return load(path)
+        mapping = load(path)
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=path), code=Exit.NOT_FOUND) from error
-    except (csv.MappingFault, edxl.MappingFault, counting.MappingFault, OSError) as error:
+    except (MappingFault, OSError) as error:
         raise Failure(say("map.bad"), str(error), code=Exit.USAGE) from error
+    return _Form(lambda content, at: read(content, mapping, at), mapping.source)
 
 
 def _content(file: Path) -> bytes:

@@ -138,12 +138,6 @@ def discipline_number(discipline: Discipline) -> terms_pb2.Discipline.ValueType:
     return terms_pb2.Discipline.Value(f"DISCIPLINE_{discipline.name}")
 
 
-def discipline_said(number: terms_pb2.Discipline.ValueType) -> Discipline | None:
-    """The discipline of a number of the wire; None for one that this version does not know."""
-    name = enum_name(terms_pb2.Discipline, number, "DISCIPLINE_")
-    return Discipline[name] if name in Discipline.__members__ else None
-
-
 def feature_number(feature: Feature) -> terms_pb2.Feature.ValueType:
     """A feature, as the wire numbers it."""
     return terms_pb2.Feature.Value(f"FEATURE_{feature.name}")

@@ -8,13 +8,14 @@ import click
 
 from aval.adapters.cli.command import Word, verb
 from aval.adapters.cli.exits import Exit
-from aval.adapters.cli.needs import discipline_said, finess_of
+from aval.adapters.cli.needs import finess_of
 from aval.adapters.cli.search import discipline_label
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
 from aval.adapters.cli.units import every_establishment, every_unit
 from aval.adapters.cli.words import now, say, speech
 from aval.adapters.edxl import Hospital, write_have
+from aval.adapters.figures import known_discipline
 from aval.v1 import availability_pb2, territory_pb2
 
 FORMATS = ("table", "csv", "json", "have")
@@ -68,7 +69,7 @@ def _have(terminal: Terminal) -> None:
 
     async def work(session: Session) -> tuple[list[Hospital], list[str]]:
         line = session.hub_or_node()
-        request = availability_pb2.ListUnitsRequest(parent="establishments/-", page_size=1000)
+        request = availability_pb2.ListUnitsRequest(parent="establishments/-")
         units, unreachable = await every_unit(session, line, request)
         houses = await every_establishment(session, line)
         by_house: dict[str, list[availability_pb2.Unit]] = {house.name: [] for house in houses}
@@ -106,7 +107,7 @@ def spreadsheet(found: territory_pb2.GetCapacityResponse) -> str:
     rows.writerow(CSV_HEADS)
     stamp = now().isoformat(timespec="seconds")
     for line in found.lines:
-        discipline = discipline_said(line.discipline)
+        discipline = known_discipline(line.discipline)
         opened = line.installed - line.closed + line.supplementary
         minutes = line.age_max.ToTimedelta().total_seconds() / 60 if line.HasField("age_max") else None
         rows.writerow(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,6 @@ import click
 from aval.adapters.cli.command import Duration, Group, Word
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import (
-    discipline_said,
     enum_name,
     establishment_name,
     finess_of,
@@ -26,7 +26,8 @@ from aval.adapters.cli.remarks import person, remarks
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, plain
 from aval.adapters.cli.words import now, say, speech
-from aval.adapters.dial import follow
+from aval.adapters.dial import follow, pages
+from aval.adapters.figures import known_discipline
 from aval.kernel.lifecycle import ReleaseReason
 from aval.kernel.need import Mode
 from aval.kernel.reasons import Reason, Refusal
@@ -126,16 +127,8 @@ def list_requests(terminal: Terminal) -> None:
     """The requests that one may see, live ones and those closed lately."""
 
     async def work(session: Session) -> list[request_pb2.Request]:
-        found: list[request_pb2.Request] = []
-        token = ""
-        while True:
-            page = await session.ask(
-                session.hub().requests.ListRequests, request_pb2.ListRequestsRequest(page_token=token, page_size=1000)
-            )
-            found += page.requests
-            token = page.next_page_token
-            if not token:
-                return found
+        call = partial(session.ask, session.hub().requests.ListRequests)
+        return [one async for page in pages(call, request_pb2.ListRequestsRequest()) for one in page.requests]
 
     found = connected(terminal, work)
     if terminal.is_json:
@@ -550,7 +543,7 @@ def row(one: request_pb2.Request) -> list[Cell | str]:
 
 def profile(need: terms_pb2.Need) -> str:
     """`femme, 84 ans, SMR gériatrie`."""
-    discipline = discipline_said(need.discipline)
+    discipline = known_discipline(need.discipline)
     parts = [speech().state(enum_name(terms_pb2.Gender, need.gender, "GENDER_"))]
     if need.WhichOneof("age") == "age_years":
         parts.append(f"{need.age_years} ans" if speech().french else str(need.age_years))

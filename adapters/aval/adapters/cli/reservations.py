@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from aval.adapters.cli.requests import ending_said, profile
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, plain
 from aval.adapters.cli.words import now, say, speech
+from aval.adapters.dial import pages
 from aval.adapters.french import PARIS
 from aval.kernel.lifecycle import DeclineReason, Step, WaitlistReason, WithdrawReason
 from aval.kernel.reasons import Reason
@@ -350,22 +352,9 @@ async def every(
     session: Session, states: tuple[reservation_pb2.Reservation.State.ValueType, ...]
 ) -> list[reservation_pb2.Reservation]:
     """All reservations of the house in these states; the live ones if none is given."""
-    listed: list[reservation_pb2.Reservation] = []
-    token = ""
-    while True:
-        page = await session.ask(
-            session.node().reservations.ListReservations,
-            reservation_pb2.ListReservationsRequest(
-                parent=f"establishments/{session.finess}",
-                page_size=1000,
-                page_token=token,
-                states=states,
-            ),
-        )
-        listed += page.reservations
-        token = page.next_page_token
-        if not token:
-            return listed
+    request = reservation_pb2.ListReservationsRequest(parent=f"establishments/{session.finess}", states=states)
+    call = partial(session.ask, session.node().reservations.ListReservations)
+    return [one async for page in pages(call, request) for one in page.reservations]
 
 
 async def found(session: Session, word: str) -> reservation_pb2.Reservation:

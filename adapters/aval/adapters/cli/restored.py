@@ -2,6 +2,7 @@
 `aval hub orphans`.
 """
 
+from functools import partial
 from uuid import uuid4
 
 import click
@@ -12,6 +13,7 @@ from aval.adapters.cli.reservations import row
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Terminal, fields_of, plain
 from aval.adapters.cli.words import now, say, speech
+from aval.adapters.dial import pages
 from aval.v1 import availability_pb2, census_pb2, request_pb2, reservation_pb2
 
 
@@ -25,14 +27,9 @@ def unverified(terminal: Terminal) -> None:
     """Units of the own house that nobody has compared with reality since its node was restored."""
 
     async def work(session: Session) -> list[census_pb2.UnverifiedUnit]:
-        found: list[census_pb2.UnverifiedUnit] = []
-        request = census_pb2.ListUnverifiedUnitsRequest(parent=f"establishments/{session.finess}", page_size=1000)
-        while True:
-            page = await session.ask(session.node().census.ListUnverifiedUnits, request)
-            found += page.units
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        request = census_pb2.ListUnverifiedUnitsRequest(parent=f"establishments/{session.finess}")
+        call = partial(session.ask, session.node().census.ListUnverifiedUnits)
+        return [one async for page in pages(call, request) for one in page.units]
 
     units = connected(terminal, work)
     if terminal.is_json:
@@ -98,14 +95,8 @@ def orphans(terminal: Terminal) -> None:
     """Live reservations of nodes that no request of this hub holds. The hub releases none of them by itself."""
 
     async def work(session: Session) -> list[reservation_pb2.Reservation]:
-        found: list[reservation_pb2.Reservation] = []
-        request = request_pb2.ListOrphansRequest(page_size=1000)
-        while True:
-            page = await session.ask(session.hub().requests.ListOrphans, request)
-            found += page.reservations
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        call = partial(session.ask, session.hub().requests.ListOrphans)
+        return [one async for page in pages(call, request_pb2.ListOrphansRequest()) for one in page.reservations]
 
     found = connected(terminal, work)
     if terminal.is_json:

@@ -8,7 +8,6 @@ import click
 from aval.adapters.cli.command import verb
 from aval.adapters.cli.exits import Exit
 from aval.adapters.cli.needs import (
-    discipline_said,
     enum_name,
     establishment_name,
     finess_of,
@@ -20,6 +19,7 @@ from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
 from aval.adapters.cli.words import now, say, speech
 from aval.adapters.explained import exclusion_said, rank_said
+from aval.adapters.figures import is_sure, known_discipline
 from aval.kernel.need import Feature
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 
@@ -106,8 +106,7 @@ def ranked_row(one: request_pb2.RankedUnit) -> list[Cell | str]:
 
 def places_said(one: request_pb2.RankedUnit) -> str:
     """How many places fit: `≈` when the figure is not sure, `↗` when a departure must come true first."""
-    sure = one.unit.freshness in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
-    return ("" if sure else "≈ ") + str(one.places) + ("↗" if one.on_announced_departure else "")
+    return ("" if is_sure(one.unit) else "≈ ") + str(one.places) + ("↗" if one.on_announced_departure else "")
 
 
 def distance_said(one: request_pb2.RankedUnit) -> str:
@@ -129,7 +128,7 @@ def age_said(unit: availability_pb2.Unit) -> str:
 
 def discipline_label(number: terms_pb2.Discipline.ValueType) -> str:
     """The label of a discipline of the wire."""
-    discipline = discipline_said(number)
+    discipline = known_discipline(number)
     return speech().discipline(discipline) if discipline is not None else str(number)
 
 

@@ -5,6 +5,7 @@ The only module of the adapters that reaches the composition roots of node and h
 
 import os
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from aval.adapters.cli.needs import enum_name, finess_of
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
 from aval.adapters.cli.words import now, say, speech
-from aval.adapters.dial import Line
+from aval.adapters.dial import Line, pages
 from aval.adapters.pki import write_atomically
 from aval.v1 import availability_pb2, membership_pb2
 
@@ -131,14 +132,8 @@ def nodes(terminal: Terminal) -> None:
     """The members of the territory and how their links stand; exit 8 when some do not answer."""
 
     async def work(session: Session) -> list[membership_pb2.Member]:
-        members: list[membership_pb2.Member] = []
-        request = membership_pb2.ListMembersRequest(page_size=1000)
-        while True:
-            page = await session.ask(session.hub().membership.ListMembers, request)
-            members += page.members
-            if not page.next_page_token:
-                return members
-            request.page_token = page.next_page_token
+        call = partial(session.ask, session.hub().membership.ListMembers)
+        return [one async for page in pages(call, membership_pb2.ListMembersRequest()) for one in page.members]
 
     members = connected(terminal, work)
     if terminal.is_json:

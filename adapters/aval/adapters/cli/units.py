@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import click
 
+from aval.adapters import figures
 from aval.adapters.cli.command import Duration, Group, Word
 from aval.adapters.cli.contexts import chosen, contexts_path
 from aval.adapters.cli.exits import Exit, Failure
@@ -24,7 +26,7 @@ from aval.adapters.cli.search import FRESHNESS_PREFIX, age_said, discipline_labe
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
 from aval.adapters.cli.words import now, say, speech
-from aval.adapters.dial import Line
+from aval.adapters.dial import Line, pages
 from aval.adapters.french import UNKNOWN
 from aval.kernel.disciplines import Discipline
 from aval.kernel.need import Feature
@@ -65,7 +67,7 @@ def list_units(terminal: Terminal, site: str | None, discipline: Discipline | No
     async def work(session: Session) -> tuple[list[availability_pb2.Unit], list[str], dict[str, str]]:
         line = session.hub_or_node()
         request = availability_pb2.ListUnitsRequest(
-            parent=establishment_name(site) if site else "establishments/-", stale_only=stale, page_size=1000
+            parent=establishment_name(site) if site else "establishments/-", stale_only=stale
         )
         if discipline is not None:
             request.discipline = discipline_number(discipline)
@@ -265,7 +267,7 @@ def confirm(terminal: Terminal, unit: Sequence[str], everything: bool) -> None:
             return census_pb2.ConfirmUnitResponse(units=names), []
         message = census_pb2.ConfirmUnitRequest(command_id=str(uuid4()), units=names)
         done = await session.ask(session.node().census.ConfirmUnit, message)
-        own = availability_pb2.ListUnitsRequest(parent=f"establishments/{session.finess}", page_size=1000)
+        own = availability_pb2.ListUnitsRequest(parent=f"establishments/{session.finess}")
         found, _ = await every_unit(session, session.node(), own)
         return done, [one for one in found if one.name in done.units]
 
@@ -284,13 +286,10 @@ async def every_unit(
     """All pages of a list of units, and the establishments that do not answer."""
     found: list[availability_pb2.Unit] = []
     unreachable: dict[str, None] = {}
-    while True:
-        page = await session.ask(line.availability.ListUnits, request)
+    async for page in pages(partial(session.ask, line.availability.ListUnits), request):
         found += page.units
         unreachable |= dict.fromkeys(page.unreachable)
-        if not page.next_page_token:
-            return found, list(unreachable)
-        request.page_token = page.next_page_token
+    return found, list(unreachable)
 
 
 async def cursor_of(session: Session) -> terms_pb2.Cursor:
@@ -301,7 +300,7 @@ async def cursor_of(session: Session) -> terms_pb2.Cursor:
 
 async def one_unit(session: Session, line: Line, name: str) -> availability_pb2.Unit:
     """A unit by its name. Raises `Refusal(UNIT_NOT_FOUND)`."""
-    request = availability_pb2.ListUnitsRequest(parent=f"establishments/{finess_of(name)}", page_size=1000)
+    request = availability_pb2.ListUnitsRequest(parent=f"establishments/{finess_of(name)}")
     for unit in (await every_unit(session, line, request))[0]:
         if unit.name == name:
             return unit
@@ -315,14 +314,9 @@ async def names_of(session: Session, line: Line) -> dict[str, str]:
 
 async def every_establishment(session: Session, line: Line) -> list[availability_pb2.Establishment]:
     """All pages of the establishments served there."""
-    found: list[availability_pb2.Establishment] = []
-    request = availability_pb2.ListEstablishmentsRequest(page_size=1000)
-    while True:
-        page = await session.ask(line.availability.ListEstablishments, request)
-        found += page.establishments
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    call = partial(session.ask, line.availability.ListEstablishments)
+    request = availability_pb2.ListEstablishmentsRequest()
+    return [one async for page in pages(call, request) for one in page.establishments]
 
 
 async def claims_begun(session: Session, unit: str) -> dict[int, int]:
@@ -349,15 +343,7 @@ def declared_places(
 ) -> census_pb2.PlaceCapacity:
     """Open and occupied places of a gender, from how many are free. Raises `Failure` when that cannot be."""
     which = _GENDERS[gender]
-    here = {
-        count.status: count.count
-        for count in unit.counts
-        if count.gender == which and count.horizon == availability_pb2.HORIZON_NOW
-    }
-    installed = here.get(availability_pb2.CAPACITY_STATUS_INSTALLED, 0)
-    extra = here.get(availability_pb2.CAPACITY_STATUS_SUPPLEMENTARY, 0)
-    closed = here.get(availability_pb2.CAPACITY_STATUS_CLOSED, 0)
-    opening = opened if opened is not None else installed + extra - closed
+    opening = opened if opened is not None else figures.open_places(unit, which)
     taken = claims.get(which, 0)
     if free + taken > opening:
         what = say("unit.too.many", free=free, open=opening)
@@ -387,11 +373,9 @@ def figure(
     horizon: availability_pb2.Horizon.ValueType,
 ) -> str:
     """A count summed over genders; `—` when the unit does not declare it: absent is not zero."""
-    if not any(one.status == status and horizon in one.horizons for one in unit.declared):
+    if not figures.declares(unit, status, horizon):
         return UNKNOWN
-    total = sum(one.count for one in unit.counts if one.status == status and one.horizon == horizon)
-    sure = unit.freshness in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
-    return ("" if sure else "≈ ") + speech().number(total)
+    return ("" if figures.is_sure(unit) else "≈ ") + speech().number(figures.count(unit, status, horizon))
 
 
 def grantable(unit: availability_pb2.Unit, horizon: availability_pb2.Horizon.ValueType) -> str:
@@ -448,13 +432,13 @@ def counts_said(unit: availability_pb2.Unit) -> list[str]:
     """R330 figures, a line for each status: what is declared and not counted is zero."""
     lines = []
     for declared in unit.declared:
-        figures = []
+        told = []
         for horizon in declared.horizons:
-            total = sum(one.count for one in unit.counts if (one.status, one.horizon) == (declared.status, horizon))
+            total = figures.count(unit, declared.status, horizon)
             when = speech().state(enum_name(availability_pb2.Horizon, horizon, "HORIZON_"))
-            figures.append(f"{speech().number(total)} {when}")
+            told.append(f"{speech().number(total)} {when}")
         status = speech().state(enum_name(availability_pb2.CapacityStatus, declared.status, "CAPACITY_STATUS_"))
-        lines.append(say("unit.counts", status=status, figures=", ".join(figures)))
+        lines.append(say("unit.counts", status=status, figures=", ".join(told)))
     return lines
 
 

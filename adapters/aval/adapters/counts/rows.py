@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from aval.kernel.statuses import Gender
 
@@ -37,3 +41,52 @@ class LineProblem:
     column: str
     what: str
     details: dict[str, str] = field(default_factory=dict)
+
+
+class BadCell(ValueError):
+    """A value that cannot be taken: `what` is a key of `sentences`."""
+
+    def __init__(self, what: str, **details: object) -> None:
+        self.what = what
+        self.details = {name: str(value) for name, value in details.items()}
+        super().__init__(what)
+
+
+def is_digits(text: str) -> bool:
+    """Whether it is a number as computers write it: `isdigit` alone takes those of every script."""
+    return text.isascii() and text.isdigit()
+
+
+def whole_count(digits: str, word: str) -> int:
+    """A count of places, from its digits; `word` is what was written. Raises `BadCell`."""
+    unsigned = digits.removeprefix("-")
+    if not is_digits(unsigned):
+        raise BadCell("not-a-number", word=word)
+    if digits != unsigned and unsigned.strip("0"):
+        raise BadCell("negative", word=word)
+    if len(unsigned) > len(str(COUNT_MAX)) or int(unsigned) > COUNT_MAX:
+        raise BadCell("absurd", word=word, max=COUNT_MAX)
+    return int(unsigned)
+
+
+def check_age(told_at: datetime, word: str, now: datetime, age_max: timedelta = AGE_MAX) -> None:
+    """Raises `BadCell` for figures that are too old to be told as today's, or of a time to come."""
+    if told_at > now + AHEAD_MAX:
+        raise BadCell("in-the-future", word=word)
+    if told_at < now - age_max:
+        raise BadCell("too-old", word=word, hours_max=f"{age_max / timedelta(hours=1):g}")
+
+
+class MappingFault(ValueError):
+    """A mapping that cannot be used: the message says what and where."""
+
+
+Told = TypeVar("Told")
+
+
+def read_mapping(path: Path | None, form: type[Told]) -> Told:
+    """A mapping as it stands in a TOML file; without one, what the form says by itself. Raises `MappingFault`."""
+    try:
+        return form() if path is None else msgspec.toml.decode(path.read_bytes(), type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MappingFault(f"{path}: {error}") from error

@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 import grpc
 
 from aval.adapters.counts.rows import LineProblem, UnitCounts
-from aval.adapters.dial import Line, ask
+from aval.adapters.dial import Line, every_unit
+from aval.adapters.figures import count, open_places
 from aval.adapters.wire import refusal_of
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
-
-PAGE_SIZE = 1_000
-"""Units in one page: all those of an establishment."""
 
 _GENDERS: dict[Gender, terms_pb2.Gender.ValueType] = {
     Gender.FEMALE: terms_pb2.GENDER_FEMALE,
@@ -58,14 +56,7 @@ class Outcome:
 
 async def units_of(line: Line, finess: str) -> dict[str, availability_pb2.Unit]:
     """The units of a house by their codes, as its node tells them. Raises `RemoteRefusal`."""
-    found: dict[str, availability_pb2.Unit] = {}
-    request = availability_pb2.ListUnitsRequest(parent=f"establishments/{finess}", page_size=PAGE_SIZE)
-    while True:
-        page = await ask(line.availability.ListUnits, request)
-        found |= {unit.name.rpartition("/")[2]: unit for unit in page.units}
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return {unit.name.rpartition("/")[2]: unit for unit in await every_unit(line, f"establishments/{finess}")}
 
 
 def resolve(
@@ -94,25 +85,19 @@ def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], sourc
     if speaking not in {one.id for one in unit.sources}:
         return _problem(row, "source-unknown", unit=row.unit, source=speaking, known=", ".join(known))
     gender = _GENDERS[row.gender]
-    here = {
-        count.status: count.count
-        for count in unit.counts
-        if count.gender == gender and count.horizon == availability_pb2.HORIZON_NOW
-    }
-    installed = here.get(availability_pb2.CAPACITY_STATUS_INSTALLED, 0)
-    extra = here.get(availability_pb2.CAPACITY_STATUS_SUPPLEMENTARY, 0)
-    if not here:
+    if not any(one.gender == gender and one.horizon == availability_pb2.HORIZON_NOW for one in unit.counts):
         return _problem(row, "gender-not-counted", unit=row.unit)
     opened = row.open
     if opened is None and row.occupied is not None and row.free is not None:
         opened = row.occupied + row.free
     if opened is None:
-        opened = installed + extra - here.get(availability_pb2.CAPACITY_STATUS_CLOSED, 0)
+        opened = open_places(unit, gender)
     occupied = row.occupied if row.occupied is not None else opened - (row.free or 0)
     if occupied < 0:
         return _problem(row, "more-free-than-open", free=row.free, open=opened)
-    if occupied > max(opened, installed):
-        return _problem(row, "more-taken-than-places", occupied=occupied, places=max(opened, installed))
+    most = max(opened, count(unit, availability_pb2.CAPACITY_STATUS_INSTALLED, gender=gender))
+    if occupied > most:
+        return _problem(row, "more-taken-than-places", occupied=occupied, places=most)
     places = census_pb2.PlaceCapacity(gender=gender, open=opened, occupied=occupied)
     return Resolved(row.line, unit.name, speaking, places, row.told_at)
 

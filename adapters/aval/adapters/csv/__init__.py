@@ -5,7 +5,7 @@ reads figures from it and names every bad line at once. `aval.adapters.counts` t
 `aval report --format csv`.
 """
 
-from aval.adapters.csv.mapping import Mapping, MappingFault, load_mapping
+from aval.adapters.csv.mapping import Mapping, load_mapping
 from aval.adapters.csv.sheet import read_sheet
 
-__all__ = ["Mapping", "MappingFault", "load_mapping", "read_sheet"]
+__all__ = ["Mapping", "load_mapping", "read_sheet"]

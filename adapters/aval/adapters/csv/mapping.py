@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.counts.rows import AGE_MAX
+from aval.adapters.counts.rows import AGE_MAX, MappingFault, read_mapping
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -51,10 +51,6 @@ GENDERS: dict[str, Gender] = {
 
 DATES = ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%y %H:%M", "%d/%m/%Y", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 """The forms of an instant that French spreadsheets write, and ISO 8601; a date alone is its noon."""
-
-
-class MappingFault(ValueError):
-    """A mapping that cannot be used: the message says what and where."""
 
 
 class _Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,10 +82,7 @@ class Mapping:
 
 def load_mapping(path: Path | None) -> Mapping:
     """The mapping in a file; without one, that of a sheet with our own heads. Raises `MappingFault`."""
-    try:
-        told = _File() if path is None else msgspec.toml.decode(path.read_bytes(), type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MappingFault(f"{path}: {error}") from error
+    told = read_mapping(path, _File)
     for column in told.columns:
         if column not in COLUMNS:
             raise MappingFault(f"{path}: columns.{column}: known are {', '.join(COLUMNS)}")

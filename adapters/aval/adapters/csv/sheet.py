@@ -6,10 +6,10 @@ spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
-from aval.adapters.counts.rows import AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
+from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, is_digits, whole_count
 from aval.adapters.csv.mapping import COLUMNS, REQUIRED, Mapping, folded
 from aval.adapters.csv.table import Table, TableFault, read_table
 from aval.kernel.statuses import Gender
@@ -20,13 +20,6 @@ NOON = 12
 Value = TypeVar("Value")
 
 _SPACES = {ord(space): None for space in " \u00a0\u202f"}
-
-
-class _BadCell(ValueError):
-    def __init__(self, what: str, **details: object) -> None:
-        self.what = what
-        self.details = {name: str(value) for name, value in details.items()}
-        super().__init__(what)
 
 
 def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
@@ -76,7 +69,7 @@ class _Row:
     def read(self, column: str, meaning: Callable[[str], Value]) -> Value | None:
         try:
             return meaning(self.cells.get(column, ""))
-        except _BadCell as bad:
+        except BadCell as bad:
             self.wrong(column, bad.what, **bad.details)
             return None
 
@@ -114,36 +107,31 @@ def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> UnitCounts | None
 
 def _unit(cell: str, mapping: Mapping) -> str:
     if not cell:
-        raise _BadCell("unit-absent")
+        raise BadCell("unit-absent")
     if not mapping.units:
         return cell
     try:
         return mapping.units[folded(cell)]
     except KeyError:
-        raise _BadCell("unit-unmapped", code=cell) from None
+        raise BadCell("unit-unmapped", code=cell) from None
 
 
 def _gender(cell: str, mapping: Mapping) -> Gender:
     try:
         return mapping.genders[folded(cell)]
     except KeyError:
-        raise _BadCell("gender-unknown", word=cell) from None
+        raise BadCell("gender-unknown", word=cell) from None
 
 
 def _count(cell: str) -> int | None:
     if not cell:
         return None
     whole, _, decimals = cell.translate(_SPACES).replace(",", ".").partition(".")
-    digits = whole.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or (decimals and not (decimals.isascii() and decimals.isdigit())):
-        raise _BadCell("not-a-number", word=cell)
+    if not is_digits(whole.removeprefix("-")) or (decimals and not is_digits(decimals)):
+        raise BadCell("not-a-number", word=cell)
     if decimals.strip("0"):
-        raise _BadCell("not-whole", word=cell)
-    if whole.startswith("-") and digits.strip("0"):
-        raise _BadCell("negative", word=cell)
-    if len(digits) > len(str(COUNT_MAX)) or int(digits) > COUNT_MAX:
-        raise _BadCell("absurd", word=cell, max=COUNT_MAX)
-    return int(digits)
+        raise BadCell("not-whole", word=cell)
+    return whole_count(whole, cell)
 
 
 def _instant(cell: str, mapping: Mapping, now: datetime) -> datetime | None:
@@ -155,9 +143,6 @@ def _instant(cell: str, mapping: Mapping, now: datetime) -> datetime | None:
         except ValueError:
             continue
         instant = (local if "%H" in form else local.replace(hour=NOON)).astimezone(UTC)
-        if instant > now + AHEAD_MAX:
-            raise _BadCell("in-the-future", word=cell)
-        if instant < now - mapping.age_max:
-            raise _BadCell("too-old", word=cell, hours_max=f"{mapping.age_max / timedelta(hours=1):g}")
+        check_age(instant, cell, now, mapping.age_max)
         return instant
-    raise _BadCell("not-a-date", word=cell)
+    raise BadCell("not-a-date", word=cell)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -16,7 +17,8 @@ from aval.adapters.demo.building import (
 )
 from aval.adapters.demo.processes import Territory
 from aval.adapters.demo.watching import Screen
-from aval.adapters.dial import Caller, Line, ask
+from aval.adapters.dial import Caller, Line, ask, every_unit, pages
+from aval.adapters.figures import count
 from aval.kernel.disciplines import Discipline
 from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import (
@@ -111,7 +113,7 @@ class Cast:
 
     async def units(self, site: str = "-", person: str = CELL) -> list[availability_pb2.Unit]:
         """Units as the hub shows them."""
-        return await _units(self.hub(person), site)
+        return await every_unit(self.hub(person), f"establishments/{site}")
 
     async def unreachable(self) -> set[str]:
         """FINESS of the houses that the hub does not reach."""
@@ -123,18 +125,12 @@ class Cast:
 
     async def own_units(self, finess: str) -> list[availability_pb2.Unit]:
         """Units as their own node says them to its staff."""
-        return await _units(self.node(finess), finess)
+        return await every_unit(self.node(finess), f"establishments/{finess}")
 
     async def beds(self, unit: str) -> list[census_pb2.Bed]:
         """The beds of a unit, with who is in them, as its staff sees them."""
-        found: list[census_pb2.Bed] = []
-        request = census_pb2.ListBedsRequest(parent=unit, page_size=PAGE)
-        while True:
-            page = await ask(self.node(finess_of(unit)).census.ListBeds, request)
-            found += page.beds
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        call = partial(ask, self.node(finess_of(unit)).census.ListBeds)
+        return [bed async for page in pages(call, census_pb2.ListBedsRequest(parent=unit)) for bed in page.beds]
 
     async def reservation(self, name: str) -> reservation_pb2.Reservation:
         """A reservation, asked of its own node by its own staff."""
@@ -191,17 +187,6 @@ class Cast:
         return self.territory.node(finess).name
 
 
-async def _units(line: Line, site: str) -> list[availability_pb2.Unit]:
-    found: list[availability_pb2.Unit] = []
-    request = availability_pb2.ListUnitsRequest(parent=f"establishments/{site}", page_size=PAGE)
-    while True:
-        page = await ask(line.availability.ListUnits, request)
-        found += page.units
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
-
-
 def now() -> datetime:
     """The present instant."""
     return SystemClock().now()
@@ -234,18 +219,9 @@ def finess_of(name: str) -> str:
     return name.split("/")[1]
 
 
-def is_sure(unit: availability_pb2.Unit) -> bool:
-    """Whether its beds may be counted."""
-    return unit.freshness in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
-
-
 def available(unit: availability_pb2.Unit) -> int:
     """R330 02 now, all genders."""
-    return sum(
-        one.count
-        for one in unit.counts
-        if one.status == availability_pb2.CAPACITY_STATUS_AVAILABLE and one.horizon == availability_pb2.HORIZON_NOW
-    )
+    return count(unit, availability_pb2.CAPACITY_STATUS_AVAILABLE)
 
 
 def heard(one: request_pb2.Ask) -> bool:

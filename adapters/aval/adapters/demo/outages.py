@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from aval.adapters.demo.building import DESK_OF_A_HOUSE, LOOPBACK, free_ports
-from aval.adapters.demo.cast import Cast, finess_of, heard, in_state, is_sure, need_of, target
+from aval.adapters.demo.cast import Cast, finess_of, heard, in_state, need_of, target
 from aval.adapters.demo.declaring import Thresholds, install
 from aval.adapters.demo.telling import soon
 from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.adapters.demo.withholding import Relay
+from aval.adapters.figures import SURE, is_sure
 from aval.kernel.disciplines import Discipline
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 
@@ -186,9 +187,8 @@ class Outages:
         await territory.start([finess])
         await install(cast.node(finess).channel, territory.plan(finess), USUAL)
         await cast.alive(finess)
-        sure = {availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING}
-        back = await soon(lambda: self._freshness(finess), lambda found: bool(found) and found <= sure, HEARD_SECONDS)
-        voice.check(bool(back) and back <= sure, f"{house} relancé : ses lits comptent de nouveau")
+        back = await soon(lambda: self._freshness(finess), lambda found: bool(found) and found <= SURE, HEARD_SECONDS)
+        voice.check(bool(back) and back <= SURE, f"{house} relancé : ses lits comptent de nouveau")
 
     async def _freshness(self, finess: str) -> set[availability_pb2.Freshness.ValueType]:
         return {unit.freshness for unit in await self._cast.units(finess)}

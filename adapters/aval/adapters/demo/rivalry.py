@@ -17,7 +17,6 @@ from aval.adapters.demo.cast import (
     finess_of,
     heard,
     in_state,
-    is_sure,
     need_of,
     now,
     settled_after,
@@ -25,6 +24,7 @@ from aval.adapters.demo.cast import (
 )
 from aval.adapters.demo.telling import instant, soon
 from aval.adapters.demo.voice import ClaimFalse, Voice
+from aval.adapters.figures import is_sure
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
 from aval.v1 import availability_pb2, census_pb2, request_pb2, reservation_pb2, terms_pb2
 

@@ -19,7 +19,6 @@ from aval.adapters.demo.cast import (
     finess_of,
     heard,
     in_state,
-    is_sure,
     need_of,
     now,
     settled_after,
@@ -41,6 +40,7 @@ from aval.adapters.demo.voice import ClaimFalse, Voice
 from aval.adapters.demo.ways import Way
 from aval.adapters.dial import ask
 from aval.adapters.explained import exclusion_said, rank_said
+from aval.adapters.figures import is_sure
 from aval.kernel.disciplines import DISCIPLINES, Discipline, discipline_of
 from aval.v1 import availability_pb2, request_pb2, reservation_pb2, terms_pb2, territory_pb2
 

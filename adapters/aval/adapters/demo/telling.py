@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from aval.adapters.demo.cast import ZONE, is_sure, now
+from aval.adapters.demo.cast import ZONE, now
 from aval.adapters.demo.voice import Voice
+from aval.adapters.figures import is_sure
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.v1 import availability_pb2, request_pb2, terms_pb2
 

@@ -5,7 +5,7 @@ figures from a document, `writing` makes one. A block that is absent is unknown,
 was checked against what: of 2.0 no schema could be had, and such a document is refused by name.
 """
 
-from aval.adapters.edxl.reading import MappingFault, load_mapping, read_have
+from aval.adapters.edxl.reading import load_mapping, read_have
 from aval.adapters.edxl.writing import Hospital, write_have
 
-__all__ = ["Hospital", "MappingFault", "load_mapping", "read_have", "write_have"]
+__all__ = ["Hospital", "load_mapping", "read_have", "write_have"]

@@ -23,16 +23,23 @@ from pathlib import Path
 
 import msgspec
 
-from aval.adapters.counts.rows import AGE_MAX, AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
+from aval.adapters.counts.rows import (
+    BadCell,
+    LineProblem,
+    MappingFault,
+    UnitCounts,
+    check_age,
+    read_mapping,
+    whole_count,
+)
 from aval.adapters.edxl.have import AVAILABLE, HAVE_2, KNOWN_BED_TYPES, NOT_AVAILABLE, have, xnl
 from aval.adapters.edxl.markup import Element, MarkupFault, parse
 from aval.kernel.statuses import Gender
 
+WORD_MAX = 40
+"""Characters of what was written that a problem repeats."""
+
 _FREE_STATUSES = (AVAILABLE, "VacantAvailable")
-
-
-class MappingFault(ValueError):
-    """A mapping that cannot be used: the message says what and where."""
 
 
 class _Hospital(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +56,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_mapping(path: Path | None) -> Mapping:
     """The mapping in a file; without one, every bed type is a problem, which a dry run lists. Raises `MappingFault`."""
-    try:
-        mapping = Mapping() if path is None else msgspec.toml.decode(path.read_bytes(), type=Mapping)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MappingFault(f"{path}: {error}") from error
+    mapping = read_mapping(path, Mapping)
     for bed_type in mapping.units:
         if bed_type.partition("/")[0] not in KNOWN_BED_TYPES:
             known = ", ".join(sorted(KNOWN_BED_TYPES))
@@ -121,14 +125,13 @@ def _told_at(hospital: Element, now: datetime) -> datetime | LineProblem:
     try:
         instant = datetime.fromisoformat(element.text)
     except ValueError:
-        return LineProblem(element.line, "LastUpdateTime", "not-a-date", {"word": element.text[:40]})
+        return LineProblem(element.line, "LastUpdateTime", "not-a-date", {"word": element.text[:WORD_MAX]})
     if instant.tzinfo is None:
-        return LineProblem(element.line, "LastUpdateTime", "have-no-zone", {"word": element.text[:40]})
-    if instant > now + AHEAD_MAX:
-        return LineProblem(element.line, "LastUpdateTime", "in-the-future", {"word": element.text[:40]})
-    if instant < now - AGE_MAX:
-        details = {"word": element.text[:40], "hours_max": f"{AGE_MAX.total_seconds() / 3600:g}"}
-        return LineProblem(element.line, "LastUpdateTime", "too-old", details)
+        return LineProblem(element.line, "LastUpdateTime", "have-no-zone", {"word": element.text[:WORD_MAX]})
+    try:
+        check_age(instant, element.text[:WORD_MAX], now)
+    except BadCell as bad:
+        return LineProblem(element.line, "LastUpdateTime", bad.what, bad.details)
     return instant.astimezone(UTC)
 
 
@@ -162,17 +165,14 @@ def _row(said: _Said, mapping: Mapping, told_at: datetime) -> UnitCounts | LineP
     count = said.capacity.first(have("AvailableCount"))
     status = said.capacity.first(have("CapacityStatus"))
     if status is not None and status.text not in (*_FREE_STATUSES, NOT_AVAILABLE):
-        return LineProblem(status.line, "CapacityStatus", "have-status", {"word": status.text[:40]})
+        return LineProblem(status.line, "CapacityStatus", "have-status", {"word": status.text[:WORD_MAX]})
     none_is_free = status is not None and status.text == NOT_AVAILABLE
     if count is None:
         return UnitCounts(line, unit, Gender.ANY, None, None, 0, told_at) if none_is_free else None
-    digits = count.text.removeprefix("+").removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
-        return LineProblem(count.line, "AvailableCount", "not-a-number", {"word": count.text[:40]})
-    if count.text.startswith("-") and digits.strip("0"):
-        return LineProblem(count.line, "AvailableCount", "negative", {"word": count.text[:40]})
-    if len(digits) > len(str(COUNT_MAX)) or int(digits) > COUNT_MAX:
-        return LineProblem(count.line, "AvailableCount", "absurd", {"word": count.text[:40], "max": str(COUNT_MAX)})
-    if none_is_free and int(digits):
-        return LineProblem(count.line, "AvailableCount", "have-contradiction", {"word": digits})
-    return UnitCounts(line, unit, Gender.ANY, None, None, int(digits), told_at)
+    try:
+        free = whole_count(count.text.removeprefix("+"), count.text[:WORD_MAX])
+    except BadCell as bad:
+        return LineProblem(count.line, "AvailableCount", bad.what, bad.details)
+    if none_is_free and free:
+        return LineProblem(count.line, "AvailableCount", "have-contradiction", {"word": str(free)})
+    return UnitCounts(line, unit, Gender.ANY, None, None, free, told_at)

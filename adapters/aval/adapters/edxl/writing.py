@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from xml.etree import ElementTree as ET
 
 from aval.adapters.edxl.have import AVAILABLE, BED_TYPES, GML, HAVE, NOT_AVAILABLE, XNL, have, xnl
+from aval.adapters.figures import count, declares, is_sure, known_discipline
 from aval.kernel.disciplines import DISCIPLINES, Discipline
-from aval.v1 import availability_pb2, terms_pb2
+from aval.v1 import availability_pb2
 
-_SURE = (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
 _INSTALLED = availability_pb2.CAPACITY_STATUS_INSTALLED
 _AVAILABLE = availability_pb2.CAPACITY_STATUS_AVAILABLE
 _NOW, _ONE_DAY = availability_pb2.HORIZON_NOW, availability_pb2.HORIZON_ONE_DAY
@@ -58,7 +58,7 @@ def write_have(hospitals: Iterable[Hospital], now: datetime) -> tuple[bytes, lis
 
 def _told(units: Sequence[availability_pb2.Unit]) -> list[availability_pb2.Unit]:
     """The units whose figures count; all of them where none does, so that a document says how old it is."""
-    return [unit for unit in units if unit.freshness in _SURE] or list(units)
+    return [unit for unit in units if is_sure(unit)] or list(units)
 
 
 def _organization(hospital: ET.Element, establishment: availability_pb2.Establishment) -> None:
@@ -76,9 +76,9 @@ def _organization(hospital: ET.Element, establishment: availability_pb2.Establis
 def _beds(hospital: ET.Element, units: Sequence[availability_pb2.Unit]) -> None:
     groups: dict[Discipline, list[availability_pb2.Unit]] = {}
     for unit in units:
-        word = terms_pb2.Discipline.Name(unit.discipline).removeprefix("DISCIPLINE_")
-        if word in Discipline.__members__ and Discipline[word] in BED_TYPES:
-            groups.setdefault(Discipline[word], []).append(unit)
+        discipline = known_discipline(unit.discipline)
+        if discipline in BED_TYPES:
+            groups.setdefault(discipline, []).append(unit)
     if not groups:
         return  # no block at all: unknown, never zero
     status = ET.SubElement(hospital, have("HospitalBedCapacityStatus"))
@@ -91,9 +91,9 @@ def _beds(hospital: ET.Element, units: Sequence[availability_pb2.Unit]) -> None:
 
 
 def _capacity(group: ET.Element, units: list[availability_pb2.Unit]) -> None:
-    sure = [unit for unit in units if unit.freshness in _SURE and _declares(unit, _AVAILABLE, _NOW)]
+    sure = [unit for unit in units if is_sure(unit) and declares(unit, _AVAILABLE, _NOW)]
     exact = all(unit.shown == availability_pb2.SHOWN_EXACT for unit in units)
-    available = sum(_count(unit, _AVAILABLE, _NOW) for unit in sure)
+    available = sum(count(unit, _AVAILABLE, _NOW) for unit in sure)
     if sure:
         capacity = ET.SubElement(group, have("Capacity"))
         # None is said only where all is known: some free is true whatever the others have, none is not.
@@ -101,10 +101,10 @@ def _capacity(group: ET.Element, units: list[availability_pb2.Unit]) -> None:
             _add(capacity, "CapacityStatus", AVAILABLE if available else NOT_AVAILABLE)
         if exact:
             _add(capacity, "AvailableCount", str(available))
-        if exact and all(_declares(unit, _INSTALLED, _NOW) for unit in units):
-            _add(capacity, "BaselineCount", str(sum(_count(unit, _INSTALLED, _NOW) for unit in units)))
-        if exact and all(_declares(unit, _AVAILABLE, _ONE_DAY) for unit in sure):
-            tomorrow = sum(_count(unit, _AVAILABLE, _ONE_DAY) for unit in sure)
+        if exact and all(declares(unit, _INSTALLED, _NOW) for unit in units):
+            _add(capacity, "BaselineCount", str(sum(count(unit, _INSTALLED, _NOW) for unit in units)))
+        if exact and all(declares(unit, _AVAILABLE, _ONE_DAY) for unit in sure):
+            tomorrow = sum(count(unit, _AVAILABLE, _ONE_DAY) for unit in sure)
             _add(capacity, "AdditionalCapacityCount24Hr", str(max(tomorrow - available, 0)))
     for unit in units:
         if unit not in sure:
@@ -115,22 +115,6 @@ def _capacity(group: ET.Element, units: list[availability_pb2.Unit]) -> None:
 def _age_said(age: timedelta) -> str:
     minutes = int(age.total_seconds() // 60)
     return f"{minutes // 60} h {minutes % 60:02} min old"
-
-
-def _declares(
-    unit: availability_pb2.Unit,
-    status: availability_pb2.CapacityStatus.ValueType,
-    horizon: availability_pb2.Horizon.ValueType,
-) -> bool:
-    return any(one.status == status and horizon in one.horizons for one in unit.declared)
-
-
-def _count(
-    unit: availability_pb2.Unit,
-    status: availability_pb2.CapacityStatus.ValueType,
-    horizon: availability_pb2.Horizon.ValueType,
-) -> int:
-    return sum(one.count for one in unit.counts if one.status == status and one.horizon == horizon)
 
 
 def _add(parent: ET.Element, name: str, text: str) -> None:

@@ -19,17 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from aval.adapters.counts.rows import AGE_MAX, AHEAD_MAX, COUNT_MAX, LineProblem, UnitCounts
+from aval.adapters.counts.rows import COUNT_MAX, BadCell, LineProblem, UnitCounts, check_age, read_mapping
 from aval.adapters.fhir.capacity import Capacity, instant
 from aval.adapters.fhir.codes import STRUCTURE_OF_FINESS
 from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, next_page_of, resource_of
 from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
 
 RECORDS_COLUMN = "ror-location-supported-capacity"
-
-
-class MappingFault(ValueError):
-    """A mapping that cannot be used: the message says what and where."""
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,10 +38,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_mapping(path: Path | None) -> Mapping:
     """The mapping in a file; without one, external identifiers are our units' codes. Raises `MappingFault`."""
-    try:
-        return Mapping() if path is None else msgspec.toml.decode(path.read_bytes(), type=Mapping)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MappingFault(f"{path}: {error}") from error
+    return read_mapping(path, Mapping)
 
 
 def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
@@ -92,12 +85,10 @@ def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -
 def _wrong(number: int, here: Iterable[Capacity], now: datetime) -> LineProblem | None:
     """A record whose date or count cannot be told as of today."""
     for one in here:
-        date = {"word": instant(one.update_time)}
-        if one.update_time > now + AHEAD_MAX:
-            return LineProblem(number, "capacityUpdateDate", "in-the-future", date)
-        if one.update_time < now - AGE_MAX:
-            hours = f"{AGE_MAX.total_seconds() / 3600:g}"
-            return LineProblem(number, "capacityUpdateDate", "too-old", {**date, "hours_max": hours})
+        try:
+            check_age(one.update_time, instant(one.update_time), now)
+        except BadCell as bad:
+            return LineProblem(number, "capacityUpdateDate", bad.what, bad.details)
         if one.count > COUNT_MAX:
             return LineProblem(number, "nbCapacity", "absurd", {"word": str(one.count), "max": str(COUNT_MAX)})
     return None

@@ -8,10 +8,9 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from aval.adapters.dial import Line
+from aval.adapters.dial import Line, every_establishment, every_unit
 from aval.adapters.fhir import resources
 from aval.adapters.fhir.codes import Json
-from aval.adapters.fhir.publisher import read_establishments, read_units
 from aval.adapters.fhir.saner import measure_report
 from aval.kernel.clock import Clock
 from aval.v1 import availability_pb2
@@ -94,7 +93,7 @@ class Pictures:
             begun = self._clock.monotonic()
             if self._last is not None and begun - self._read_at < READ_AGAIN_SECONDS:
                 return self._last
-            houses = {one.name: one for one in await read_establishments(self._line)}
-            units = {one.name: one for one in await read_units(self._line)}
+            houses = {one.name: one for one in await every_establishment(self._line)}
+            units = {one.name: one for one in await every_unit(self._line)}
             self._last, self._read_at = Picture(self._clock.now(), houses, units), begun
             return self._last

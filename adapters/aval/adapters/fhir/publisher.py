@@ -18,13 +18,14 @@ from typing import Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from aval.adapters.dial import Line, ask, follow
+from aval.adapters.dial import Line, every_unit, follow
 from aval.adapters.fhir.capacity import Capacity, Indicator, capacities_of
 from aval.adapters.fhir.outbox import Due, Outbox, back_off
 from aval.adapters.fhir.reading import ReadLocation
 from aval.adapters.fhir.resources import external_id, finess_of
 from aval.adapters.fhir.ror import Step, Verdict
 from aval.adapters.fhir.settings import PublisherSettings, Wins
+from aval.adapters.figures import is_sure
 from aval.adapters.wire import RemoteRefusal
 from aval.kernel.clock import Clock
 from aval.v1 import availability_pb2
@@ -40,9 +41,6 @@ PUSH_SECONDS = 5.0
 
 ROR_WORD_STANDS = timedelta(hours=4)
 """How long the ROR's figure stands where the settings let it win: as long as a correction by hand."""
-
-PAGE_SIZE = 1000
-"""Units asked for at once: the contract's own bound."""
 
 STALE, NOT_EXACT, NEVER_HEARD, NOT_MAPPED = "STALE", "NOT_EXACT", "NEVER_HEARD", "NOT_MAPPED"
 """Why a unit's figures are withheld."""
@@ -106,7 +104,7 @@ class Publisher:
 
         A node that shows no unit at all is one that was just made or restored: what the ROR has is left as it is.
         """
-        units = await read_units(self.line)
+        units = await every_unit(self.line)
         if not units:
             self._log.warning("node-shows-no-unit")
             return 0
@@ -261,30 +259,6 @@ class Publisher:
         await self._clock.sleep_until(self._clock.monotonic() + seconds)
 
 
-async def read_units(line: Line, parent: str = "establishments/-") -> list[availability_pb2.Unit]:
-    """All units that a server shows. Raises `RemoteRefusal`."""
-    found: list[availability_pb2.Unit] = []
-    request = availability_pb2.ListUnitsRequest(parent=parent, page_size=PAGE_SIZE)
-    while True:
-        page = await ask(line.availability.ListUnits, request)
-        found += page.units
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
-
-
-async def read_establishments(line: Line) -> list[availability_pb2.Establishment]:
-    """All establishments that a server shows. Raises `RemoteRefusal`."""
-    found: list[availability_pb2.Establishment] = []
-    request = availability_pb2.ListEstablishmentsRequest(page_size=PAGE_SIZE)
-    while True:
-        page = await ask(line.availability.ListEstablishments, request)
-        found += page.establishments
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
-
-
 def withheld_of(unit: availability_pb2.Unit, external: str) -> str:
     """Why a unit's figures are not sent; empty if they are."""
     if not external:
@@ -293,6 +267,6 @@ def withheld_of(unit: availability_pb2.Unit, external: str) -> str:
         return NOT_EXACT
     if not unit.HasField("age"):
         return NEVER_HEARD
-    if unit.freshness not in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING):
+    if not is_sure(unit):
         return STALE
     return ""

@@ -14,8 +14,9 @@ from typing import Any
 from aval.adapters.fhir import codes
 from aval.adapters.fhir.capacity import capacities_of, extension_of, instant
 from aval.adapters.fhir.codes import PROFILES, Json, absent, concept
+from aval.adapters.figures import known_discipline
 from aval.kernel.disciplines import DISCIPLINES, Discipline, Field
-from aval.v1 import availability_pb2, terms_pb2
+from aval.v1 import availability_pb2
 
 FHIR_VERSION = "4.0.1"
 
@@ -46,12 +47,6 @@ def id_of(unit: str) -> str:
 def external_id(finess: str, code: str) -> str:
     """The ROR's external identifier of a place of care: IdNat_Struct of the establishment, `/`, the unit's code."""
     return f"{codes.STRUCTURE_OF_FINESS}{finess}/{code}"
-
-
-def discipline_of(number: terms_pb2.Discipline.ValueType) -> Discipline | None:
-    """The kernel's discipline; None for one of a newer contract."""
-    name = terms_pb2.Discipline.Name(number) if number in terms_pb2.Discipline.values() else ""
-    return Discipline.__members__.get(name.removeprefix("DISCIPLINE_"))
 
 
 def _meta(profile: str, updated: datetime) -> Json:
@@ -114,7 +109,7 @@ def legal_entity(finess: str, updated: datetime) -> Json:
 def healthcare_service(unit: availability_pb2.Unit) -> Json:
     """What a unit does."""
     finess, code = finess_of(unit.name), unit.name.rpartition("/")[2]
-    discipline = discipline_of(unit.discipline)
+    discipline = known_discipline(unit.discipline)
     label = DISCIPLINES[discipline].label if discipline else ""
     care = codes.care_of(discipline) if discipline else None
     mode = concept(codes.CARE_SYSTEM, care, codes.CARES[care]) if care else absent("unknown")
@@ -174,7 +169,7 @@ def location(
     """Where a unit works, with its records of capacity. `commune` is its code in the official geographic list, if the
     settings say one."""
     finess, code = finess_of(unit.name), unit.name.rpartition("/")[2]
-    discipline = discipline_of(unit.discipline)
+    discipline = known_discipline(unit.discipline)
     exact = unit.shown == availability_pb2.SHOWN_EXACT
     place = concept(codes.COMMUNE_SYSTEM, commune, commune) if commune else absent("unknown")
     extensions: list[Json] = [

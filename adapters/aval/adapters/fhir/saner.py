@@ -12,7 +12,8 @@ from typing import NamedTuple
 from aval.adapters.fhir import codes
 from aval.adapters.fhir.capacity import instant
 from aval.adapters.fhir.codes import Json, absent
-from aval.adapters.fhir.resources import discipline_of, finess_of
+from aval.adapters.fhir.resources import finess_of
+from aval.adapters.figures import declares, is_sure, known_discipline
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.v1 import availability_pb2
 
@@ -27,7 +28,6 @@ _INSTALLED = availability_pb2.CAPACITY_STATUS_INSTALLED
 _SUPPLEMENTARY = availability_pb2.CAPACITY_STATUS_SUPPLEMENTARY
 _OCCUPIED = availability_pb2.CAPACITY_STATUS_OCCUPIED
 _AVAILABLE = availability_pb2.CAPACITY_STATUS_AVAILABLE
-_SURE = (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
 
 
 class Population(NamedTuple):
@@ -98,7 +98,7 @@ def _population(line: Population, units: list[availability_pb2.Unit]) -> Json:
             ]
         }
     }
-    counted = [one for one in units if (known := discipline_of(one.discipline)) is not None and line.counts(known)]
+    counted = [one for one in units if (known := known_discipline(one.discipline)) is not None and line.counts(known)]
     count, reason = _sum(counted, line.statuses)
     if count is None:
         made["_count"] = absent(reason)
@@ -117,7 +117,7 @@ def _sum(
         return None, "masked"
     total = 0
     for unit in units:
-        if unit.freshness not in _SURE or not all(_declares(unit, status) for status in statuses):
+        if not is_sure(unit) or not all(declares(unit, status) for status in statuses):
             return None, "unknown"
         total += sum(
             max(one.count, 0)
@@ -125,7 +125,3 @@ def _sum(
             if one.status in statuses and one.horizon == availability_pb2.HORIZON_NOW
         )
     return total, ""
-
-
-def _declares(unit: availability_pb2.Unit, status: availability_pb2.CapacityStatus.ValueType) -> bool:
-    return any(one.status == status and availability_pb2.HORIZON_NOW in one.horizons for one in unit.declared)

@@ -2,9 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import grpc
 
+from aval.adapters.dial import pages
 from aval.adapters.hl7v2.telling import Told
 from aval.v1 import census_pb2, census_pb2_grpc
 
@@ -39,9 +41,7 @@ class CensusStream:
         self._stub = census_pb2_grpc.CensusServiceStub(channel)
         self._house = house
         self._source = source
-        self._call: (
-            grpc.aio.StreamStreamCall[census_pb2.ApplyMovementsRequest, census_pb2.ApplyMovementsResponse] | None
-        ) = None
+        self._call: _Call | None = None
 
     async def apply(self, movements: list[Told]) -> dict[str, census_pb2.ApplyMovementsResponse]:
         """What became of each movement, by id; all are committed. Raises `NodeAway`, `NodeDenies`."""
@@ -93,14 +93,13 @@ class CensusStream:
 
     async def stays(self) -> list[census_pb2.Stay]:
         """Whom the node has in its census of this source, and whom it expects. Raises `NodeAway`, `NodeDenies`."""
-        request = census_pb2.ListStaysRequest(parent=self._house, page_size=1000)
-        found: list[census_pb2.Stay] = []
-        while True:
-            try:
-                page = await self._stub.ListStays(request, timeout=CALL_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                raise (NodeDenies if error.code() in _DENIED else NodeAway)(error.code().name) from error
-            found += [stay for stay in page.stays if stay.source_id == self._source]
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+        call = partial(self._stub.ListStays, timeout=CALL_SECONDS)
+        try:
+            return [
+                stay
+                async for page in pages(call, census_pb2.ListStaysRequest(parent=self._house))
+                for stay in page.stays
+                if stay.source_id == self._source
+            ]
+        except grpc.aio.AioRpcError as error:
+            raise (NodeDenies if error.code() in _DENIED else NodeAway)(error.code().name) from error
