@@ -7,7 +7,9 @@ fails the session: a suite that says "passed" has run.
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -59,16 +61,22 @@ def shared_dir(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def tool(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """Finds a program of the machine by name; the test is left out where it is not installed."""
+def tool(request: pytest.FixtureRequest) -> Callable[[str, int], Path]:
+    """Finds a program of the machine, of a major version or a later one; the test is left out where there is none."""
 
-    def find(name: str) -> Path:
+    def find(name: str, major: int) -> Path:
         found = shutil.which(name)
-        if found is None:
-            _leave_out(request, f"the program `{name}`")
+        if found is None or _major(found) < major:
+            _leave_out(request, f"the program `{name}` {major}")
         return Path(found)
 
     return find
+
+
+def _major(program: str) -> int:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    said = re.search(r"\d+", done.stdout)
+    return int(said[0]) if said else 0
 
 
 @pytest.fixture
