@@ -1,13 +1,18 @@
 """Starts a hub or a node that can be told to die: the real one, which kills itself at a named point of its storage.
 
+Or that can be told that its disk fails: it lives on, and nothing that it commits is flushed.
+
     python -m tests.scenarios.mortal node|hub SETTINGS
 
 The server is composed by its own `serve`, and nothing in it knows of this. Python tells an audit hook of each database
 that the process opens, and SQLite tells whoever asks of each statement, with its values, before it runs. Where the
 statement is the fated one the process is killed as by `kill -9`, in the store's own thread, so that nothing after that
 point runs: no answer, no publication, no clean-up. What is fated stands in a file beside the settings, and may be
-written while the server runs. The file is renamed just before the death, so that a test knows that it died there and of
-nothing else.
+written while the server runs. A second file is written just before the death, so that a test knows that it died there
+and of nothing else.
+
+A disk fails as SQLite sees it (SQLITE_IOERR_FSYNC): while COMMIT runs, the descriptor of its journal is that of the
+null device, which takes whatever is written and refuses to be flushed. That needs no privilege, and no other program.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -36,6 +42,7 @@ class Moment(StrEnum):
     BEFORE_COMMIT = "before COMMIT"
     AFTER_COMMIT = "after COMMIT"
     BEFORE_SEND = "when the outbox has been read after the commit, before its row is sent"
+    UNFLUSHED = "at COMMIT, which the disk fails to flush; each time anew, as long as the fate stands, and no death"
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -52,17 +59,18 @@ def fate_path(settings: Path) -> Path:
     return settings.with_suffix(".fate.json")
 
 
-def died_path(settings: Path) -> Path:
-    """What becomes of that file when the fate is met."""
-    return settings.with_suffix(".died.json")
+def met_path(settings: Path) -> Path:
+    """What is there once the fate was met."""
+    return settings.with_suffix(".met")
 
 
 class Reaper:
     """Follows the statements of this process; all come from the one thread of its store."""
 
-    def __init__(self, settings: Path) -> None:
+    def __init__(self, settings: Path, database: Path) -> None:
         self._fate_path = fate_path(settings)
-        self._died_path = died_path(settings)
+        self._met_path = met_path(settings)
+        self._journal = database.with_name(database.name + "-wal")
         self._fate: Fate | None = None
         self._met = False
         self._committed = False
@@ -75,14 +83,7 @@ class Reaper:
         if event != OPENED or not isinstance(arguments[0], sqlite3.Connection):
             return
         connection = arguments[0]
-
-        def opened(frame: FrameType, _event: str, _argument: object) -> None:
-            """The first thing that this thread does once the connection is whole."""
-            if frame.f_code.co_filename != __file__:
-                sys.setprofile(None)
-                connection.set_trace_callback(self._begins)
-
-        sys.setprofile(opened)
+        next_in_this_thread(lambda: connection.set_trace_callback(self._begins))  # once it is whole
 
     def _begins(self, statement: str) -> None:
         """A statement is about to run."""
@@ -101,15 +102,13 @@ class Reaper:
             if fate.moment is Moment.BEFORE_COMMIT:
                 self._die()
             if fate.moment is Moment.AFTER_COMMIT:
-                sys.setprofile(self._ran)
+                next_in_this_thread(self._die)
+            if fate.moment is Moment.UNFLUSHED:
+                self._met_path.touch()
+                next_in_this_thread(disk_fails(self._journal))
         reads = statement.lstrip().startswith("SELECT") and "FROM outbox WHERE establishment" in statement
         if self._committed and reads and fate.moment is Moment.BEFORE_SEND:
-            sys.setprofile(self._ran)
-
-    def _ran(self, frame: FrameType, _event: str, _argument: object) -> None:
-        """The first thing that this thread does once the statement has run."""
-        if frame.f_code.co_filename != __file__:
-            self._die()
+            next_in_this_thread(self._die)
 
     def _read(self) -> Fate | None:
         try:
@@ -119,13 +118,52 @@ class Reaper:
             return None
 
     def _die(self) -> None:
-        self._fate_path.rename(self._died_path)
+        self._met_path.touch()
+        self._fate_path.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def next_in_this_thread(act: Callable[[], None]) -> None:
+    """Does something as the first thing that this thread does once the statement that begins has run."""
+
+    def ran(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code.co_filename != __file__:
+            sys.setprofile(None)
+            act()
+
+    sys.setprofile(ran)
+
+
+def disk_fails(file: Path) -> Callable[[], None]:
+    """From now on this process cannot flush a file that it has open; what is returned ends that."""
+    known = file.stat()
+    held = [number for number in (int(one.name) for one in Path("/dev/fd").iterdir()) if is_open(number, known)]
+    assert held, f"{file} is not open"
+    kept = {number: os.dup(number) for number in held}
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in held:
+        os.dup2(null, number, inheritable=False)
+    os.close(null)
+
+    def heal() -> None:
+        for number, copy in kept.items():
+            os.dup2(copy, number, inheritable=False)
+            os.close(copy)
+
+    return heal
+
+
+def is_open(number: int, known: os.stat_result) -> bool:
+    """Whether a descriptor of this process is that file's. One that listed them is closed by now."""
+    try:
+        return os.path.samestat(os.fstat(number), known)
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":
     what, config = sys.argv[1], Path(sys.argv[2])
-    Reaper(config).watch()
+    Reaper(config, config.with_name(f"{what}.db")).watch()
     if what == "hub":
         from aval.hub.bootstrap import serve
     else:

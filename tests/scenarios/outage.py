@@ -40,6 +40,7 @@ class Fault(StrEnum):
     HALF_OPEN = "connection half-open"
     BLACK_HOLE = "network swallows"
     DISK_FULL = "disk full"
+    DISK_FAILS = "disk does not flush"
     CERTIFICATE = "certificate swapped"
     BAD_CERTIFICATE = "certificate unusable"
     TWO_HUBS = "two hubs by mistake"

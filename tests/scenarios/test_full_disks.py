@@ -1,7 +1,9 @@
-"""Scenarios 47 to 49: the disk is full, or fails, under a server that runs, and is well again without a restart.
+"""Scenarios 47, 48, 54 and 55: the disk is full, or fails, under a server that runs, and is well again without a
+restart.
 
 A limit on the size of a running process's files is a full disk for it alone: what would make a file longer fails, and
-what it has written stays. The logs of our servers are files too, and fall silent with the rest.
+what it has written stays. The logs of our servers are files too, and fall silent with the rest. How a disk fails is
+told in `mortal`.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from aval.adapters.demo.cast import heard, in_state, target
 from aval.adapters.demo.outages import stored
 from aval.adapters.dial import ask
 from aval.kernel.reasons import Reason, Refusal
-from aval.v1 import request_pb2
+from aval.v1 import request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest, rows
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import PARTNER, WITHIN_SECONDS, Play, Town
+from tests.scenarios.town import PARTNER, WITHIN_SECONDS, Play, Town, insisted
 from tests.waiting import until
 
 FULL_BYTES = 8_192
@@ -99,4 +101,68 @@ async def test_48_a_hub_without_room_takes_nothing_that_it_cannot_keep(play: Pla
     assert in_state(known.asks[0], "HELD")
     assert town.is_alive(HUB)
     assert town.hub.pid == pid
+    await inquest(play, town, [unit])
+
+
+@outage(
+    54, Fault.DISK_FAILS, "a confirmation is committed", Party.NODE,
+    "« confirmation en cours », with the reason, never « réservé »; its own staff « enregistrement impossible »",
+)  # fmt: skip
+async def test_54_a_node_whose_disk_does_not_flush_confirms_nothing_until_it_does(play: Play, town: Town) -> None:
+    """What was not flushed was not promised: neither told nor kept in memory, and decided anew when the disk is
+    well."""
+    unit = await play.ready(PARTNER, beds=2)
+    held = await play.held(unit)
+    one = held.asks[0]
+    async with town.failing_disk(PARTNER):
+        pid = town.node(PARTNER).pid
+        assert (await play.confirm(held, one)).state == Request.STATE_CONFIRMING
+
+        def told() -> bool:
+            known = play.screen.now(held.name)
+            assert known is not None
+            assert known.state != Request.STATE_CONFIRMED
+            return any(each.last_reason == Reason.STORAGE_UNAVAILABLE for each in known.asks[0].pending)
+
+        await until(told, WITHIN_SECONDS, "the regulator sees why the house does not answer")
+        assert town.was_met(PARTNER)
+        with pytest.raises(Refusal) as refused:
+            await play.declare(PARTNER, beds=1)
+        assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
+        assert b'"state":"HELD"' in (stored(town.database(PARTNER), one.reservation) or b"")
+        assert (await play.reservation(one.reservation)).state == reservation_pb2.Reservation.STATE_HELD
+    done = await play.heard(held.name, lambda r: r.state == Request.STATE_CONFIRMED, "reserved")
+    after = await play.held(unit)
+    assert town.node(PARTNER).pid == pid
+    assert town.is_alive(PARTNER)
+    assert {bed.claim for bed in await play.beds(unit)} == {one.reservation, after.asks[0].reservation}
+    await inquest(play, town, [unit], [done.subject])
+
+
+@outage(
+    55, Fault.DISK_FAILS, "a demand is committed", Party.HUB,
+    "« enregistrement impossible, réessayez »; what was there is still shown; said again, « retenu »",
+)  # fmt: skip
+async def test_55_a_hub_whose_disk_does_not_flush_takes_no_demand_until_it_does(play: Play, town: Town) -> None:
+    """The demand is nowhere, and no house hears of it; the same one is taken when the disk is well."""
+    unit = await play.ready(PARTNER, beds=2)
+    before = await play.held(unit)
+    wish = play.wish(target(unit, hold=True))
+    async with town.failing_disk(HUB):
+        pid = town.hub.pid
+        await insisted(lambda: play.search(play.need()))  # the hub may have been started anew, and her line with it
+        with pytest.raises(Refusal) as refused:
+            await ask(play.hub(REGULATOR).requests.CreateRequest, wish)
+        assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
+        assert refused.value.reason.row.retryable
+        assert town.was_met(HUB)
+        shown = await ask(play.hub(REGULATOR).requests.GetRequest, request_pb2.GetRequestRequest(name=before.name))
+        assert in_state(shown.asks[0], "HELD")
+        names = {name for (name,) in rows(town.database(HUB), "SELECT name FROM request")}
+        assert not any(wish.request_id in name for name in names)
+        assert not await play.reservations_of(PARTNER, f"requests/{wish.request_id}")
+    known = await play.answered(await play.insist(wish))
+    assert in_state(known.asks[0], "HELD")
+    assert town.hub.pid == pid
+    assert town.is_alive(HUB)
     await inquest(play, town, [unit])

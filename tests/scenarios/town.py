@@ -10,7 +10,8 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,7 @@ from aval.kernel.disciplines import Discipline
 from aval.kernel.reasons import Refusal
 from aval.v1 import availability_pb2, census_pb2, request_pb2, terms_pb2
 from tests.scenarios.line import Line
-from tests.scenarios.mortal import Fate, Moment, died_path, fate_path
+from tests.scenarios.mortal import Fate, Moment, fate_path, met_path
 from tests.waiting import until
 
 HOSPITAL, NEIGHBOUR, SMR, PARTNER = "540001138", "540000023", "540003043", "540000312"
@@ -71,13 +72,13 @@ class Town(Territory):
         return [sys.executable, "-m", "tests.scenarios.mortal", what, server.config]
 
     async def fated(self, key: str, moment: Moment, statement: str, *about: str) -> None:
-        """A server will die at that moment of its storage; it is restarted first if it was no mortal one."""
+        """A server meets its fate at that moment of its storage; it is restarted first if it was no mortal one."""
         if key not in self._mortal:
             self._mortal.add(key)
             assert await self.stop(key) == 0
             await self.start([key])
         settings = Path(self.record.servers[key].config)
-        died_path(settings).unlink(missing_ok=True)
+        met_path(settings).unlink(missing_ok=True)
         path = fate_path(settings)
         path.with_suffix(".new").write_bytes(msgspec.json.encode(Fate(moment, statement, about)))
         path.with_suffix(".new").replace(path)
@@ -85,7 +86,20 @@ class Town(Territory):
     async def met_its_fate(self, key: str) -> None:
         """Waits for that death, and holds it to the place where it was to be."""
         assert await self.ended(key, WITHIN_SECONDS) == KILLED
-        assert died_path(Path(self.record.servers[key].config)).exists(), "it died elsewhere than where it was told to"
+        assert self.was_met(key), "it died elsewhere than where it was told to"
+
+    def was_met(self, key: str) -> bool:
+        """Whether a server has met the fate that it was given."""
+        return met_path(Path(self.record.servers[key].config)).exists()
+
+    @asynccontextmanager
+    async def failing_disk(self, key: str) -> AsyncIterator[None]:
+        """Nothing that a server commits is flushed; all is well again at the end."""
+        await self.fated(key, Moment.UNFLUSHED, "")
+        try:
+            yield
+        finally:
+            fate_path(Path(self.record.servers[key].config)).unlink()
 
     def database(self, key: str) -> Path:
         """The database of a server."""
