@@ -26,6 +26,7 @@ from aval.hub.settings import SettingsUnusable, read_settings
 from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, RUNS_MAX, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
+from aval.hub.store.statements import REQUESTS_ASKING
 from aval.kernel.reasons import Reason, Refusal
 from tests.conftest import CHECKOUT
 from tests.contract.cutting import Cut, Cutter
@@ -385,7 +386,7 @@ async def test_other_hubs_are_told_the_names_of_what_changed(databases: Database
 
 
 def at_schema(engine: sa.Engine, revision: str, file: RequestFile) -> None:
-    """A database as that version left it, with a request of revision 7, its row and a command in it."""
+    """A database as that version left it, with a request of revision 7, its asks, its row and a command in it."""
     from aval.hub.store.transaction import RequestBody, encoded
 
     with engine.begin() as connection:
@@ -416,6 +417,11 @@ def at_schema(engine: sa.Engine, revision: str, file: RequestFile) -> None:
                 "body": encoded(row),
             },
         )  # fmt: skip
+        for ask in file.asks:
+            connection.execute(
+                sa.text("INSERT INTO ask VALUES (:reservation, :request, :house, 1)"),
+                {"reservation": ask.reservation, "request": request.name, "house": ask.establishment},
+            )
         if revision > "0001" and engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT setval('outbox_position', 41)"))
         record = CommandRecord("lea", "1", b"content", NOW, b"answer")
@@ -452,6 +458,7 @@ async def test_a_database_of_each_earlier_version_is_brought_up_with_its_data(
         assert sql(url, filled) == wanted
     try:
         assert await store.read(reading(file.request.name)) == file
+        assert await store.read(lambda t: t.requests_asking(LUNEVILLE)) == [file.request.name]
         later = new_file()
         await store.run(saving(later))
         rows = await store.read(lambda t: t.outbox(LUNEVILLE, 9))
@@ -479,6 +486,19 @@ async def test_hubs_that_start_together_migrate_once(databases: Databases) -> No
         _, said = await process.communicate()
         assert process.returncode == 0, said.decode()
     assert len(sql(url, "SELECT version_num FROM alembic_version")) == 1
+
+
+async def test_what_a_house_is_asked_now_is_looked_up_request_by_request(databases: Databases) -> None:
+    """By an index, however much the house was ever asked: one whose columns are sorted otherwise could not serve."""
+    url = databases.new()
+    PostgresStore(url, SilentMeters()).close()
+    others = ("hashjoin", "mergejoin", "material", "seqscan", "bitmapscan")
+    with psycopg.connect(url, options=" ".join(f"-c enable_{way}=off" for way in others)) as connection:
+        explaining = ("EXPLAIN " + REQUESTS_ASKING.replace(":establishment", "%s")).encode()
+        plan = connection.execute(explaining, (LUNEVILLE,)).fetchall()
+    looked_up = [line for (line,) in plan if "Index Cond" in line and "request.name" in line]
+    assert len(looked_up) == 1, plan
+    assert LUNEVILLE in looked_up[0]
 
 
 async def test_a_newer_database_is_refused(databases: Databases) -> None:

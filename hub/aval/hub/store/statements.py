@@ -31,10 +31,12 @@ REQUEST = "SELECT body FROM request WHERE name = :name"
 REQUEST_ROWS = "SELECT body, attempts, last_reason FROM outbox WHERE request = :request ORDER BY position"
 REQUEST_OF = "SELECT request FROM ask WHERE reservation = :reservation"
 REQUESTS_ASKING = """
-SELECT DISTINCT ask.request FROM request CROSS JOIN ask
-WHERE request.archived = 0 AND ask.establishment = :establishment AND ask.request = request.name ORDER BY ask.request
+SELECT name FROM request
+WHERE archived = 0 AND EXISTS (
+  SELECT 1 FROM ask WHERE ask.establishment = :establishment AND ask.request = request.name)
+ORDER BY name
 """
-"""A cross join: SQLite then begins with the requests that are listed, and not with all that a house was ever asked."""
+"""From the requests that are listed, and not from all that a house was ever asked."""
 REQUESTS = """
 SELECT name, body FROM request
 WHERE name > :after
