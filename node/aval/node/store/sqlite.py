@@ -16,14 +16,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from aval.node.model import Fact, Kind
 from aval.node.ports import RESERVATION_KINDS, TAG_BYTES, Batch, Revision, StorageRefused, StorageUnavailable, Stored
 from aval.node.store.body import fact_of, touched_body, touched_of
-from aval.node.store.schema import FORMER, HEAD, INCARNATION, MIGRATIONS, of_kind, prepare
+from aval.node.store.schema import FORMER, HEAD, INCARNATION, MIGRATIONS, of_kind, prepare, sum_of
 
 BUSY_SECONDS = 2.0
 """How long a statement waits for somebody else's lock (a backup); then the store is unavailable for this batch."""
@@ -31,24 +32,32 @@ BUSY_SECONDS = 2.0
 PAGES_MAX = 1 << 30
 """Pages of 4 kB that the file may have: 4 TB, SQLite's own limit. A test has a smaller disk."""
 
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""What SQLite says of a file that is not as it was written; all else is the disk's, and may be well again."""
+
+PRIMARY_CODE = 0xFF
+"""These bits of a code say what happened, those above it where."""
+
 _T = TypeVar("_T")
 
 _FACT = """
-    INSERT INTO "?" (key, revision, body) VALUES (?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body
+    INSERT INTO "?" (key, revision, body, sum) VALUES (?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, body = excluded.body, sum = excluded.sum
 """
 _WRITE_FACT = {kind: of_kind(_FACT, kind) for kind in Kind}
 _REMOVE_FACT = {kind: of_kind('DELETE FROM "?" WHERE key = ?', kind) for kind in Kind}
-_READ_FACTS = {kind: of_kind('SELECT key, body, revision FROM "?"', kind) for kind in Kind}
-_WRITE_REVISION = "INSERT INTO revision (number, digest, as_of, touched) VALUES (?, ?, ?, ?)"
-_READ_REVISIONS = "SELECT number, digest, as_of, touched FROM revision ORDER BY number DESC"
+_READ_FACTS = {kind: of_kind('SELECT key, revision, body, sum FROM "?"', kind) for kind in Kind}
+_WRITE_REVISION = "INSERT INTO revision (number, digest, as_of, touched, sum) VALUES (?, ?, ?, ?, ?)"
+_READ_REVISIONS = "SELECT number, digest, as_of, touched, sum FROM revision ORDER BY number DESC"
 _FORGET = """
     UPDATE revision SET touched = NULL, as_of = '', digest = substr(digest, 1, ?)
     WHERE number BETWEEN ? AND ? AND touched IS NOT NULL
 """
 _WRITE_PROOF = """
-    INSERT INTO source_proof (source, at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET at = excluded.at
+    INSERT INTO source_proof (source, at, sum) VALUES (?, ?, ?)
+    ON CONFLICT (source) DO UPDATE SET at = excluded.at, sum = excluded.sum
 """
+_READ_PROOFS = "SELECT source, at, sum FROM source_proof"
 _WRITE_META = "INSERT INTO meta (name, value) VALUES (?, ?)"
 _NEW_INCARNATION = "UPDATE meta SET value = ? WHERE name = ?"
 _PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
@@ -84,15 +93,16 @@ class SqliteStore:
         """
         store = cls(path, locked(path), pages_max)
         try:
-            await store._in_thread(lambda: store._open(establishment, new_incarnation, head, migrations))
+            opening = partial(store._open, establishment, new_incarnation, head, migrations)
+            await store._in_thread(lambda: store._sound(opening))
         except BaseException:
             await store.close()
             raise
         return store
 
     async def load(self) -> Stored:
-        """See `Store.load`."""
-        return await self._in_thread(self._load)
+        """See `Store.load`. Raises `StorageRefused` where a row is not as it was written."""
+        return await self._in_thread(lambda: self._sound(self._load))
 
     async def commit(self, batch: Batch) -> None:
         """See `Store.commit`."""
@@ -100,7 +110,7 @@ class SqliteStore:
 
     async def save_proofs(self, proofs: Mapping[str, datetime]) -> None:
         """See `Store.save_proofs`."""
-        rows = [(source, at.isoformat()) for source, at in proofs.items()]
+        rows = _proof_rows(proofs)
         await self._in_thread(lambda: self._transaction(lambda connection: connection.executemany(_WRITE_PROOF, rows)))
 
     async def digest_of(self, number: int) -> bytes | None:
@@ -134,19 +144,9 @@ class SqliteStore:
     # Below, all runs in the store's thread.
 
     def _open(self, establishment: str, new_incarnation: Callable[[], int], head: str, migrations: Path) -> None:
-        try:
-            connection = self._connected()
-            (damage,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.Error as error:
-            if "not a database" in str(error) or "malformed" in str(error):
-                damage = str(error)
-            else:
-                raise
-        if damage != "ok":
-            raise StorageRefused(
-                f"the database {self._path} is damaged ({damage}): put back a backup, or move the file away and "
-                "start anew"
-            )
+        (found,) = self._connected().execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise ValueError(found)
         prepare(self._connected(), head=head, migrations=migrations)
         self._transaction(lambda connection: self._identify(connection, establishment, new_incarnation))
 
@@ -161,25 +161,40 @@ class SqliteStore:
                 "give this node a file of its own as `database`"
             )
 
+    def _sound(self, work: Callable[[], _T]) -> _T:
+        """Does something that finds damage where there is some, told by a ValueError or by SQLite."""
+        try:
+            return work()
+        except (ValueError, sqlite3.DatabaseError) as error:
+            # A text that is no UTF-8 has no code. A column that is missing is an error of SQL: its name was changed.
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE not in DAMAGED:
+                raise
+            raise StorageRefused(
+                f"the database {self._path} is damaged ({error}): put back a backup, or move the file away and "
+                "start anew"
+            ) from error
+
     def _load(self) -> Stored:
         connection = self._connected()
         facts: dict[Kind, dict[str, Fact]] = {}
         revisions: dict[str, int] = {}
         for kind, statement in _READ_FACTS.items():
-            rows = connection.execute(statement).fetchall()
-            facts[kind] = {key: fact_of(kind, body) for key, body, _ in rows}
+            rows = [_as_written(row) for row in connection.execute(statement)]
+            facts[kind] = {key: fact_of(kind, body) for key, _, body in rows}
             if kind in RESERVATION_KINDS:
-                revisions |= {key: number for key, _, number in rows}
+                revisions |= {key: number for key, number, _ in rows}
         recent = [
             Revision(number, digest, datetime.fromisoformat(as_of), touched_of(touched))
-            for number, digest, as_of, touched in takewhile(
-                lambda row: row[3] is not None,  # the rest is compacted: years of it, not to be read
-                connection.execute(_READ_REVISIONS),
+            for number, digest, as_of, touched in map(
+                _as_written,
+                takewhile(
+                    lambda row: row[3] is not None,  # the rest is compacted: years of it, not to be read
+                    connection.execute(_READ_REVISIONS),
+                ),
             )
         ]
         proofs = {
-            source: datetime.fromisoformat(at)
-            for source, at in connection.execute("SELECT source, at FROM source_proof")
+            source: datetime.fromisoformat(at) for source, at in map(_as_written, connection.execute(_READ_PROOFS))
         }
         meta = _meta(connection)
         former = int(meta[FORMER]) if FORMER in meta else None
@@ -190,22 +205,23 @@ class SqliteStore:
         if revision.touched is None:
             raise ValueError(f"revision {revision.number} is compacted before it is written")
         touched = touched_body(revision.touched).decode()
-        written: dict[Kind, list[tuple[str, int, str]]] = {}
+        written: dict[Kind, list[tuple[str, int, str, int]]] = {}
         removed: dict[Kind, list[tuple[str]]] = {}
         for row in batch.rows:
             if row.body is None:
                 removed.setdefault(row.kind, []).append((row.key,))
             else:
-                written.setdefault(row.kind, []).append((row.key, revision.number, row.body.decode()))
-        proofs = [(source, at.isoformat()) for source, at in batch.proofs.items()]
+                values = (row.key, revision.number, row.body.decode())
+                written.setdefault(row.kind, []).append((*values, sum_of(*values)))
+        head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
+        proofs = _proof_rows(batch.proofs)
 
         def write(connection: sqlite3.Connection) -> None:
             for kind, keys in removed.items():
                 connection.executemany(_REMOVE_FACT[kind], keys)
             for kind, rows in written.items():
                 connection.executemany(_WRITE_FACT[kind], rows)
-            head = (revision.number, revision.digest, revision.as_of.isoformat(), touched)
-            connection.execute(_WRITE_REVISION, head)
+            connection.execute(_WRITE_REVISION, (*head, sum_of(*head)))
             connection.executemany(_WRITE_PROOF, proofs)
             if batch.incarnation is not None:
                 connection.execute(_NEW_INCARNATION, (str(batch.incarnation), INCARNATION))
@@ -253,6 +269,19 @@ class SqliteStore:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def _as_written(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row without its sum, which it must have. Raises ValueError."""
+    *values, told = row
+    if sum_of(*values) != told:
+        raise ValueError("a row is not as it was written")  # its key may be a patient's: it is not told
+    return tuple(values)
+
+
+def _proof_rows(proofs: Mapping[str, datetime]) -> list[tuple[str, str, int]]:
+    rows = [(source, at.isoformat()) for source, at in proofs.items()]
+    return [(*row, sum_of(*row)) for row in rows]
 
 
 def _meta(connection: sqlite3.Connection) -> dict[str, str]:
