@@ -22,6 +22,9 @@ from aval.hub.store.sqlite import WORKS_WAITING_MAX, SqliteStore
 from aval.kernel.reasons import Reason, Refusal
 from tests.contract.test_hub_store import SilentMeters, new_file, reading, saving
 
+PAGE_BYTES = 4096
+"""SQLite's own size of a page; the number of its cells stands three bytes after its beginning."""
+
 REVISIONS = sorted(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
@@ -79,6 +82,32 @@ async def test_a_file_that_is_no_database_is_refused_in_clear_words(tmp_path: Pa
     (tmp_path / "hub.db").write_text("ce n’est pas une base\n" * 100)
     with pytest.raises(DatabaseUnusable, match="cannot be used"):
         SqliteStore(tmp_path / "hub.db", SilentMeters())
+
+
+async def test_damage_is_found_at_start(tmp_path: Path) -> None:
+    """A page that is noise, an index that has lost a row, half a file: each refused, with what to do."""
+    path = tmp_path / "hub.db"
+    store = SqliteStore(path, SilentMeters())
+    for _ in range(40):
+        await store.run(saving(new_file()))
+    store.close()
+    whole = path.read_bytes()
+    with sqlite3.connect(path) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'request_over'").fetchone()
+    connection.close()
+    start = (page - 1) * PAGE_BYTES
+    noise, poorer = bytearray(whole), bytearray(whole)
+    noise[start : start + 64] = b"\xff" * 64
+    cells = int.from_bytes(whole[start + 3 : start + 5], "big")
+    poorer[start + 3 : start + 5] = (cells - 1).to_bytes(2, "big")
+    for spoilt in (noise, poorer, whole[: len(whole) // 2]):
+        path.write_bytes(spoilt)
+        with pytest.raises(DatabaseUnusable, match="put back a backup"):
+            SqliteStore(path, SilentMeters())
+    path.write_bytes(whole)
+    store = SqliteStore(path, SilentMeters())
+    assert await store.run(lambda transaction: transaction.live_count()) == 40
+    store.close()
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

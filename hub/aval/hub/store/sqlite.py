@@ -6,7 +6,7 @@ hurt its neighbours, so then all is rolled back and the others run again: works 
 A work that fails before it has written hurts nobody.
 
 WAL with `synchronous=FULL`: what was answered survives a power cut. A lock beside the file keeps a second process out;
-a file of a newer schema is refused before anything is touched.
+a file that is damaged, or of a newer schema, is refused before anything is touched.
 """
 
 import asyncio
@@ -72,12 +72,16 @@ class SqliteStore:
             self._connection = self._engine.connect()
             self._connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             self._connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            check(self._connection, path)
             migrate(self._connection, path)
         except (sa.exc.DatabaseError, DatabaseUnusable) as error:
             self._engine.dispose()
             os.close(self._lock)
             if isinstance(error, sa.exc.DatabaseError):
-                raise DatabaseUnusable(f"{path} cannot be used as a hub's database: {error.orig}") from error
+                raise DatabaseUnusable(
+                    f"{path} cannot be used as a hub's database ({error.orig}): look at the folder and the disk, or "
+                    "put back a backup"
+                ) from error
             raise
         self._transaction = SqlTransaction(self._connection)
         self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -208,6 +212,13 @@ def lock(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def check(connection: sa.Connection, path: Path) -> None:
+    """Looks through the whole file. Raises `DatabaseUnusable` for one that is damaged."""
+    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    if found != "ok":
+        raise DatabaseUnusable(f"{path} is damaged ({found}): put back a backup, or move the file away and start anew")
 
 
 def migrate(connection: sa.Connection, path: Path) -> None:
