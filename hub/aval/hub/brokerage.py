@@ -531,6 +531,10 @@ def _struck(
     if refused is None or one is None:
         return file
     refusal = Event(EventKind.REFUSED, now, row.reservation, refused.reason)
+    elsewhere = refused.reason == Reason.ID_REUSED and row.number > 1
+    if elsewhere:
+        # The node has decided another command of that number: this hub has forgotten it, or another hub gave it.
+        file = restoring.marked_set_back(file, now)
     match row.body:
         case Create() if one.known is None:
             return reactions.told(with_ask(file, replace(one, refused_reason=refused.reason)), refusal)
@@ -538,7 +542,7 @@ def _struck(
             return reactions.told(file, Event(EventKind.OFFER_CHANGED, now, row.reservation))
         case Confirm() | Reschedule() | Renew():
             return reactions.told(file, refusal)
-        case Release() if one.is_live and refused.reason != Reason.COMMAND_TOO_OLD:
+        case Release() if one.is_live and not elsewhere and refused.reason != Reason.COMMAND_TOO_OLD:
             incarnation, revision = reactions.stamp(told or one.known)
             final = ReleaseRefusal(reason=refused.reason, at=now, incarnation=incarnation, revision=revision)
             return with_ask(file, replace(one, release_refusal=final))

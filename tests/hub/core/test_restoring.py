@@ -241,6 +241,34 @@ def test_a_command_that_was_never_given_here_shows_that_this_hub_has_forgotten()
     assert row.number == 2
 
 
+def used_elsewhere(file: RequestFile, reservation: str) -> RequestFile:
+    """The file once a node has answered that the number of that reservation's command was a confirmation's."""
+    (row,) = (row for row in file.rows if row.reservation == reservation)
+    known = known_of(file, reservation)
+    known = replace(known, state=S.CONFIRMED, revision=known.revision + 1, last_command_number=row.number)
+    return brokerage.answered(file, Answer(row.id, known, Refused(Reason.ID_REUSED, False)), NOW)
+
+
+def test_a_release_whose_number_another_hub_gave_takes_the_next_at_once() -> None:
+    world = held(0)
+    world.cancel()
+    (row,) = world.file.rows
+    (again,) = used_elsewhere(world.file, A).rows
+    assert (again.verb, again.number) == ("release", row.number + 1)
+    assert again.id != row.id
+
+
+def test_a_number_that_another_hub_gave_shows_that_this_hub_has_forgotten() -> None:
+    """Nothing more is let go by itself; once a person has looked, it is."""
+    world = confirmed()
+    assert [row.reservation for row in world.file.rows] == [B]
+    file = used_elsewhere(world.file, B)
+    assert file.request.set_back
+    assert not file.rows
+    seen = brokerage.tick(restoring.looked_at(file), NOW)
+    assert [(row.reservation, row.verb) for row in seen.rows] == [(B, "release")]
+
+
 def test_a_hub_with_a_whole_memory_never_thinks_so() -> None:
     world = confirmed()
     world.drain()
