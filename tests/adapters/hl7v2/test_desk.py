@@ -249,6 +249,21 @@ async def test_stays_that_are_over_are_forgotten_and_others_kept(tmp_path: Path)
     assert [visit.key for visit in read_visits(tmp_path / "hl7.db")] == [stay_of("V2")]
 
 
+async def test_a_number_that_was_merged_is_remembered_for_what_comes_late(tmp_path: Path) -> None:
+    """A day that is sent again holds the admission under the number that is no more."""
+    node = CoreNode(at(12))
+    double = IN.again(visit="V7", movement="M7")
+    merge = IN.again(event="A42", movement="", absorbed="V7", sent=at(11))
+    async with desk_of(tmp_path, node) as desk:
+        assert set(await give(desk, [double, merge])) == {"AA"}
+    inbox = Inbox(tmp_path / "hl7.db")
+    assert await inbox.purge(at(12)) == 0
+    await inbox.close()
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [double]) == ["AA"]
+    assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+
+
 def test_the_key_of_the_hashes_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     key = house_key(tmp_path / "k")
     assert house_key(tmp_path / "k") == key

@@ -312,17 +312,20 @@ class Desk:
         union = visit.log
         for word in absorbed.log:
             union = added(union, word)
-        when = item.word.time
+        # The row of the number that is no more holds the word that said so, and is thus remembered as long as any stay:
+        # what comes late under that number is said of the other.
+        when, merged = item.word.time, (item.word,)
         if visit.steps:
             # The node has both: the other one is taken back as the double that it was.
             no_more, told = self._teller.tell(absorbed.key, absorbed.steps, Standing(), when, self._inbox.number)
             self._number(len(told))
-            gone = Visit(absorbed.key, steps=no_more, pending=tuple(told), merged_into=visit.key)
+            gone = Visit(absorbed.key, merged, no_more, tuple(told), visit.key)
             return _Plan(item, visit, self._planned(visit, union, when), [gone])
         # The node has one at most: it is this one from now on, with the reservation that it may be.
         told = [self._teller.merge(visit.key, absorbed.key, when, self._number(1))] if absorbed.steps else []
         joined = Visit(visit.key, union, absorbed.steps, tuple(told))
-        return _Plan(item, visit, self._planned(joined, union, when), [Visit(absorbed.key, merged_into=visit.key)])
+        former = Visit(absorbed.key, merged, merged_into=visit.key)
+        return _Plan(item, visit, self._planned(joined, union, when), [former])
 
     def _planned(self, visit: Visit, words: tuple[Said, ...], at: datetime | None = None) -> Visit:
         """A visit with these words, and what is to be told of it."""
