@@ -53,6 +53,7 @@ STORIES: dict[str, tuple[list[Adt], object]] = {
     "A16": ([IN, IN.again(event="A16", movement="M6", when=at(9), sent=at(9), departure=at(9, day=25))], HERE),
     "A21": ([IN, LEAVE], AWAY),
     "A22": ([IN, LEAVE, RETURN], HERE),
+    "A23": ([IN, IN.again(event="A23", movement="", version="2.5", sent=at(9))], NOBODY),
     "A25": ([IN, IN.again(event="A16", movement="M6", when=at(9), sent=at(9), departure=at(9, day=25)),
              cancel("A25", IN.again(movement="M6", when=at(9)))], HERE),
     "A26": ([IN, MOVE.again(event="A15"), cancel("A26", MOVE)], HERE),

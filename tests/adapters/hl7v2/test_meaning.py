@@ -12,6 +12,7 @@ from aval.adapters.hl7v2.faults import Fault, Severity
 from aval.adapters.hl7v2.mapping import mapping_of
 from aval.adapters.hl7v2.meaning import Place, understand
 from aval.adapters.hl7v2.reading import parse
+from aval.adapters.hl7v2.stays import Phase, presence
 from aval.kernel.statuses import Gender
 from tests.adapters.hl7v2.messages import CANARIES, CUSTOMS, KEY, Adt, at
 
@@ -77,7 +78,8 @@ def test_a_correction_corrects_and_says_what(action: str, original: str, place: 
         ("202611230900", datetime(2026, 11, 23, 8, tzinfo=UTC)),
         ("20260723090000", datetime(2026, 7, 23, 7, tzinfo=UTC)),
         ("20261123090000.1234-0500", datetime(2026, 11, 23, 14, tzinfo=UTC)),
-        ("20261123", datetime(2026, 11, 22, 23, tzinfo=UTC)),
+        ("20261123", datetime(2026, 11, 23, 8, tzinfo=UTC)),  # the hour is that of EVN-6, on the same day
+        ("20261122", datetime(2026, 11, 21, 23, tzinfo=UTC)),
     ],
 )
 def test_times_are_the_houses_own_unless_they_say_otherwise(written: str, instant: datetime) -> None:
@@ -98,10 +100,30 @@ def test_a_reservation_is_taken_only_from_the_declared_field_and_only_if_it_look
         assert understand(message, CUSTOMS).said[0].reservation == ""
 
 
-def test_wards_stand_in_for_a_missing_unit_only_where_the_site_says_so() -> None:
-    text = MESSAGE.text().replace("PV1||I|1050^101^1", "PV1||I|")
-    declared = replace(CUSTOMS, ward_fields=(("ZBE", 8), ("ZBE", 7)))
-    assert understand(parse(text), declared).said[0].place == Place("1050")
+@pytest.mark.parametrize(
+    ("place", "field", "found"),
+    [
+        ("", ("ZBE", 7, 10), Place("1050")),
+        ("^101^1^1120", ("PV1", 3, 4), Place("1120", "101", "1", "1120")),
+        ("^101^1", ("PV1", 3, 4), Place("1050", "101", "1")),
+    ],
+)
+def test_wards_stand_in_for_a_missing_unit_only_where_the_site_says_so(
+    place: str, field: tuple[str, int, int], found: Place
+) -> None:
+    text = MESSAGE.text().replace("PV1||I|1050^101^1", f"PV1||I|{place}")
+    declared = replace(CUSTOMS, ward_fields=(field, ("ZBE", 7, 10)))
+    assert understand(parse(text), declared).said[0].place == found
+    with pytest.raises(Fault):
+        understand(parse(text), CUSTOMS)
+
+
+def test_a_site_says_which_classes_of_its_own_take_no_bed() -> None:
+    """HL7 table 0004 is the user's; a class that nobody declared is in a bed."""
+    message = parse(MESSAGE.again(patient_class="hdj").text())
+    declared = replace(CUSTOMS, outpatient_classes=frozenset({"HDJ"}))
+    assert presence(understand(message, declared).said).phase is Phase.OUTPATIENT
+    assert presence(understand(message, CUSTOMS).said).phase is Phase.PRESENT
 
 
 @pytest.mark.parametrize(

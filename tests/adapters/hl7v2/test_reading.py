@@ -116,3 +116,81 @@ def test_the_answer_names_the_field_and_quotes_nothing() -> None:
     assert answer.startswith("MSH|^~\\&|AVAL|AVAL|GAM|CHU|")
     assert b"MSA|AA|" in accepted(header, at(9))
     assert CANARY_FIRST_NAME not in answer
+
+
+def answer_to(text: str) -> str:
+    """The answer that a desk would give, as far as reading goes."""
+    message = parse(text)
+    try:
+        heard = understand(message, CUSTOMS)
+    except Fault as wrong:
+        return refused(header_of(message), [wrong], at(9)).decode()
+    return accepted(header_of(message), at(9), heard.passed_over).decode()
+
+
+PLACELESS = MESSAGE.again(unit="", room="", bed="", movement="", control="ABC-0123456789-01234")
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "error"),
+    [
+        ("2.2", "ACK^A01", "ERR|PV1^1^3^101&Required field missing&HL70357"),
+        ("2.3", "ACK^A01", "ERR|PV1^1^3^101&Required field missing&HL70357"),
+        ("2.3.1", "ACK^A01^ACK", "ERR|PV1^1^3^101&Required field missing&HL70357"),
+        ("2.4", "ACK^A01^ACK", "ERR|PV1^1^3^101&Required field missing&HL70357"),
+        ("2.5", "ACK^A01^ACK", "ERR||PV1^1^3^1^1|101^Required field missing^HL70357|E||||PV1-3: no unit"),
+        ("2.5.1", "ACK^A01^ACK", "ERR||PV1^1^3^1^1|101^Required field missing^HL70357|E||||PV1-3: no unit"),
+        ("2.10", "ACK^A01^ACK", "ERR||PV1^1^3^1^1|101^Required field missing^HL70357|E||||PV1-3: no unit"),
+    ],
+)
+def test_an_answer_is_of_the_version_of_its_message(version: str, kind: str, error: str) -> None:
+    """HL7 v2.3 §2.24, v2.4 §2.16.5 (ERR-1 alone), v2.5 §2.15.5 (ERR-2, ERR-3, ERR-4, ERR-8)."""
+    header, acknowledged, *errors = answer_to(PLACELESS.again(version=version).text()).rstrip("\r").split("\r")
+    fields = header.split("|")
+    assert (fields[8], fields[11]) == (kind, version)
+    assert fields[9] == PLACELESS.control  # of twenty characters at most, as all versions allow
+    assert acknowledged.startswith(f"MSA|AE|{PLACELESS.control}")
+    assert ("no unit" in acknowledged) is errors[0].startswith("ERR|PV1")
+    assert len(errors) == 1
+    assert errors[0].startswith(error)
+
+
+def test_an_answer_goes_back_to_whom_it_came_from_whole() -> None:
+    """HL7 v2.5 §2.15.9.3 (HD: a namespace, an OID, or both); PAM.FR §6.1 (MSH-12 names the extension)."""
+    text = MESSAGE.text().replace("|GAM|CHU|AVAL|AVAL|", "|GAM^1.2.250.1.99^ISO|^1.2.250.1.71^ISO|AVAL|AVAL|")
+    fields = answer_to(text).split("\r")[0].split("|")
+    assert fields[4:6] == ["GAM^1.2.250.1.99^ISO", "^1.2.250.1.71^ISO"]
+    assert fields[11] == "2.5^FRA^2.11"
+
+
+@pytest.mark.parametrize(
+    ("accept", "application", "good", "bad"),
+    [
+        ("", "", "AA", "AE"),
+        ("AL", "NE", "CA", "CE"),
+        ("AL", "", "CA", "CE"),
+        ("NE", "AL", "AA", "AE"),
+        ("AL", "AL", "AA", "AE"),
+        ("AL", "ER", "CA", "AE"),
+        ("ER", "NE", "AA", "CE"),
+        ("SU", "NE", "CA", "AE"),
+        ("NE", "NE", "AA", "AE"),
+        ("0", "0", "AA", "AE"),
+    ],
+)
+def test_the_accept_acknowledgement_alone_is_given_to_who_asks_for_it(
+    accept: str, application: str, good: str, bad: str
+) -> None:
+    """HL7 v2.5 §2.9.3 and table 0155."""
+    for message, code in ((MESSAGE, good), (PLACELESS, bad)):
+        asking = message.text().replace("|||||FRA|", f"|||{accept}|{application}|FRA|", 1)
+        assert f"\rMSA|{code}|" in answer_to(asking)
+
+
+def test_what_was_passed_over_is_a_warning_and_one_that_old_versions_do_not_know() -> None:
+    """HL7 v2.5 table 0516: W, the transaction succeeded."""
+    text = MESSAGE.again(departure=at(15, day=25)).text().replace("20261125160000+0100", "00000000")
+    answer = answer_to(text)
+    assert "MSA|AA|" in answer
+    assert "ERR||PV2^1^9^1^1|102^Data type error^HL70357|W|" in answer
+    assert "ERR" not in answer_to(text.replace("|2.5^FRA^2.11|", "|2.4^FRA^2.4|"))

@@ -11,11 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from aval.adapters.hl7v2.events import Kind
 from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.mapping import Mapping
 from aval.adapters.hl7v2.meaning import Customs, Place, Said, is_acknowledgement, understand
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
-from aval.adapters.hl7v2.stays import Phase, added, presence
+from aval.adapters.hl7v2.stays import Phase, added, joins, presence
 
 FILE_BYTES_MAX = 64 << 20
 """Longest file that is read whole: a day of a large hospital has 15 MB."""
@@ -132,11 +133,15 @@ def _checked(
         return Checked(file, number, heard.event, Outcome.NO_EFFECT)
     word = heard.said[0]
     former = logs.get(word.visit, ())
-    logs[word.visit] = (*former, *logs.pop(word.absorbed, ())) if word.absorbed else added(former, word)
+    log = former if word.kind is Kind.MERGE else added(former, word)
+    joined = word.absorbed in logs and joins(word, logs[word.absorbed])
+    for other in logs.pop(word.absorbed) if joined else ():
+        log = added(log, other)
+    logs[word.visit] = log
     present = presence(logs[word.visit])
     standing = codes.standing(present)
     outcome = Outcome.TOLD
-    if logs[word.visit] == former and not word.absorbed:
+    if log == former and not joined:
         outcome = Outcome.ALREADY
     elif present.place is not None and codes.ignores(present.place.unit):
         outcome = Outcome.IGNORED

@@ -28,7 +28,7 @@ from aval.adapters.hl7v2.mapping import Standing
 from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, understand
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
-from aval.adapters.hl7v2.stays import added, presence
+from aval.adapters.hl7v2.stays import added, joins, presence
 from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told, adopted_step
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import REASONS, Reason
@@ -139,12 +139,14 @@ class Desk:
                 return None
             heard = understand(message, self._customs)
             event = heard.event
+            for one in heard.passed_over:
+                self._meters.passed_over(one)
             del message, text
             outcome = await self._said(heard.said) if heard.said else "no-effect"
         except Fault as wrong:
             return await self._refuse(header, event, wrong, began)
         self._meters.message(event, outcome, self._clock.monotonic() - began)
-        return acknowledging.accepted(header, self._clock.now())
+        return acknowledging.accepted(header, self._clock.now(), heard.passed_over)
 
     async def _said(self, said: Sequence[Said]) -> str:
         items = [_Item(word, asyncio.get_running_loop().create_future()) for word in said]
@@ -295,8 +297,13 @@ class Desk:
                 _fail(item, "no room for another visit")
                 return None
             self._visits += 1
+        if word.absorbed and joins(word, known[word.absorbed].log):
+            absorbed = _resolved(known[word.absorbed], known)
+            if absorbed.key != visit.key:
+                return self._merge(item, visit, absorbed)
         if word.kind is Kind.MERGE:
-            return self._merge(item, visit, _resolved(known[word.absorbed], known))
+            _settle(item, "already")
+            return None
         grown = added(visit.log, word)
         if grown == visit.log and not visit.pending and all(step.fate is not Fate.REFUSED for step in visit.steps):
             _settle(item, "already")
@@ -305,15 +312,15 @@ class Desk:
         known[visit.key] = after
         return _Plan(item, visit, after)
 
-    def _merge(self, item: _Item, visit: Visit, absorbed: Visit) -> _Plan | None:
-        if absorbed.key == visit.key:
-            _settle(item, "already")
-            return None
+    def _merge(self, item: _Item, visit: Visit, absorbed: Visit) -> _Plan:
+        """What follows of two numbers that are one stay.
+
+        The row of the one that is no more holds the word that said so, and is thus remembered as long as any stay: what
+        comes late under that number is said of the other.
+        """
         union = visit.log
-        for word in absorbed.log:
+        for word in absorbed.log if item.word.kind is Kind.MERGE else (*absorbed.log, item.word):
             union = added(union, word)
-        # The row of the number that is no more holds the word that said so, and is thus remembered as long as any stay:
-        # what comes late under that number is said of the other.
         when, merged = item.word.time, (item.word,)
         if visit.steps:
             # The node has both: the other one is taken back as the double that it was.

@@ -42,6 +42,8 @@ class Kind(StrEnum):
     """No movement: a gender, a planned departure."""
     SWAP = "swap"
     """Two patients change places."""
+    DELETE = "delete"
+    """The visit never was, whatever was said of it."""
     MERGE = "merge"
     """Two visit numbers were one visit."""
     NOTHING = "nothing"
@@ -87,6 +89,7 @@ EVENTS: dict[str, Event] = {
     "A17": Event(Kind.SWAP, "HL7 §3.3.17"),
     "A21": Event(Kind.LEAVE, "PAM.FR §5.3.2, §6.11.11; HL7 §3.3.21"),
     "A22": Event(Kind.RETURN, "PAM.FR §5.3.2; HL7 §3.3.22"),
+    "A23": Event(Kind.DELETE, "HL7 §3.3.23 (a visit is deleted)"),
     "A25": _cancels(Kind.PLAN_DEPARTURE, "PAM.FR §5.3.2; HL7 §3.3.25"),
     "A26": _cancels(Kind.ASIDE, "PAM.FR §5.3.2; HL7 §3.3.26"),
     "A27": _cancels(Kind.EXPECT, "PAM.FR §5.3.2; HL7 §3.3.27"),
@@ -116,6 +119,9 @@ ACTIONS = {
 }
 """ZBE-4 (PAM.FR §6.13.4). DELETE is what German feeds write for CANCEL; their REFERENCE inserts nothing, and is not
 here."""
+
+OUTPATIENT = "O"
+"""PV1-2."""
 
 BEDLESS_CLASSES = frozenset({"E", "N", "O", "R", "V", "P", "C"})
 """PV1-2 (PAM.FR §6.10.1, HL7 table 0004) of those who are in no bed: emergency, not applicable, outpatient, recurring

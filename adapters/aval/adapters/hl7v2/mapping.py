@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from aval.adapters.hl7v2.meaning import Place
+from aval.adapters.hl7v2.meaning import NULL, Place
 from aval.adapters.hl7v2.stays import Phase, Presence
 from aval.kernel.statuses import Gender
 
@@ -122,7 +122,7 @@ class Mapping:
     def bed_of(self, place: Place) -> tuple[str, bool]:
         """The bed's name at the node, and whether the message named one that has none."""
         row = self.row(place.unit)
-        if row is None or not place.bed or {place.bed, place.room} & set(self._file.unknown_beds):
+        if row is None or place.bed in ("", NULL) or {place.bed, place.room} & set(self._file.unknown_beds):
             return "", False
         named = row.beds.get(f"{place.room}^{place.bed}") or row.beds.get(f"^{place.bed}")
         if named is None and row.bed:

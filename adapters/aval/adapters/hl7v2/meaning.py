@@ -8,13 +8,13 @@ times are kept.
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, Action, Event, Kind
+from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, OUTPATIENT, Action, Event, Kind
 from aval.adapters.hl7v2.faults import Fault, Severity, fault, missing
 from aval.adapters.hl7v2.reading import Message
 from aval.kernel.statuses import Gender
@@ -36,13 +36,17 @@ DEPARTURE_HOUR = 12
 """Of a planned departure (PV2-9) told by its day alone: most patients leave late in the morning, and a bed promised
 from midnight would be promised too early."""
 
+_ACCOMMODATION = frozenset("HL")
+"""Letters of ZBE-9 (PAM.FR §6.13.9): accommodation and bed. A movement with neither changes a responsibility or a
+care, and the patient stays where she is; PV1-3 need not be there (PAM.FR §6.10.2)."""
+
 _HASHED_KEY = re.compile(r"v-[0-9a-f]{32}", re.ASCII)
 
 _GENDERS = {"F": Gender.FEMALE, "M": Gender.MALE}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """PV1-3 (PAM.FR §6.10.2), as the sender's codes; empty where not said."""
+    """PV1-3 (PAM.FR §6.10.2), as the sender's codes; empty where not said, a bed of `NULL` where there is none."""
 
     unit: str = ""
     room: str = ""
@@ -54,7 +58,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one message says of one stay. `movements`: hashes of ZBE-1, the first the one that counts.
 
     `sent` orders words about the same thing, `time` orders what happened. `departure` with `departure_told` False was
-    not spoken of; `absorbed` is the other visit of a merge.
+    not spoken of; `absorbed` is another number that the stay had: of a merge, or before the movement.
     """
 
     visit: str
@@ -81,25 +85,29 @@ class Customs:
 
     `key` makes the hashes; `zone` is of times without an offset; `processing` (MSH-11) is what is live; `reservation`
     names the field, if any, in which the site puts a reservation's reference; `ward_fields` are looked at for a unit
-    where PV1-3 has none; `visit_fields` name a visit, the first that is there (PAM.FR §3, note 1); `zbe_optional` takes
-    messages of the French profile without the segment that it requires (a message cut off has none either).
+    where PV1-3 has none, each with the component that holds it; `visit_fields` name a visit, the first that is there
+    (PAM.FR §3, note 1); `outpatient_classes` are those of PV1-2 that take no bed beside the standard's; `zbe_optional`
+    takes messages of the French profile without the segment that it requires (a message cut off has none either).
     """
 
     key: bytes
     zone: ZoneInfo
     processing: frozenset[str] = frozenset({"P"})
     reservation: tuple[str, int] | None = None
-    ward_fields: tuple[tuple[str, int], ...] = ()
+    ward_fields: tuple[tuple[str, int, int], ...] = ()
     visit_fields: tuple[tuple[str, int], ...] = (("PV1", 19), ("PID", 18))
+    outpatient_classes: frozenset[str] = frozenset()
     zbe_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What became of reading one message: what it says of stays (two for a swap), or nothing. `event` is its code."""
+    """What became of reading one message: what it says of a stay, or nothing. `event` is its code; `passed_over` are
+    fields that could not be read, and that the stay can do without."""
 
     event: str
     said: tuple[Said, ...] = ()
+    passed_over: tuple[Fault, ...] = ()
 
 
 def understand(message: Message, customs: Customs) -> Heard:
@@ -120,7 +128,9 @@ def understand(message: Message, customs: Customs) -> Heard:
         # The second patient stands in segments of the same names, which no kept parser groups; the sample feeds send
         # two A02 instead, as PAM.FR asks.
         raise fault("MSH", 9, Severity.REJECT, "200", "a swap of two patients: send two A02", 2)
-    return Heard(code, (_said(message, customs, kind, action),))
+    passed_over: list[Fault] = []
+    said = _said(message, customs, kind, action, passed_over)
+    return Heard(code, (said,), tuple(passed_over))
 
 
 def is_acknowledgement(message: Message) -> bool:
@@ -182,35 +192,29 @@ def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
 
 
 def _merge(message: Message, customs: Customs) -> Said:
-    absorbed = message.get("MRG", 5)
+    absorbed = _number(message, customs, "MRG", 5)
     if not absorbed:
         raise missing("MRG", 5, "which visit is no more")
-    authority = message.get("MRG", 5, 4)
     now = _sent(message, customs)
-    return Said(
-        visit=_visit(message, customs),
-        kind=Kind.MERGE,
-        sent=now,
-        time=now,
-        absorbed=_hashed(customs, "v", f"{absorbed}^{authority}"),
-    )
+    return Said(visit=_visit(message, customs, Kind.MERGE), kind=Kind.MERGE, sent=now, time=now, absorbed=absorbed)
 
 
-def _said(message: Message, customs: Customs, kind: Kind, action: Action) -> Said:
+def _said(message: Message, customs: Customs, kind: Kind, action: Action, passed_over: list[Fault]) -> Said:
     if not customs.zbe_optional and not message.has("ZBE") and _is_french(message) and kind is not Kind.INFORM:
         raise fault("ZBE", 0, Severity.ERROR, "100", "the French profile has it in each movement (PAM.FR §5.2)")
     place = _place(message, customs)
     sent = _sent(message, customs)
-    patient_class = message.get("PV1", 2)[:1].upper()
+    patient_class = _value(message, "PV1", 2).upper()
+    if patient_class in customs.outpatient_classes:
+        patient_class = OUTPATIENT
     newborn = message.get("PV1", 4) == NEWBORN or message.get("ZFM", 1) == NEWBORN
-    needs_place = kind in (Kind.ADMIT, Kind.MOVE, Kind.TO_INPATIENT) and action is Action.INSERT
-    if needs_place and place is None and patient_class not in ("O", "E", "N", "R", "V"):
+    needs_place = kind in (Kind.ADMIT, Kind.TO_INPATIENT) or (kind is Kind.MOVE and _changes_place(message))
+    if needs_place and action is Action.INSERT and place is None and patient_class not in ("O", "E", "N", "R", "V"):
         raise missing("PV1", 3, "no unit: where is the patient?")
-    departure = message.get("PV2", 9)
-    if kind is Kind.PLAN_DEPARTURE and not departure:
-        departure = message.get("EVN", 3)
+    visit = _visit(message, customs, kind)
+    departure_told, departure = _departure(message, customs, kind, passed_over)
     return Said(
-        visit=_visit(message, customs),
+        visit=visit,
         kind=kind,
         sent=sent,
         time=_happened(message, customs, kind, sent),
@@ -219,12 +223,13 @@ def _said(message: Message, customs: Customs, kind: Kind, action: Action) -> Sai
         patient_class=patient_class,
         place=place,
         gender=_GENDERS.get(message.get("PID", 8).upper(), Gender.UNDETERMINED),
-        departure_told=bool(departure),
-        departure=_time(departure, customs, "PV2", 9, hour=DEPARTURE_HOUR),
-        arrival=_planned_arrival(message, customs) if kind is Kind.EXPECT else None,
-        returns=_time(message.get("PV2", 47), customs, "PV2", 47) if kind is Kind.LEAVE else None,
+        departure_told=departure_told,
+        departure=departure,
+        arrival=_planned_arrival(message, customs, passed_over) if kind is Kind.EXPECT else None,
+        returns=_planned(message, customs, "PV2", 47, passed_over) if kind is Kind.LEAVE else None,
         newborn=newborn,
         reservation=_reservation(message, customs),
+        absorbed=_former(message, customs, kind, visit) if action is Action.INSERT else "",
     )
 
 
@@ -232,37 +237,71 @@ def _is_french(message: Message) -> bool:
     return message.get("MSH", 12, 2) == "FRA"
 
 
+def _changes_place(message: Message) -> bool:
+    """Whether a movement is one of accommodation: so says its nature (ZBE-9), and all do that name none."""
+    nature = _value(message, "ZBE", 9)
+    return not nature or bool(_ACCOMMODATION & set(nature))
+
+
 def _place(message: Message, customs: Customs) -> Place | None:
-    unit, room, bed = (_code(message.get("PV1", 3, n)) for n in (1, 2, 3))
+    unit, room, bed = (_value(message, "PV1", 3, n)[:CODE_LENGTH_MAX] for n in (1, 2, 3))
     if not unit:
-        for segment, number in customs.ward_fields:
-            unit = unit or _code(message.get(segment, number, 10)) or _code(message.get(segment, number))
-    return Place(unit, room, bed, _code(message.get("PV1", 3, 4))) if unit else None
+        wards = (_value(message, *field) or _value(message, *field[:2]) for field in customs.ward_fields)
+        unit = next((ward for ward in wards if ward), "")[:CODE_LENGTH_MAX]
+    if message.get("PV1", 3, 3) == NULL:
+        bed = NULL
+    return Place(unit, room, bed, _value(message, "PV1", 3, 4)[:CODE_LENGTH_MAX]) if unit else None
 
 
-def _code(text: str) -> str:
-    return "" if text == NULL else text[:CODE_LENGTH_MAX]
+def _value(message: Message, segment: str, number: int, component: int = 1, part: int = 1) -> str:
+    """A field's text; empty where it is to be deleted, too."""
+    text = message.get(segment, number, component, part)
+    return "" if text == NULL else text
 
 
-def _visit(message: Message, customs: Customs) -> str:
-    """The hash of the visit's number, with its authority."""
-    for segment, number in customs.visit_fields:
-        identifier = message.get(segment, number)
-        if identifier and identifier != NULL:
-            if message.get(segment, number, 4) == HASHED and _HASHED_KEY.fullmatch(identifier):
-                return identifier
-            return _hashed(customs, "v", f"{identifier}^{message.get(segment, number, 4)}")
-    raise missing(*customs.visit_fields[0], "no number of the visit: whose bed is it?")
+def _visit(message: Message, customs: Customs, kind: Kind) -> str:
+    """The hash of the visit's number: before the admission, that of the preadmission will do (HL7 §3.4.3.5)."""
+    first, *others = customs.visit_fields
+    for segment, number in (first, *([("PV1", 5)] if kind is Kind.EXPECT else []), *others):
+        if found := _number(message, customs, segment, number):
+            return found
+    raise missing(*first, "no number of the visit: whose bed is it?")
+
+
+def _number(message: Message, customs: Customs, segment: str, number: int) -> str:
+    """The hash of a number (CX) with its authority, its namespace or universal identifier; empty if there is none."""
+    identifier = _value(message, segment, number)
+    authority = _value(message, segment, number, 4) or _value(message, segment, number, 4, part=2)
+    if not identifier or (authority == HASHED and _HASHED_KEY.fullmatch(identifier)):
+        return identifier
+    return _hashed(customs, "v", f"{identifier}^{authority}")
+
+
+_FORMER_NUMBERS = {
+    Kind.ADMIT: ("PV1", 5),
+    Kind.REGISTER: ("PV1", 5),
+    Kind.TO_INPATIENT: ("MRG", 5),
+    Kind.TO_OUTPATIENT: ("MRG", 5),
+}
+"""Where a movement names the number that the stay had until then: of the preadmission (HL7 §3.4.3.5), or before a
+change of class (HL7 §3.3.6, §3.3.7)."""
+
+
+def _former(message: Message, customs: Customs, kind: Kind, visit: str) -> str:
+    """The hash of that number; empty where none is told, or it is the same."""
+    former = _number(message, customs, *_FORMER_NUMBERS[kind]) if kind in _FORMER_NUMBERS else ""
+    return "" if former == visit else former
 
 
 def _movements(message: Message, customs: Customs) -> tuple[str, ...]:
-    """Hashes of ZBE-1 (EI, repeats): the identifier with its authority."""
-    names = list(message.each("ZBE", 1))
-    authorities = list(message.each("ZBE", 1, 2))
-    universal = list(message.each("ZBE", 1, 3))
-    return tuple(
-        _hashed(customs, "m", f"{name}^{authorities[n] or universal[n]}") for n, name in enumerate(names) if name
-    )
+    """Hashes of ZBE-1 (EI, repeats): the identifier with each name of its authority, for one message may give both the
+    namespace and the universal identifier, and the next but one of them."""
+    hashes: dict[str, None] = {}
+    for name, *authorities in zip(*(message.each("ZBE", 1, n) for n in (1, 2, 3)), strict=True):
+        if name and name != NULL:
+            for authority in [one for one in authorities if one and one != NULL] or [""]:
+                hashes[_hashed(customs, "m", f"{name}^{authority}")] = None
+    return tuple(hashes)
 
 
 def _hashed(customs: Customs, kind: str, text: str) -> str:
@@ -278,25 +317,59 @@ def _sent(message: Message, customs: Customs) -> datetime:
 
 
 def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime) -> datetime:
-    """When it happened: ZBE-2; else the event's own field, EVN-6, EVN-2, MSH-7."""
+    """When it happened: ZBE-2; else the event's own field, EVN-6, EVN-2, MSH-7. The hour of a day told without one is
+    that of the next field on the same day."""
     fields = [("ZBE", 2)]
     if kind in (Kind.ADMIT, Kind.REGISTER):
         fields.append(("PV1", 44))
     elif kind is Kind.DISCHARGE:
         fields.append(("PV1", 45))
-    for segment, number in (*fields, ("EVN", 6), ("EVN", 2)):
-        stamp = _time(message.get(segment, number), customs, segment, number)
-        if stamp is not None:
+    day: datetime | None = None
+    for segment, number in (*fields, ("EVN", 6), ("EVN", 2), ("MSH", 7)):
+        text = message.get(segment, number)
+        stamp = _time(text, customs, segment, number)
+        if stamp is None or (day is not None and _date(stamp, customs) != _date(day, customs)):
+            continue
+        if not _DAY_ALONE.fullmatch(text):
             return stamp
-    return sent
+        day = day or stamp
+    return day or sent
 
 
-def _planned_arrival(message: Message, customs: Customs) -> datetime | None:
+def _date(instant: datetime, customs: Customs) -> date:
+    return instant.astimezone(customs.zone).date()
+
+
+def _departure(
+    message: Message, customs: Customs, kind: Kind, passed_over: list[Fault]
+) -> tuple[bool, datetime | None]:
+    """Whether a planned departure is spoken of (PV2-9; for A16 EVN-3, too), and when it is."""
+    if kind is Kind.PLAN_DEPARTURE:
+        segment, number = ("PV2", 9) if message.get("PV2", 9) else ("EVN", 3)
+        text = message.get(segment, number)
+        return bool(text), _time(text, customs, segment, number, hour=DEPARTURE_HOUR)
+    faults = len(passed_over)
+    departure = _planned(message, customs, "PV2", 9, passed_over, hour=DEPARTURE_HOUR)
+    return bool(message.get("PV2", 9)) and len(passed_over) == faults, departure
+
+
+def _planned_arrival(message: Message, customs: Customs, passed_over: list[Fault]) -> datetime | None:
     for segment, number in (("PV2", 8), ("EVN", 3), ("PV1", 44), ("ZBE", 2)):
-        stamp = _time(message.get(segment, number), customs, segment, number)
+        stamp = _planned(message, customs, segment, number, passed_over)
         if stamp is not None:
             return stamp
     return None
+
+
+def _planned(
+    message: Message, customs: Customs, segment: str, number: int, passed_over: list[Fault], hour: int = 0
+) -> datetime | None:
+    """A time that is only planned: an admission is not refused for a plan that cannot be read."""
+    try:
+        return _time(message.get(segment, number), customs, segment, number, hour)
+    except Fault as wrong:
+        passed_over.append(wrong)
+        return None
 
 
 def _reservation(message: Message, customs: Customs) -> str:
@@ -310,6 +383,9 @@ _STAMP = re.compile(
     r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,6})?)?)?)?(?:([+-])(\d\d)(\d\d))?", re.ASCII
 )
 """HL7's TS: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]."""
+
+
+_DAY_ALONE = re.compile(r"\d{8}(?:[+-]\d{4})?", re.ASCII)
 
 
 def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0) -> datetime | None:

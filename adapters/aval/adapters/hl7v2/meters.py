@@ -4,6 +4,7 @@ import re
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.reading import Habits
 
 _EVENT = re.compile(r"[A-Z][0-9]{2}", re.ASCII)
@@ -20,6 +21,7 @@ class Meters:
         self._movements = Counter("aval_hl7_movements", "Movements told, by fate.", ["fate"], registry=registry)
         self._endings = Counter("aval_hl7_line_endings", "Messages by line ending.", ["ending"], registry=registry)
         self._charsets = Counter("aval_hl7_charsets", "Messages by charset.", ["charset"], registry=registry)
+        self._passed_over = Counter("aval_hl7_passed_over", "Plans that were unreadable.", ["place"], registry=registry)
         self._unmapped = Counter("aval_hl7_unmapped", "Messages that name an unmapped unit or bed.", registry=registry)
         self._connections = Gauge("aval_hl7_connections", "Connections open.", registry=registry)
         self._closed = Counter("aval_hl7_connections_closed", "Connections ended by us.", ["why"], registry=registry)
@@ -42,6 +44,10 @@ class Meters:
             self._endings.labels(ending).inc(count)
         for charset, count in habits.charsets.items():
             self._charsets.labels(charset).inc(count)
+
+    def passed_over(self, fault: Fault) -> None:
+        """A field could not be read, and the message was taken without it."""
+        self._passed_over.labels(fault.place).inc()
 
     def unmapped(self) -> None:
         """A message named a unit or a bed that the mapping does not."""

@@ -36,8 +36,8 @@ FIELDS_READ: dict[str, tuple[int, ...]] = {
 _PLACES = {name: {field: place for place, field in enumerate(read, 1)} for name, read in FIELDS_READ.items() if read}
 """Where each of those fields stands in what the parser is given, which holds nothing else."""
 
-HEADER_FIELDS = 12
-"""Of MSH, after its separators: to the version."""
+HEADER_FIELDS = 16
+"""Of MSH: to the acknowledgements asked for."""
 
 SEGMENTS_MAX = 500
 """Segments of one message: the longest of the samples has 20; an ADT with many insurers some 60."""

@@ -35,13 +35,14 @@ ALIVE_EVERY = timedelta(minutes=4)
 def customs_of(settings: Settings) -> Customs:
     """What the settings say of the feed. Raises `InboxUnusable`."""
     return Customs(
-        house_key(settings.key),
-        settings.zone,
-        settings.processing,
-        settings.reservation,
-        settings.ward_fields,
-        settings.visit_fields,
-        settings.zbe_optional,
+        key=house_key(settings.key),
+        zone=settings.zone,
+        processing=settings.processing,
+        reservation=settings.reservation,
+        ward_fields=settings.ward_fields,
+        visit_fields=settings.visit_fields,
+        outpatient_classes=settings.outpatient_classes,
+        zbe_optional=settings.zbe_optional,
     )
 
 

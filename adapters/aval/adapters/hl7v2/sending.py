@@ -61,8 +61,8 @@ class Sender:
 
 
 def code_of(answer: bytes) -> str:
-    """MSA-1 of an answer; of a batch, the worst."""
-    codes = [part[:2].decode("ascii", "replace") for part in answer.split(b"MSA|")[1:]]
+    """MSA-1 of an answer, in the original mode's codes; of a batch, the worst."""
+    codes = [part[:2].decode("ascii", "replace").replace("C", "A") for part in answer.split(b"MSA|")[1:]]
     return next((code for code in ("AR", "AE") if code in codes), codes[0] if codes else "")
 
 

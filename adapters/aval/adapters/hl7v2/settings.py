@@ -10,7 +10,8 @@ key = "hl7.key"                    # of the hashes; made at the first start
 listen = "0.0.0.0:2575"            # 2575 is MLLP's registered port
 time_zone = "Europe/Paris"
 processing = ["P"]                 # MSH-11 that is live
-ward_fields = []                   # looked at where PV1-3 names no unit: ["ZBE-8", "ZBE-7"]
+ward_fields = []                   # looked at where PV1-3 names no unit: ["ZBE-8", "ZBE-7", "PV1-3.4"]
+outpatient_classes = []            # PV1-2 of the site's own that take no bed: ["AMB", "HDJ"]
 visit_fields = ["PV1-19", "PID-18"]  # what names a visit, the first that is there
 zbe_optional = false               # take messages of the French profile without its segment ZBE
 reservation_field = ""             # where the site puts a reservation's reference: "PV2-12"
@@ -40,7 +41,8 @@ from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Refusal
 
 _RESERVATIONS = frozenset({"PV1-5", "PV1-50", "PV2-12", "ZFV-7"})
-_WARDS = frozenset({"ZBE-7", "ZBE-8"})
+_WARDS = {"ZBE-7": ("ZBE", 7, 10), "ZBE-8": ("ZBE", 8, 10), "PV1-3.4": ("PV1", 3, 4)}
+"""Where else a site may write the unit, and in which component: of a ward (XON) the code stands in the tenth."""
 _VISITS = frozenset({"PV1-19", "PV1-50", "PID-18"})
 
 
@@ -76,6 +78,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: str = "Europe/Paris"
     processing: tuple[str, ...] = ("P",)
     ward_fields: tuple[str, ...] = ()
+    outpatient_classes: tuple[str, ...] = ()
     visit_fields: tuple[str, ...] = ("PV1-19", "PID-18")
     zbe_optional: bool = False
     reservation_field: str = ""
@@ -100,7 +103,8 @@ class Settings:
     port: int
     zone: ZoneInfo
     processing: frozenset[str]
-    ward_fields: tuple[tuple[str, int], ...]
+    ward_fields: tuple[tuple[str, int, int], ...]
+    outpatient_classes: frozenset[str]
     visit_fields: tuple[tuple[str, int], ...]
     zbe_optional: bool
     reservation: tuple[str, int] | None
@@ -131,8 +135,8 @@ def read_settings(path: Path) -> Settings:
         raise SettingsInvalid(f"{path}: reservation_field is one of {', '.join(sorted(_RESERVATIONS))}")
     if not written.visit_fields or set(written.visit_fields) - _VISITS:
         raise SettingsInvalid(f"{path}: visit_fields are of {', '.join(sorted(_VISITS))}")
-    if unknown := set(written.ward_fields) - _WARDS:
-        raise SettingsInvalid(f"{path}: ward_fields: {', '.join(sorted(unknown))}; known: ZBE-7, ZBE-8")
+    if unknown := set(written.ward_fields) - set(_WARDS):
+        raise SettingsInvalid(f"{path}: ward_fields: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_WARDS))}")
     limits = Limits(**msgspec.structs.asdict(written.limits))
     if any(value <= 0 for value in msgspec.structs.asdict(written.limits).values()):
         raise SettingsInvalid(f"{path}: a limit is above 0")
@@ -149,7 +153,8 @@ def read_settings(path: Path) -> Settings:
         port=int(port),
         zone=zone,
         processing=frozenset(written.processing),
-        ward_fields=tuple(_field(field) for field in written.ward_fields),
+        ward_fields=tuple(_WARDS[field] for field in written.ward_fields),
+        outpatient_classes=frozenset(code.upper() for code in written.outpatient_classes),
         visit_fields=tuple(_field(field) for field in written.visit_fields),
         zbe_optional=written.zbe_optional,
         reservation=_field(written.reservation_field) if written.reservation_field else None,

@@ -3,11 +3,13 @@
 Messages come late, twice, or long after the fact (PAM.FR §5.3.7). So nothing is applied as it comes: the words of a
 visit are kept as a log, and the present is computed anew from it.
 
+0. A visit that was deleted (A23) is as if nothing had been said of it until then.
 1. Words of one movement (ZBE-1) make one fact: what was inserted, then corrections in the order in which they were
    sent. A cancelled movement stays cancelled, whatever comes later under its number: numbers are never used again
    (PAM.FR §5.4.1). A cancellation without ZBE-1 takes back the last movement of its kind that was sent before it.
 2. The facts left are put in the order of their own times, and walked through.
-3. The planned departure is the last one spoken of, in the order of sending.
+3. Without an admission nobody is here if one was taken back; else whoever moves in the house is in it.
+4. The planned departure is the last one spoken of, in the order of sending.
 """
 
 from collections.abc import Iterable, Sequence
@@ -78,6 +80,14 @@ def added(log: Sequence[Said], word: Said) -> tuple[Said, ...]:
     return tuple(sorted((*log, word), key=lambda one: (one.sent, _key(one))))[-WORDS_MAX:]
 
 
+def joins(word: Said, other: Sequence[Said]) -> bool:
+    """Whether the stay that was told of under the other number (`absorbed`) is this one. A number of a preadmission is
+    believed only of one who is expected under it: fields that nobody reads are filled with zeros."""
+    if not word.absorbed:
+        return False
+    return word.kind not in (Kind.ADMIT, Kind.REGISTER) or presence(other).phase is Phase.EXPECTED
+
+
 def _unstamped(word: Said) -> Said:
     return replace(word, sent=word.time)
 
@@ -100,16 +110,20 @@ class _Fact:
 def presence(log: Iterable[Said]) -> Presence:
     """The present of a stay."""
     words = sorted(log, key=lambda one: (one.sent, _ACTION_RANK[one.action], _key(one)))
+    deleted = max((word.sent for word in words if word.kind is Kind.DELETE), default=None)
+    words = [word for word in words if deleted is None or word.sent > deleted]
     facts = _facts(words)
-    chain = sorted(
-        (fact for fact in facts if fact.word is not None and not fact.cancelled),
-        key=lambda fact: (_word(fact).time, fact.sent, _RANK.get(_word(fact).kind, 0), fact.key),
-    )
+    chain = [fact for fact in facts if fact.word is not None and not fact.cancelled]
     present = Presence()
-    for fact in chain:
+    if _never_began(facts, chain):
+        chain = [fact for fact in chain if _word(fact).kind is Kind.EXPECT]
+    else:
+        chain += _stayed(facts)
+        present = present if chain else _evident(facts)
+    for fact in sorted(
+        chain, key=lambda fact: (_word(fact).time, fact.sent, _RANK.get(_word(fact).kind, 0), fact.key)
+    ):  # fmt: skip
         present = _walk(present, fact)
-    if not chain:
-        present = _evident(facts)
     return _spoken_of(present, words)
 
 
@@ -161,15 +175,33 @@ def _name_of(word: Said, facts: dict[str, _Fact], names: dict[str, str]) -> str:
     return f"{word.kind} {word.time.isoformat()}"
 
 
+_BEGINNINGS = frozenset({Kind.ADMIT, Kind.REGISTER, Kind.TO_INPATIENT})
+
+
+def _never_began(facts: Sequence[_Fact], chain: Sequence[_Fact]) -> bool:
+    """Whether an admission was taken back, and none is left: movements that nobody took back bring nobody in."""
+    undone = any(fact.evidence is not None and fact.evidence.kind in _BEGINNINGS for fact in facts)
+    return undone and not any(_word(fact).kind in _BEGINNINGS for fact in chain)
+
+
+def _stayed(facts: Iterable[_Fact]) -> list[_Fact]:
+    """Of departures taken back, where the patient is then: in another bed, if the own one was given away (HL7
+    §3.3.13). A cancellation that only repeats the place of what it takes back says nothing of it."""
+    stayed: list[_Fact] = []
+    for fact in facts:
+        told = fact.evidence
+        if told is None or told.kind is not Kind.DISCHARGE or told.place is None:
+            continue
+        if fact.word is None or fact.word.place != told.place:
+            stayed.append(_Fact(fact.key, fact.sent, replace(told, kind=Kind.MOVE, action=Action.INSERT)))
+    return stayed
+
+
 def _merged(former: Said, later: Said) -> Said:
     """A movement told in several messages (PAM.FR §5.3.1), or corrected: what the later one leaves out stays."""
-    place = former.place
-    if later.place is not None:
-        same_unit = place is not None and place.unit == later.place.unit
-        place = place if same_unit and later.place == Place(later.place.unit) else later.place
     return replace(
         later,
-        place=place,
+        place=_where(former.place, later.place),
         patient_class=later.patient_class or former.patient_class,
         gender=former.gender if later.gender is Gender.UNDETERMINED else later.gender,
         arrival=later.arrival or former.arrival,
@@ -213,11 +245,13 @@ def _moved(present: Presence, fact: _Fact, place: Place | None) -> Presence:
     word = _word(fact)
     if present.phase is Phase.GONE:
         return present  # a movement dated after the departure: the departure is the later word on where the patient is
-    if present.phase is Phase.OUTPATIENT:
+    bedless = word.patient_class in BEDLESS_CLASSES
+    if present.phase is Phase.OUTPATIENT and (bedless or not word.patient_class or word.kind is not Kind.MOVE):
         return replace(present, place=place)
-    if present.phase in (Phase.NONE, Phase.EXPECTED):
-        # The admission was never told (the feed began later): whoever moves in the house is in it.
-        if place is None or word.patient_class in BEDLESS_CLASSES:
+    if present.phase is not Phase.PRESENT:
+        # The admission was never told: the feed began later, or says a change of class by PV1-2 alone. Whoever moves in
+        # the house is in it.
+        if place is None or bedless:
             return present
         present = replace(
             present, phase=Phase.PRESENT, since=word.time, began=fact.key, newborn=word.newborn, arrival=None
@@ -238,15 +272,13 @@ def _where(former: Place | None, told: Place | None) -> Place | None:
 
 
 def _evident(facts: Iterable[_Fact]) -> Presence:
-    """Of a stay of which only cancellations are known: one whose departure, move or leave was taken back is there."""
-    stays = (Kind.DISCHARGE, Kind.MOVE, Kind.LEAVE, Kind.RETURN)
+    """Of a stay of which only cancellations are known: one whose move or leave was taken back is there."""
+    stays = (Kind.MOVE, Kind.LEAVE, Kind.RETURN)
     seen = [
         fact
         for fact in facts
         if fact.word is None and fact.evidence is not None and fact.evidence.kind in stays
     ]  # fmt: skip
-    if any(fact.evidence is not None and fact.evidence.kind is Kind.ADMIT for fact in facts):
-        return Presence()
     last = max(seen, key=lambda fact: (fact.sent, fact.key), default=None)
     if last is None or last.evidence is None or last.evidence.place is None:
         return Presence()
