@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +63,26 @@ def test_line_endings_are_taken_as_they_come_and_counted(ending: str, last: str,
     (text,) = messages_of(body, habits)
     assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
     assert habits.endings == {counted: 1}
+
+
+@pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("broken", ["\r", "\n", "\r\n", "\n\n"])
+def test_a_line_break_within_a_field_takes_nothing_from_what_follows_it(ending: str, broken: str) -> None:
+    note = f"|R|^une note{broken}de deux{broken}PV1 et trois lignes{broken}|"
+    segments = MESSAGE.text().rstrip("\r").split("\r")
+    body = ending.join(segment.replace("|R||", note) for segment in segments)
+    assert broken in body
+    (text,) = messages_of(body.encode())
+    assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
+
+
+@pytest.mark.parametrize(
+    "habit", [lambda name: name.lower(), lambda name: f"  {name}", lambda name: f"\t{name.title()}"]
+)
+def test_names_of_segments_may_be_in_small_letters_and_indented(habit: Callable[[str], str]) -> None:
+    written = "\r".join(habit(line[:3]) + line[3:] for line in MESSAGE.text().rstrip("\r").split("\r"))
+    (text,) = messages_of(written.encode())
+    assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
 
 
 def test_a_batch_is_opened() -> None:

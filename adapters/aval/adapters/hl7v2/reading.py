@@ -131,23 +131,29 @@ def _piece(value: object, number: int) -> object:
 def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
     """The messages of a frame or file, as text with carriage returns between segments; none if there is no MSH.
 
+    A line that begins like no segment is the rest of the one before: somebody typed a line break into a field, and what
+    stands after it in that segment is meant all the same.
+
     Raises `Fault` for characters that no MLLP sender may use, and for too many messages.
     """
     habits = habits if habits is not None else Habits()
     text = _decoded(body, habits)
-    lines = _lines(text, habits)
-    found: list[list[str]] = []
-    for line in lines:
-        name = line[:3]
+    found: list[list[list[str]]] = []
+    separator = ""
+    for line in _lines(text, habits):
+        name = line[:3].upper()
         if name == "MSH":
-            found.append([line])
+            found.append([[name + line[3:]]])
+            separator = line[3:4]
             if len(found) > BATCH_MESSAGES_MAX:
                 raise fault("BHS", 0, Severity.ERROR, "207", f"more than {BATCH_MESSAGES_MAX} messages in one batch")
-        elif name in ("FHS", "BHS", "BTS", "FTS"):
+        elif name in ("FHS", "BHS", "BTS", "FTS") or not found:
             continue
-        elif found:
-            found[-1].append(line)
-    return ["\r".join(message) for message in found]
+        elif name.isalnum() and line[3:4] in (separator, ""):
+            found[-1].append([name + line[3:]])
+        else:
+            found[-1][-1].append(line)
+    return ["\r".join(" ".join(pieces) for pieces in message) for message in found]
 
 
 def parse(text: str) -> Message:
@@ -230,4 +236,4 @@ def _lines(text: str, habits: Habits) -> list[str]:
     if kinds == ["crlf", "cr"] and pairs <= 1:
         kinds = ["cr"]
     habits.endings[kinds[0] if len(kinds) == 1 else "mixed" if kinds else "none"] += 1
-    return [line for line in text.replace("\r\n", "\r").replace("\n", "\r").split("\r") if line.strip()]
+    return [line for line in map(str.strip, text.replace("\n", "\r").split("\r")) if line]
