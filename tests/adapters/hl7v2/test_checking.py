@@ -21,6 +21,7 @@ from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, corr
 from aval.adapters.hl7v2.replaying import replay
 from aval.adapters.hl7v2.sending import Sender
 from aval.adapters.hl7v2.server import Limits, MllpServer
+from aval.adapters.hl7v2.stays import Phase
 from tests.adapters.hl7v2.core import CoreNode
 from tests.adapters.hl7v2.days import MAPPING
 from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
@@ -53,6 +54,50 @@ def test_with_a_mapping_it_says_which_bed(tmp_path: Path) -> None:
         (Outcome.TOLD, "U1", "101-1"),
         (Outcome.IGNORED, "", ""),
     ]
+
+
+def test_what_changes_nothing_is_told_apart(tmp_path: Path) -> None:
+    doctor = IN.again(event="A54", movement="M5", when=at(9), sent=at(9))
+    unknown = IN.again(event="A12", movement="M6", action="CANCEL", original="A02", when=at(9), sent=at(10))
+    leaves = IN.again(event="A16", movement="M7", when=at(9), sent=at(9), departure=at(9, day=25))
+    findings = check([write(tmp_path, a=IN, b=doctor, c=unknown, d=leaves)], mapping_of(MAPPING), practice())
+    assert [one.outcome for one in findings.checked] == [
+        Outcome.TOLD, Outcome.UNCHANGED, Outcome.UNCHANGED, Outcome.TOLD,
+    ]  # fmt: skip
+
+
+def test_a_stay_that_changes_its_number_is_one_stay(tmp_path: Path) -> None:
+    after = IN.again(event="A07", visit="V2", movement="M7", when=at(9), sent=at(9), patient_class="O", absorbed="V1")
+    other = OTHER.again(visit="V3")
+    merged = after.again(event="A42", movement="", absorbed="V3", sent=at(10))
+    findings = check([write(tmp_path, a=IN, b=other, c=after, d=merged, e=merged)], mapping_of(MAPPING), practice())
+    assert [(one.outcome, one.phase) for one in findings.checked] == [
+        (Outcome.TOLD, Phase.PRESENT),
+        (Outcome.TOLD, Phase.PRESENT),
+        (Outcome.NO_BED, Phase.OUTPATIENT),
+        (Outcome.NO_BED, Phase.OUTPATIENT),
+        (Outcome.ALREADY, Phase.OUTPATIENT),
+    ]
+
+
+def test_a_folder_is_read_with_those_below_and_says_what_holds_no_message(tmp_path: Path) -> None:
+    write(tmp_path, a=IN.again(departure=at(9, day=25)))
+    spoilt = (tmp_path / "a.hl7").read_bytes().replace(b"20261125100000+0100", b"00000000")
+    (tmp_path / "a.hl7").write_bytes(spoilt)
+    (tmp_path / "november").mkdir()
+    write(tmp_path / "november", b=OTHER)
+    (tmp_path / ".hidden").mkdir()
+    write(tmp_path / ".hidden", h=OTHER)
+    (tmp_path / "empty.hl7").write_bytes(b"")
+    (tmp_path / "scan.jpg").write_bytes(bytes(range(256)) * 40)
+    shown = CliRunner().invoke(root, ["hl7", "check", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    rows = [line.split("\t") for line in shown.stdout.splitlines() if "\t" in line]
+    assert [row[0] for row in rows] == ["a.hl7", "empty.hl7", "b.hl7", "scan.jpg"]
+    assert "PV2-9" in rows[0][2]
+    assert "MSH" in rows[1][2]
+    assert rows[1][2] == rows[3][2]
+    assert "utf-8 2" in shown.output
 
 
 @pytest.mark.parametrize("json_wanted", [False, True])

@@ -25,6 +25,7 @@ from aval.adapters.hl7v2.replaying import replay as replay_files
 from aval.adapters.hl7v2.running import customs_of
 from aval.adapters.hl7v2.sending import Sender, Unanswered, code_of
 from aval.adapters.hl7v2.settings import Settings, SettingsInvalid, read_settings
+from aval.adapters.hl7v2.stays import Phase
 from aval.v1 import census_pb2
 
 hl7 = Group("hl7", "help.hl7")
@@ -202,8 +203,8 @@ def _plain(one: Checked) -> dict[str, object]:
         "place": _codes(one),
         "unit": one.unit,
         "bed": one.bed,
-        "fault": one.fault.place if one.fault else "",
-        "code": one.fault.severity.value if one.fault else "AA",
+        "fault": ",".join(fault.place for fault in (one.fault, *one.passed_over) if fault),
+        "code": "" if one.outcome is Outcome.NO_MESSAGE else one.fault.severity.value if one.fault else "AA",
     }
 
 
@@ -214,13 +215,17 @@ def _codes(one: Checked) -> str:
 def _said(one: Checked) -> str:
     if one.fault is not None:
         return f"{one.fault.severity.value} {_fault(one.fault)}"
-    return say(f"hl7.outcome.{one.outcome}")
+    told = say(f"hl7.outcome.{one.outcome}")
+    without = ", ".join(_fault(fault) for fault in one.passed_over)
+    return say("hl7.passed-over", told=told, faults=without) if without else told
 
 
 def _after(one: Checked) -> str:
-    if one.outcome in (Outcome.REFUSED, Outcome.NO_EFFECT):
+    if one.outcome in (Outcome.REFUSED, Outcome.NO_EFFECT, Outcome.NO_MESSAGE):
         return ""
-    where = f"{one.unit} {one.bed}".strip() if one.outcome is not Outcome.UNMAPPED else _codes(one)
+    where = f"{one.unit} {one.bed}".strip()
+    if not where and one.phase in (Phase.PRESENT, Phase.EXPECTED):
+        where = _codes(one)
     return f"{say(f'hl7.phase.{one.phase}')} {where}".strip()
 
 
@@ -229,7 +234,7 @@ def _fault(fault: Fault) -> str:
 
 
 def _sum_up(terminal: Terminal, findings: Findings) -> None:
-    terminal.tell(say("hl7.total", count=len(findings.checked)))
+    terminal.tell(say("hl7.total", count=sum(one.outcome is not Outcome.NO_MESSAGE for one in findings.checked)))
     for outcome, count in sorted(findings.outcomes.items()):
         terminal.tell(f"  {number(str(count)).text:>6}  {say(f'hl7.outcome.{outcome}')}")
     for key, found in (("hl7.units", findings.unmapped_units), ("hl7.beds", findings.unmapped_beds)):

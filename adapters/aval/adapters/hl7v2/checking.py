@@ -35,14 +35,21 @@ class Outcome(StrEnum):
     """A child born here, in a unit where such lie beside their mothers."""
     NO_BED = "no-bed"
     """The stay takes no bed: an outpatient, a cancellation, a departure."""
+    UNCHANGED = "unchanged"
+    """A movement that leaves the stay where it was, or takes back one that is not known."""
     ALREADY = "already"
     NO_EFFECT = "no-effect"
     REFUSED = "refused"
+    NO_MESSAGE = "no-message"
+    """A file in which nothing begins with MSH."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One message. `phase`, `place`, `unit`, `bed`: where the stay is after it, in the sender's and our codes."""
+    """One message. `phase`, `place`, `unit`, `bed`: where the stay is after it, in the sender's and our codes.
+
+    `unit` is empty where none is mapped; `fault` refuses it; `passed_over` were unreadable in one that is taken.
+    """
 
     file: str
     number: int
@@ -53,6 +60,7 @@ class Checked:
     unit: str = ""
     bed: str = ""
     fault: Fault | None = None
+    passed_over: tuple[Fault, ...] = ()
 
 
 @dataclass(slots=True)
@@ -76,10 +84,11 @@ def practice(zone: str = "Europe/Paris") -> Customs:
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files named, and those in the folders named, in the order of their names."""
+    """The files named, and those in and below the folders named, in the order of their names; no hidden ones."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+            below = (one for one in path.rglob("*") if not any(part[0] == "." for part in one.relative_to(path).parts))
+            yield from sorted(one for one in below if one.is_file())
         else:
             yield path
 
@@ -109,6 +118,8 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
             for text in texts:
                 number += 1
                 findings.checked.append(_checked(path.name, number, text, codes, customs, logs))
+        if not number and (not findings.checked or findings.checked[-1].file != path.name):
+            findings.checked.append(Checked(path.name, 0, "", Outcome.NO_MESSAGE))
     for one in findings.checked:
         if one.outcome is Outcome.UNMAPPED and one.place is not None:
             findings.unmapped_units[one.place.unit] += 1
@@ -134,7 +145,7 @@ def _checked(
     word = heard.said[0]
     former = logs.get(word.visit, ())
     log = former if word.kind is Kind.MERGE else added(former, word)
-    joined = word.absorbed in logs and joins(word, logs[word.absorbed])
+    joined = word.absorbed != word.visit and word.absorbed in logs and joins(word, logs[word.absorbed])
     for other in logs.pop(word.absorbed) if joined else ():
         log = added(log, other)
     logs[word.visit] = log
@@ -149,8 +160,11 @@ def _checked(
         outcome = Outcome.NEWBORN
     elif standing.phase not in (Phase.PRESENT, Phase.EXPECTED):
         outcome = Outcome.NO_BED
+    elif standing == codes.standing(presence(former)):
+        outcome = Outcome.UNCHANGED
     elif present.place is not None and codes.unmapped(present.place):
         outcome = Outcome.UNMAPPED
+    unit = "" if present.place is None or codes.unmapped(present.place) else standing.unit
     return Checked(
-        file, number, heard.event, outcome, present.phase, present.place, standing.unit, standing.bed
-    )  # fmt: skip
+        file, number, heard.event, outcome, present.phase, present.place, unit, standing.bed, None, heard.passed_over
+    )

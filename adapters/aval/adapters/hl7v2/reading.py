@@ -136,6 +136,8 @@ def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
 
     Raises `Fault` for characters that no MLLP sender may use, and for too many messages.
     """
+    if b"MSH" not in body.upper():
+        return []
     habits = habits if habits is not None else Habits()
     text = _decoded(body, habits)
     found: list[list[list[str]]] = []
