@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from aval.adapters.cli.root import root
 from aval.adapters.clock import SystemClock
 from aval.adapters.hl7v2.checking import Outcome, check, practice
+from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.framing import framed
 from aval.adapters.hl7v2.mapping import mapping_of
 from aval.adapters.hl7v2.meters import Meters
-from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, correction
+from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, correction, said_in
 from aval.adapters.hl7v2.replaying import replay
 from aval.adapters.hl7v2.sending import Sender
 from aval.adapters.hl7v2.server import Limits, MllpServer
@@ -149,7 +150,7 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
         await give(desk, [IN, OTHER])
         # In truth V1 is gone, V2 lies elsewhere, and V3 came unheard.
         write(tmp_path / "census", b=OTHER.again(room="103", bed="1"), c=third)
-        hospital = census_of([tmp_path / "census"], codes, CUSTOMS)
+        hospital = census_of(said_in([tmp_path / "census"], CUSTOMS), codes)
         findings = compare(hospital, await node.stays(), "gam")
         assert {(one.kind, one.stay) for one in findings} == {
             (Difference.GONE, stay_of("V1")),
@@ -165,6 +166,27 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
             stay_of("V3"): ("U1", "102-1", False),
         }
         assert compare(hospital, await node.stays(), "gam") == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "place"),
+    [
+        ("BHS|^~\\&|GAM\r", "", "BTS"),
+        ("FHS|^~\\&|GAM\rBHS|^~\\&|GAM\r", "BTS|2\r", "BTS"),
+        ("BHS|^~\\&|GAM\r", "BTS|3\r", "BTS-1"),
+        ("BHS|^~\\&|GAM\r", "BTS\r", ""),
+        ("FHS|^~\\&|GAM\rBHS|^~\\&|GAM\r", "BTS|2\rFTS|1\r", ""),
+    ],
+)
+def test_a_census_that_was_cut_off_is_none(tmp_path: Path, begin: str, end: str, place: str) -> None:
+    """HL7 v2.5 §2.10.3: a batch says how many messages it holds. Who is missing in a census would be told as gone."""
+    (tmp_path / "census.hl7").write_text(f"{begin}{IN.text()}{OTHER.text()}{end}", newline="")
+    if not place:
+        assert len(list(said_in([tmp_path], CUSTOMS))) == 2
+        return
+    with pytest.raises(Fault) as raised:
+        list(said_in([tmp_path], CUSTOMS))
+    assert raised.value.place == place
 
 
 REFUSED_SAMPLES = {

@@ -16,6 +16,7 @@ from aval.adapters.hl7v2.framing import framed
 from aval.adapters.hl7v2.inbox import read_visits
 from tests.adapters.hl7v2.messages import CANARIES, Adt, at
 from tests.adapters.hl7v2.processes import Interface
+from tests.adapters.hl7v2.supplier import Hospital, answering
 from tests.scenarios.line import Flow, Way
 from tests.waiting import until
 
@@ -157,6 +158,22 @@ async def test_a_census_is_reconciled_from_the_command_line_on_a_persons_word(in
     status, shown = await _aval(*words, "--yes")
     assert status == 0, shown
     assert set((await interface.census())[0]) == {"103-2"}
+    assert not any(canary in shown for canary in CANARIES)
+    # Then the hospital's system is asked: she lies elsewhere again. An empty answer moves nobody.
+    by_query = ("hl7", "reconcile", "--config", settings, "--yes")
+    hospital = Hospital([NEXT.again(room="104")])
+    async with answering(hospital) as port:
+        with settings.open("a") as more:
+            more.write(f'[query]\naddress = "127.0.0.1:{port}"\napplication = "GAM"\n')
+        status, shown = await _aval(*by_query)
+        assert status == 0, shown
+        assert set((await interface.census())[0]) == {"104-2"}
+        hospital.patients = []
+        status, shown = await _aval(*by_query)
+        assert status == 3, shown
+    status, shown = await _aval(*by_query)
+    assert status == 6, shown
+    assert set((await interface.census())[0]) == {"104-2"}
     assert not any(canary in shown for canary in CANARIES)
 
 

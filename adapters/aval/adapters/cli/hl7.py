@@ -17,9 +17,10 @@ from aval.adapters.hl7v2.census import CensusStream, NodeAway, NodeDenies
 from aval.adapters.hl7v2.checking import Checked, Findings, Outcome, practice
 from aval.adapters.hl7v2.checking import check as check_files
 from aval.adapters.hl7v2.faults import Fault
-from aval.adapters.hl7v2.inbox import house_key
 from aval.adapters.hl7v2.mapping import Mapping, MappingInvalid, read_mapping
-from aval.adapters.hl7v2.reconciling import Finding, census_of, compare, correction
+from aval.adapters.hl7v2.meaning import Customs, Said
+from aval.adapters.hl7v2.querying import ask
+from aval.adapters.hl7v2.reconciling import Finding, census_of, compare, correction, said_in
 from aval.adapters.hl7v2.replaying import messages_in
 from aval.adapters.hl7v2.replaying import replay as replay_files
 from aval.adapters.hl7v2.running import customs_of
@@ -112,12 +113,12 @@ def replay(terminal: Terminal, paths: Sequence[Path], address: str, tls: Path | 
 @hl7.verb(
     "reconcile",
     examples=(
-        "aval hl7 reconcile recensement.hl7 --config hl7.toml --dry-run",
+        "aval hl7 reconcile --config hl7.toml --dry-run",
         "aval hl7 reconcile recensement.hl7 --config hl7.toml --yes",
     ),
     writes=True,
 )
-@_paths
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|DIR…]")
 @_config
 @click.option("--tls", type=click.Path(path_type=Path), metavar="DIR", help="opt.hl7-tls")
 def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path | None) -> None:
@@ -125,15 +126,21 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
     try:
         settings = read_settings(config)
         codes = read_mapping(settings.mapping)
-        house_key(settings.key)
-        hospital = census_of(paths, codes, customs_of(settings))
+        customs = customs_of(settings)
+        said = said_in(paths, customs) if paths else asyncio.run(_asked(settings, codes, customs))
+        hospital = census_of(said, codes)
     except (SettingsInvalid, MappingInvalid, RuntimeError) as error:
         raise Failure(say("serve.refused"), str(error), code=Exit.USAGE) from error
     except Fault as fault:
         raise Failure(say("hl7.unreadable"), _fault(fault), "aval hl7 check") from fault
     except OSError as error:
         raise Failure(say("file.unreadable", path=error.filename or ""), str(error), code=Exit.NOT_FOUND) from error
-    findings = compare(hospital, asyncio.run(_stays(settings)), settings.source)
+    if not hospital:
+        raise Failure(say("hl7.census.empty"), say("hl7.census.empty.why"), "aval hl7 check", code=Exit.NOT_FOUND)
+    stays = asyncio.run(_stays(settings))
+    if not paths:  # of other units nothing was asked
+        stays = [stay for stay in stays if stay.unit.rpartition("/")[2] in codes.units]
+    findings = compare(hospital, stays, settings.source)
     heads = [say(f"col.{head}") for head in ("hl7-difference", "hl7-stay", "hl7-hospital", "hl7-node")]
     terminal.table(heads, (_row(one) for one in findings))
     terminal.tell(say("hl7.differences", count=len(findings), stays=len(hospital)))
@@ -145,6 +152,21 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
     terminal.tell(say("hl7.applied", count=codes_told.count("AA"), all=len(findings)))
     if set(codes_told) != {"AA"}:
         click.get_current_context().exit(Exit.CONFLICT)
+
+
+async def _asked(settings: Settings, codes: Mapping, customs: Customs) -> list[Said]:
+    """What the hospital's system answers for the units of the mapping."""
+    if settings.supplier is None:
+        raise Failure(say("hl7.nobody.asked"), say("hl7.nobody.asked.why"), code=Exit.USAGE)
+    if beginnings := [code for code in codes.codes if code.endswith("*")]:
+        raise Failure(say("hl7.beginnings", codes=", ".join(beginnings)), code=Exit.USAGE)
+    asked = settings.supplier
+    try:
+        async with Sender(asked.host, asked.port, settings.tls) as line:
+            return await ask(line, asked, codes.codes, customs, now())
+    except (Unanswered, OSError, TimeoutError) as error:
+        address = f"{asked.host}:{asked.port}"
+        raise Failure(say("hl7.no.answer", address=address), str(error), code=Exit.UNREACHABLE) from error
 
 
 async def _stays(settings: Settings) -> list[census_pb2.Stay]:

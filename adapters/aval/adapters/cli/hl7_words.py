@@ -19,8 +19,8 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
         "Sends messages of files again, at their pace or faster.",
     ),
     "help.hl7.reconcile": (
-        "Compare le recensement complet de l’hôpital à celui du nœud, et corrige sur accord.",
-        "Compares the hospital’s complete census with the node’s, and corrects when told.",
+        "Compare le recensement complet de l’hôpital (fichiers, ou requête) à celui du nœud, et corrige sur accord.",
+        "Compares the hospital’s complete census (files, or a query) with the node’s, and corrects when told.",
     ),
     "opt.hl7-map": (
         "Correspondance (TOML) des codes de l’établissement ; sans elle, rien n’est relié.",
@@ -88,6 +88,20 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
     "hl7.clear.why": (
         "Vers une autre machine, donnez un certificat : --tls DOSSIER.",
         "To another machine, give a certificate: --tls DIR.",
+    ),
+    "hl7.census.empty": ("ce recensement ne compte personne", "nobody is in this census"),
+    "hl7.census.empty.why": (
+        "Un hôpital vide est plutôt un export manqué : rien n’est comparé.",
+        "An empty hospital is rather a failed export: nothing is compared.",
+    ),
+    "hl7.nobody.asked": ("aucun recensement à comparer", "no census to compare"),
+    "hl7.nobody.asked.why": (
+        "Donnez des fichiers, ou déclarez dans [query] le système à interroger.",
+        "Give files, or declare in [query] the system to ask.",
+    ),
+    "hl7.beginnings": (
+        "une requête nomme chaque unité : écrivez en entier les codes {codes}",
+        "a query names each unit: write the codes {codes} in full",
     ),
     "hl7.differences": (
         "Écarts : {count}, pour {stays} séjours à l’hôpital.",

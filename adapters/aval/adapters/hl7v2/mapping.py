@@ -104,6 +104,11 @@ class Mapping:
         """The units at the node that the file feeds."""
         return frozenset(row.unit for row in self._file.unit)
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of these units, as the file writes them."""
+        return tuple(code for row in self._file.unit for code in row.codes)
+
     def row(self, code: str) -> _UnitRow | None:
         """The row of a unit's code."""
         found = self._exact.get(code)

@@ -20,6 +20,7 @@ import hl7
 from aval.adapters.hl7v2.faults import Severity, fault
 
 FIELDS_READ: dict[str, tuple[int, ...]] = {
+    "DSC": (1,),
     "EVN": (1, 2, 3, 6),
     "MRG": (5,),
     "MSA": (1, 2),
@@ -27,11 +28,13 @@ FIELDS_READ: dict[str, tuple[int, ...]] = {
     "PID": (8, 18),
     "PV1": (2, 3, 4, 5, 19, 44, 45, 50),
     "PV2": (8, 9, 12, 47),
+    "QAK": (1, 2),
     "ZBE": (),
     "ZFM": (1,),
     "ZFV": (7,),
 }
-"""What the census needs of a message: fields of segments; of those with none, all. The rest is not even parsed."""
+"""What the census needs of a message, and a query of its answer: fields of segments; of those with none, all. The rest
+is not even parsed."""
 
 _PLACES = {name: {field: place for place, field in enumerate(read, 1)} for name, read in FIELDS_READ.items() if read}
 """Where each of those fields stands in what the parser is given, which holds nothing else."""

@@ -1,18 +1,22 @@
 """A complete census of the hospital compared with the node's, difference by difference.
 
 The census is a file of messages, one or more for each patient who is in the hospital now (an export of A01, or A02; a
-batch is well). Who is in it and not at the node, or elsewhere, or at the node and not in it, is listed. Nothing changes
-before a person has said so; then each difference becomes a message to the running adapter, like any other: so it is
-stored, told and remembered in one way only. The stays are named by their hashes, for the node knows no number.
+batch is well), or what the hospital's system answers to a query (`querying`). Who is in it and not at the node, or
+elsewhere, or at the node and not in it, is listed. Nothing changes before a person has said so; then each difference
+becomes a message to the running adapter, like any other: so it is stored, told and remembered in one way only. The
+stays are named by their hashes, for the node knows no number.
 """
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from aval.adapters.hl7v2.checking import FILE_BYTES_MAX, files_of, frames_of
+from aval.adapters.hl7v2.faults import Severity, fault
 from aval.adapters.hl7v2.mapping import Mapping, Standing
 from aval.adapters.hl7v2.meaning import HASHED, Customs, Place, Said, understand
 from aval.adapters.hl7v2.reading import messages_of, parse
@@ -43,16 +47,37 @@ class Finding:
     node_bed: str = ""
 
 
-def census_of(paths: Iterable[Path], mapping: Mapping, customs: Customs) -> dict[str, tuple[Place | None, Standing]]:
-    """Who is in the hospital by the files, and where. Raises OSError, `Fault`: a census is whole, or none."""
-    logs: dict[str, tuple[Said, ...]] = {}
+def said_in(paths: Iterable[Path], customs: Customs) -> Iterator[Said]:
+    """What the files say. Raises OSError, `Fault`: a census is whole, or none."""
     for path in files_of(paths):
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX)
-        for frame in frames_of(content):
-            for text in messages_of(frame):
-                for word in understand(parse(text), customs).said:
-                    logs[word.visit] = added(logs.get(word.visit, ()), word)
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise fault("MSH", 0, Severity.ERROR, "207", f"{path.name} is longer than {FILE_BYTES_MAX} bytes")
+        for frame in frames_of(path.read_bytes()):
+            texts = messages_of(frame)
+            _check_whole(frame, len(texts))
+            for text in texts:
+                yield from understand(parse(text), customs).said
+
+
+_BATCH = re.compile(rb"^(FHS|BHS|BTS|FTS)(?:\W(\d*))?", re.MULTILINE)
+
+
+def _check_whole(frame: bytes, messages: int) -> None:
+    """A batch that was cut off ends without its trailers, or holds fewer messages than they say (HL7 v2.5 §2.10.3)."""
+    marks = [(mark[1], mark[2]) for mark in _BATCH.finditer(frame.replace(b"\r", b"\n"))]
+    names = Counter(name for name, _ in marks)
+    if names[b"BHS"] > names[b"BTS"] or names[b"FHS"] > names[b"FTS"]:
+        raise fault("BTS", 0, Severity.ERROR, "100", "a batch without its end")
+    counts = [int(count) for name, count in marks if name == b"BTS" and count]
+    if len(counts) == names[b"BTS"] > 0 and sum(counts) != messages:
+        raise fault("BTS", 1, Severity.ERROR, "100", "a batch with another number of messages than it says")
+
+
+def census_of(said: Iterable[Said], mapping: Mapping) -> dict[str, tuple[Place | None, Standing]]:
+    """Who is in the hospital by what is said, and where."""
+    logs: dict[str, tuple[Said, ...]] = {}
+    for word in said:
+        logs[word.visit] = added(logs.get(word.visit, ()), word)
     found: dict[str, tuple[Place | None, Standing]] = {}
     for stay, log in logs.items():
         present = presence(log)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aval.adapters.hl7v2.framing import Deframer, framed
+from aval.adapters.hl7v2.framing import Deframer, FrameTooLong, framed
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 
 ANSWER_SECONDS = 90.0
@@ -14,15 +14,18 @@ ANSWER_SECONDS = 90.0
 
 READ_BYTES = 1 << 16
 
+_BUNDLE = (CERTIFICATE_FILE, KEY_FILE, TRUST_FILE)
+
 
 class Unanswered(RuntimeError):
     """The receiver closed the connection, or was silent: whatever was sent last may be sent again."""
 
 
 class Sender:
-    """One connection. `tls`: a folder of cert.pem, key.pem and trust.pem; None: clear text."""
+    """One connection. `tls`: certificate, key and trust, or a folder of cert.pem, key.pem and trust.pem; None: clear
+    text."""
 
-    def __init__(self, host: str, port: int, tls: Path | None = None) -> None:
+    def __init__(self, host: str, port: int, tls: Path | tuple[Path, Path, Path] | None = None) -> None:
         self._host = host
         self._port = port
         self._tls = tls
@@ -55,7 +58,7 @@ class Sender:
                 if not received:
                     raise Unanswered("the receiver closed the connection")
                 self._frames += self._deframer.feed(received)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, FrameTooLong) as error:
             raise Unanswered(str(error) or "no answer in time") from error
         return self._frames.pop(0)
 
@@ -66,12 +69,13 @@ def code_of(answer: bytes) -> str:
     return next((code for code in ("AR", "AE") if code in codes), codes[0] if codes else "")
 
 
-def _client_context(folder: Path) -> ssl.SSLContext:
-    """A bundle's. The receiver's certificate is checked against the bundle's trust, not against a name: an MLLP
+def _client_context(tls: Path | tuple[Path, Path, Path]) -> ssl.SSLContext:
+    """Of a bundle. The receiver's certificate is checked against the bundle's trust, not against a name: an MLLP
     receiver is dialled by its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
-    context.load_cert_chain(folder / CERTIFICATE_FILE, folder / KEY_FILE)
-    context.load_verify_locations(folder / TRUST_FILE)
+    certificate, key, trust = tls if isinstance(tls, tuple) else (tls / name for name in _BUNDLE)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(trust)
     return context

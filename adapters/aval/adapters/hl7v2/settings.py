@@ -24,6 +24,12 @@ trust = "senders.pem"
 # or, on a loopback address only:
 # clear_text = true
 
+[query]                            # whom `aval hl7 reconcile` asks (IHE ITI-22), by the certificate of [tls]
+address = "10.1.2.3:2576"
+application = "GAM"                # MSH-5
+facility = "CHU"                   # MSH-6
+query = "IHE PDQ Query"            # QPD-1
+
 [limits]                           # see `server.Limits`
 """
 
@@ -36,6 +42,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from aval.adapters.hl7v2.querying import QUERY, Supplier
 from aval.adapters.hl7v2.server import Limits
 from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Refusal
@@ -54,6 +61,13 @@ class _Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate: str
     key: str
     trust: str
+
+
+class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    address: str
+    application: str
+    facility: str = ""
+    query: str = QUERY
 
 
 class _Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +99,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_port: int = 0
     clear_text: bool = False
     tls: _Tls | None = None
+    query: _Query | None = None
     limits: _Limits = _Limits()
 
 
@@ -110,6 +125,7 @@ class Settings:
     reservation: tuple[str, int] | None
     metrics_port: int
     tls: tuple[Path, Path, Path] | None
+    supplier: Supplier | None
     limits: Limits
 
     @property
@@ -128,9 +144,7 @@ def read_settings(path: Path) -> Settings:
     except (ValueError, KeyError, Refusal) as error:
         problem = error.metadata.get("problem", str(error)) if isinstance(error, Refusal) else str(error)
         raise SettingsInvalid(f"{path}: {problem}") from error
-    host, colon, port = written.listen.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) <= 65_535):
-        raise SettingsInvalid(f"{path}: listen must be host:port, not {written.listen!r}")
+    host, port = _address(path, "listen", written.listen)
     if written.reservation_field and written.reservation_field not in _RESERVATIONS:
         raise SettingsInvalid(f"{path}: reservation_field is one of {', '.join(sorted(_RESERVATIONS))}")
     if not written.visit_fields or set(written.visit_fields) - _VISITS:
@@ -149,8 +163,8 @@ def read_settings(path: Path) -> Settings:
         mapping=folder / written.mapping,
         inbox=folder / written.inbox,
         key=folder / written.key,
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         zone=zone,
         processing=frozenset(written.processing),
         ward_fields=tuple(_WARDS[field] for field in written.ward_fields),
@@ -159,7 +173,8 @@ def read_settings(path: Path) -> Settings:
         zbe_optional=written.zbe_optional,
         reservation=_field(written.reservation_field) if written.reservation_field else None,
         metrics_port=written.metrics_port,
-        tls=_tls(path, written, host.strip("[]")),
+        tls=_tls(path, written, host),
+        supplier=_supplier(path, written),
         limits=limits,
     )
 
@@ -175,6 +190,22 @@ def _tls(path: Path, written: _File, host: str) -> tuple[Path, Path, Path] | Non
     if not _is_loopback(host):
         raise SettingsInvalid(f"{path}: clear text would cross a network: listen on 127.0.0.1, or give [tls]")
     return None
+
+
+def _supplier(path: Path, written: _File) -> Supplier | None:
+    if written.query is None:
+        return None
+    host, port = _address(path, "query.address", written.query.address)
+    if written.tls is None and not _is_loopback(host):
+        raise SettingsInvalid(f"{path}: a query in clear text would cross a network: give [tls]")
+    return Supplier(host, port, written.query.application, written.query.facility, written.query.query)
+
+
+def _address(path: Path, field: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65_535):
+        raise SettingsInvalid(f"{path}: {field} must be host:port, not {text!r}")
+    return host.strip("[]"), int(port)
 
 
 def _field(text: str) -> tuple[str, int]:
