@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 
 from aval.kernel.disciplines import Discipline
 from aval.kernel.hours import WeekHours
@@ -313,18 +314,26 @@ def _grantable(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> 
         if in_conflict(book, arrival, NEVER) is not None:
             continue
         most = laid.levels.least(arrival, NEVER)
-        # For an open-ended stay a bed is free once the last that takes it has ended: most beds are out at once.
-        left = []
-        if isinstance(laid, BedGround):
-            left = [bed for bed in laid.beds.values() if all(take.end <= arrival for take in laid.on[bed.id])]
+        left = _left_from(laid, arrival) if isinstance(laid, BedGround) else Counter()
         for gender in _GENDERS:
             if isinstance(laid, BedGround):
-                fitting = sum(laid.is_free(bed, gender, arrival, NEVER) for bed in left)
+                fitting = left.total() if is_wildcard(gender) else left[frozenset()] + left[frozenset((gender,))]
             else:
                 places = laid.places_for(gender)
                 fitting = sum(max(0, laid.by_gender[place].least(arrival, NEVER)) for place in places)
             if min(fitting, most) > 0:
                 yield Grantable(horizon, gender, min(fitting, most))
+
+
+def _left_from(laid: BedGround, arrival: datetime) -> Counter[frozenset[Gender]]:
+    """The beds that nothing takes from an instant on, by the genders that they are bound to."""
+    left: Counter[frozenset[Gender]] = Counter()
+    for bed in laid.beds.values():
+        # An open-ended stay has a bed once the last that takes it has ended: most beds are out at once.
+        if all(take.end <= arrival for take in laid.on[bed.id]):
+            sharing = laid.sharing.get(bed.room, ())
+            left[_bound(bed.gender, frozenset(take.gender for take in sharing if take.end > arrival))] += 1
+    return left
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
@@ -333,15 +342,21 @@ def _grantable(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> 
 def _gender_at(laid: BedGround, bed: Bed, at: datetime) -> Gender | None:
     """Who may be placed in a free bed at an instant; None: nobody, two genders share its one-gender room."""
     sharing = laid.sharing.get(bed.room, ())
-    return _placing(bed, {take.gender for take in sharing if take.start <= at < take.end})
+    return _placing(bed, frozenset(take.gender for take in sharing if take.start <= at < take.end))
 
 
-def _placing(bed: Bed, present: set[Gender]) -> Gender | None:
+def _placing(bed: Bed, present: frozenset[Gender]) -> Gender | None:
     """Who may be placed in a bed whose room holds patients of those genders."""
-    genders = {gender for gender in (bed.gender, *present) if not is_wildcard(gender)}
+    genders = _bound(bed.gender, present)
     if len(genders) > 1:
         return None
     return next(iter(genders), Gender.ANY)
+
+
+@cache
+def _bound(bed: Gender, present: frozenset[Gender]) -> frozenset[Gender]:
+    """The genders that a bed is bound to, by its own and by those in its room: two suit nobody whose gender is said."""
+    return frozenset(gender for gender in (bed, *present) if not is_wildcard(gender))
 
 
 def _classes(book: UnitBook, laid: BedGround | PlaceGround, now: datetime) -> tuple[PlaceClass, ...]:
@@ -396,7 +411,7 @@ def _free_beds(laid: BedGround) -> tuple[dict[Kind, Levels], Levels]:
             turns = {time for take in sharing for time in (take.start, take.end) if start < time < end}
             at = start
             for until in (*sorted(turns), end):
-                gender = _gender_at(laid, bed, at) if sharing else _placing(bed, set())
+                gender = _gender_at(laid, bed, at) if sharing else _placing(bed, frozenset())
                 if gender is not None:
                     found.setdefault((gender, features), Levels(0)).add(at, until, 1)
                 at = until
