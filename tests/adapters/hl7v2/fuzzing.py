@@ -80,10 +80,7 @@ LOGS_MAX = 200
 def feed(content: bytes) -> bool:
     """A frame's way: cut, read, understood, folded, told, answered."""
     understood = False
-    try:
-        frames = framing.Deframer().feed(content)
-    except framing.FrameTooLong:
-        return False
+    frames = framing.Deframer().feed(content)
     for frame in frames or [content]:
         try:
             texts = reading.messages_of(frame)

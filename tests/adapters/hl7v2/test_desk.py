@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from aval.adapters.hl7v2.census import NodeAway
 from aval.adapters.hl7v2.inbox import Inbox, InboxUnusable, house_key, read_visits
+from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.running import ALIVE_EVERY, stay_alive
+from aval.adapters.hl7v2.sending import Sender
+from aval.adapters.hl7v2.server import Limits, MllpServer
 from aval.adapters.hl7v2.telling import Told
 from aval.v1 import census_pb2
 from tests.adapters.demo.hand_clock import HandClock
@@ -178,6 +182,25 @@ async def test_a_batch_is_answered_message_by_message(tmp_path: Path) -> None:
     assert answer is not None
     assert [part[:2] for part in answer.split(b"MSA|")[1:]] == [b"AA", b"AA", b"AA"]
     assert answer.endswith(b"BTS|3\r")
+
+
+async def test_a_message_that_is_too_long_is_refused_and_the_next_one_taken(tmp_path: Path) -> None:
+    """A sender that gets no answer sends the same again, and nothing after it."""
+    node = CoreNode(at(12))
+    long = IN.text() + "OBX|1|ED|PHOTO||^image^jpeg^Base64^" + "A" * 20_000 + "\r"
+    async with desk_of(tmp_path, node) as desk:
+        server = MllpServer(desk.take, Limits(message_bytes=10_000), Meters(CollectorRegistry()), None)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            async with Sender("127.0.0.1", port) as line:
+                answer = await line.send(long.encode())
+                assert b"MSA|AR|V1-A01-M1-" in answer
+                assert b"ERR||MSH^1|207^" in answer
+                assert not node.census()
+                assert code_of(await line.send(IN.frame())) == "AA"
+        finally:
+            await server.stop()
+    assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
 
 
 async def test_an_inbox_that_was_lost_is_taken_up_from_the_node(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from aval.adapters.hl7v2.acknowledging import accepted, header_of, refused
 from aval.adapters.hl7v2.faults import Fault, Severity
-from aval.adapters.hl7v2.framing import Deframer, FrameTooLong, framed
+from aval.adapters.hl7v2.framing import HEAD_BYTES, Deframer, Overlong, framed
 from aval.adapters.hl7v2.meaning import understand
-from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.reading import Habits, encoded, messages_of, parse
 from tests.adapters.hl7v2.messages import CANARIES, CANARY_FIRST_NAME, CUSTOMS, Adt, at
 
 MESSAGE = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
@@ -91,6 +91,15 @@ def test_a_batch_is_opened() -> None:
     assert [understand(parse(text), CUSTOMS).event for text in messages_of(batch.encode())] == ["A01", "A03"]
 
 
+@pytest.mark.parametrize("declared", ["8859/1", "8859/15", "UNICODE UTF-8", "", "ASCII", "KLINGON"])
+def test_a_message_of_a_batch_goes_on_in_its_own_characters(declared: str) -> None:
+    message = MESSAGE.again(charset=declared, unit="Néonatologie")
+    batch = f"BHS|^~\\&|GAM\r{message.text()}{message.again(event='A03').text()}BTS|2\r"
+    for text in messages_of(batch.encode("iso8859-15")):
+        (again,) = messages_of(encoded(text))
+        assert again == text
+
+
 def test_the_separators_are_the_messages_own() -> None:
     text = MESSAGE.text().translate(str.maketrans("|^~&", "#$*%"))
     assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
@@ -121,10 +130,21 @@ def test_what_stands_outside_a_frame_is_skipped_and_counted() -> None:
     assert deframer.skipped == len(b"GET / HTTP/1.1") + len(b"cut off") + len(b"tail")
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 100_000])
+def test_of_a_frame_that_is_too_long_only_the_beginning_is_kept(chunk: int) -> None:
+    deframer = Deframer(bytes_max=10_000)
+    long, exact = b"MSH" + bytes(9_998), b"MSH" + bytes(9_997)
+    stream = framed(long) + framed(exact) + framed(b"next")
+    frames = [frame for n in range(0, len(stream), chunk) for frame in deframer.feed(stream[n : n + chunk])]
+    assert frames == [long[:HEAD_BYTES], exact, b"next"]
+    assert [isinstance(frame, Overlong) for frame in frames] == [True, False, False]
+
+
 def test_a_frame_without_end_is_not_kept_for_ever() -> None:
-    deframer = Deframer(bytes_max=100)
-    with pytest.raises(FrameTooLong):
-        deframer.feed(b"\x0b" + bytes(101))
+    deframer = Deframer(bytes_max=10_000)
+    assert deframer.feed(b"\x0b" + bytes(1 << 20)) == []
+    assert deframer.inside
+    assert deframer.held <= 10_000
 
 
 def test_the_answer_names_the_field_and_quotes_nothing() -> None:

@@ -83,7 +83,7 @@ async def test_answers_come_in_the_order_of_the_messages() -> None:
     [
         (Limits(idle_seconds=0.2), b"", "idle"),
         (Limits(message_seconds=0.2), b"\x0bMSH|", "slow"),
-        (Limits(message_bytes=100), b"\x0b" + bytes(200), "too-long"),
+        (Limits(message_seconds=0.2, message_bytes=100), b"\x0b" + bytes(1 << 16), "slow"),
     ],
 )
 async def test_a_connection_that_gives_no_message_is_closed(limits: Limits, sent: bytes, why: str) -> None:

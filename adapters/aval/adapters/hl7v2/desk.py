@@ -22,6 +22,7 @@ from aval.adapters.hl7v2.acknowledging import Header, header_of
 from aval.adapters.hl7v2.census import RETRY_AFTER, NodeAway, NodeDenies
 from aval.adapters.hl7v2.events import Action, Kind
 from aval.adapters.hl7v2.faults import Fault, Severity, fault
+from aval.adapters.hl7v2.framing import Overlong
 from aval.adapters.hl7v2.inbox import KEPT, VISITS_MAX, Inbox, InboxUnusable, Visit
 from aval.adapters.hl7v2.mapping import Mapping as Codes
 from aval.adapters.hl7v2.mapping import Standing
@@ -114,14 +115,17 @@ class Desk:
     async def take(self, frame: bytes) -> bytes | None:
         """The answer to a frame; None if it is none to answer. May wait for the node as long as it takes."""
         began = self._clock.monotonic()
-        habits = Habits()
+        habits, header = Habits(), Header()
         try:
             texts = messages_of(frame, habits)
             self._meters.habits(habits)
             if not texts:
                 raise fault("MSH", 0, Severity.REJECT, "100", "no message in the frame")
+            if isinstance(frame, Overlong):
+                header = header_of(parse(texts[0].partition("\r")[0]))
+                raise fault("MSH", 0, Severity.REJECT, "207", "longer than is taken")
         except Fault as wrong:
-            return await self._refuse(Header(), "", wrong, began)
+            return await self._refuse(header, header.event, wrong, began)
         answers = [answer for answer in await asyncio.gather(*(self._one(text, began) for text in texts)) if answer]
         if len(texts) == 1:
             return answers[0] if answers else None

@@ -12,17 +12,25 @@ MESSAGE_BYTES_MAX = 1 << 20
 """Longest frame: an ADT message has some 3 kB, a batch of 300 fits."""
 
 
-class FrameTooLong(ValueError):
-    """A frame passed `MESSAGE_BYTES_MAX` without its end: the sender is not one of ours, or is broken."""
+HEAD_BYTES = 1 << 12
+"""What is kept of a longer one: MSH, by which it is answered."""
+
+
+class Overlong(bytes):
+    """The beginning of a frame that is longer than is taken. The sender is told, or it would send it for ever."""
 
 
 class Deframer:
-    """Takes bytes as they come, gives whole frames. `skipped` counts bytes that stood outside any frame."""
+    """Takes bytes as they come, gives whole frames, and `Overlong` for each beyond `bytes_max`.
+
+    `skipped` counts bytes that stood outside any frame.
+    """
 
     def __init__(self, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._held = bytearray()
         self._inside = False
+        self._overlong = False
         self.skipped = 0
 
     @property
@@ -30,8 +38,13 @@ class Deframer:
         """Whether a frame has begun and not ended."""
         return self._inside
 
+    @property
+    def held(self) -> int:
+        """How many bytes of a frame are kept until it ends."""
+        return len(self._held)
+
     def feed(self, received: bytes) -> list[bytes]:
-        """The frames that these bytes complete. Raises `FrameTooLong`."""
+        """The frames that these bytes complete."""
         frames: list[bytes] = []
         at = 0
         while at < len(received):
@@ -43,8 +56,9 @@ class Deframer:
             if mark == start:  # within a frame: the one before was cut off
                 self.skipped += len(self._held)
             elif self._inside:
-                frames.append(bytes(self._held))
+                frames.append(Overlong(self._held) if self._overlong else bytes(self._held))
             self._held.clear()
+            self._overlong = False
             self._inside = mark == start
             at = mark + 1
         return frames
@@ -54,8 +68,9 @@ class Deframer:
             self.skipped += len(received.strip(b"\r\n"))
             return
         self._held += received
-        if len(self._held) > self._bytes_max:
-            raise FrameTooLong(f"no end of frame within {self._bytes_max} bytes")
+        if self._overlong or len(self._held) > self._bytes_max:
+            self._overlong = True
+            del self._held[HEAD_BYTES:]
 
 
 def _first(received: bytes, mark: int, begin: int) -> int:

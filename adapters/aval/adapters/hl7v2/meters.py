@@ -58,5 +58,5 @@ class Meters:
         self._connections.set(count)
 
     def closed(self, why: str) -> None:
-        """A connection was ended by us: `idle`, `slow`, `too-long`, `too-many`, `no-answer`."""
+        """A connection was ended by us: `idle`, `slow`, `too-many`, `no-answer`."""
         self._closed.labels(why).inc()

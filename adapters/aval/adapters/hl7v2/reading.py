@@ -161,6 +161,12 @@ def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
     return ["\r".join(" ".join(pieces) for pieces in message) for message in found]
 
 
+def encoded(text: str) -> bytes:
+    """A message of a batch as bytes of its own, in the characters that its header declares."""
+    charset = _CHARSETS.get(_declared_charset(text.encode("ascii", "replace")), "iso8859-15")
+    return text.encode("utf-8" if charset == "ascii" else charset, "replace")
+
+
 def parse(text: str) -> Message:
     """Parses one message. Raises `Fault` where it is none."""
     lines = text.split("\r")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aval.adapters.hl7v2.checking import FILE_BYTES_MAX, files_of, frames_of
-from aval.adapters.hl7v2.reading import messages_of
+from aval.adapters.hl7v2.reading import encoded, messages_of
 from aval.adapters.hl7v2.sending import Sender, Unanswered, code_of
 from aval.kernel.clock import Clock
 
@@ -31,7 +31,7 @@ def messages_in(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
                 yield path.name, frame
                 continue
             for text in texts:
-                yield path.name, text.encode("utf-8")
+                yield path.name, encoded(text)
 
 
 async def replay(

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aval.adapters.hl7v2.framing import Deframer, FrameTooLong, framed
+from aval.adapters.hl7v2.framing import Deframer, Overlong, framed
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 
 ANSWER_SECONDS = 90.0
@@ -58,9 +58,12 @@ class Sender:
                 if not received:
                     raise Unanswered("the receiver closed the connection")
                 self._frames += self._deframer.feed(received)
-        except (OSError, TimeoutError, FrameTooLong) as error:
+        except (OSError, TimeoutError) as error:
             raise Unanswered(str(error) or "no answer in time") from error
-        return self._frames.pop(0)
+        answer = self._frames.pop(0)
+        if isinstance(answer, Overlong):
+            raise Unanswered("the answer is longer than is taken")
+        return answer
 
 
 def code_of(answer: bytes) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from aval.adapters.hl7v2.framing import MESSAGE_BYTES_MAX, Deframer, FrameTooLong, framed
+from aval.adapters.hl7v2.framing import MESSAGE_BYTES_MAX, Deframer, framed
 from aval.adapters.hl7v2.meters import Meters
 
 READ_BYTES = 1 << 16
@@ -151,11 +151,7 @@ class _Connection:
             if not received:
                 return
             was_inside = deframer.inside
-            try:
-                frames = deframer.feed(received)
-            except FrameTooLong:
-                self._meters.closed("too-long")
-                return
+            frames = deframer.feed(received)
             for frame in frames:
                 task = asyncio.ensure_future(asyncio.wait_for(self._take(frame), self._limits.answer_seconds))
                 try:
