@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -181,6 +182,18 @@ def test_xml_cannot_be_a_bomb(content: bytes, what: str) -> None:
     with pytest.raises(MarkupFault) as raised:
         parse(content)
     assert raised.value.what == what
+
+
+def test_text_between_many_elements_is_read_in_time_that_grows_with_it() -> None:
+    """Added up piece by piece it took the square: a document within all bounds took a quarter of a minute."""
+
+    def seconds(pieces: int) -> float:
+        content = b"<a>" + (b"<b/>" + b"x" * 12) * pieces + b"</a>"
+        began = process_time()
+        parse(content)
+        return process_time() - began
+
+    assert seconds(8 * 10_000) < 3 * 8 * seconds(10_000)
 
 
 @given(st.binary(max_size=300))

@@ -69,6 +69,8 @@ class _Builder:
         self.parser.StartDoctypeDeclHandler = self._doctype
         self.root: Element | None = None
         self._open: list[Element] = []
+        # Pieces of text by open element: text between many children, added up piece by piece, takes their square.
+        self._pieces: list[list[str]] = []
         self._count = 0
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
@@ -83,13 +85,13 @@ class _Builder:
         else:
             self.root = element
         self._open.append(element)
+        self._pieces.append([])
 
     def _end(self, name: str) -> None:
-        closed = self._open.pop()
-        closed.text = closed.text.strip()
+        self._open.pop().text = "".join(self._pieces.pop()).strip()
 
     def _text(self, text: str) -> None:
-        self._open[-1].text += text
+        self._pieces[-1].append(text)
 
     def _doctype(self, *_: object) -> None:
         self._refuse("xml-doctype")
