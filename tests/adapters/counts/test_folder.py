@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,16 +25,33 @@ from aval.adapters.counts.folder import (
     TAKEN,
 )
 from tests.adapters.demo.hand_clock import HandClock
+from tests.waiting import until
+
+UNPRIVILEGED = 65534
+"""The user `nobody`, whose rights tests take where they run as root: root may read everything."""
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Without root's rights but those on a folder, if these are root's."""
+    user = os.geteuid()
+    if user == 0:
+        os.chown(folder, UNPRIVILEGED, -1)
+        os.seteuid(UNPRIVILEGED)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 class Desk:
     """Says what becomes of a file by its content, and keeps what it was given."""
 
     def __init__(self) -> None:
-        self.given: list[tuple[str, bytes]] = []
+        self.given: list[tuple[str, bytes | None]] = []
         self.away = False
 
-    async def handle(self, content: bytes, name: str) -> Verdict:
+    async def handle(self, content: bytes | None, name: str) -> Verdict:
         if self.away:
             return Verdict(None, "NODE_UNREACHABLE")
         self.given.append((name, content))
@@ -122,7 +145,50 @@ async def test_an_empty_file_a_read_only_one_and_a_folder(scene: Scene) -> None:
 async def test_a_file_too_large_is_not_read_whole(scene: Scene) -> None:
     scene.drop("gros.csv", b"x" * (FILE_BYTES_MAX + 4096))
     assert await scene.settle() == 1
-    assert len(scene.desk.given[0][1]) == FILE_BYTES_MAX + 1
+    assert len(scene.desk.given[0][1] or b"") == FILE_BYTES_MAX + 1
+
+
+async def test_whatever_a_file_is_called_it_stops_no_other(scene: Scene) -> None:
+    names = ["é" * 125 + ".csv", "a\nb.csv", os.fsdecode(b"Unit\xe9.csv"), "lits.csv"]
+    for name in names:
+        scene.drop(name)
+    assert await scene.settle() == len(names)
+    ended = [path.name for path in (scene.path / DONE).iterdir()]
+    assert len(ended) == 2 * len(names)
+    assert all(name.isprintable() and name.endswith((".csv", REPORT_SUFFIX)) for name in ended)
+
+
+async def test_a_file_that_may_not_be_read_is_rejected_and_stops_no_other() -> None:
+    with TemporaryDirectory() as path:  # pytest's own lies below one that only its user enters
+        scene = Scene(Path(path))
+        scene.drop("secret.csv").chmod(0)
+        scene.drop("lits.csv").chmod(0o644)
+        with nobody(scene.path):
+            assert await scene.settle() == 2
+        assert scene.within(REJECTED) == ["secret.csv", f"secret.csv{REPORT_SUFFIX}"]
+        assert scene.within(DONE) == ["lits.csv", f"lits.csv{REPORT_SUFFIX}"]
+
+
+RESTLESS = """
+import contextlib, os, sys
+while True:
+    open(sys.argv[1], "w").close()
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(sys.argv[1])
+"""
+
+
+async def test_a_file_that_is_gone_when_it_is_looked_at_is_no_trouble_of_the_folder(scene: Scene) -> None:
+    path = scene.path / "lits.csv"
+    restless = await asyncio.create_subprocess_exec(sys.executable, "-c", RESTLESS, str(path))
+    try:
+        await until(path.exists, 10, "it comes and goes")
+        for _ in range(2000):
+            await scene.folder.look()
+    finally:
+        restless.kill()
+        await restless.wait()
+    assert "folder-unusable" not in {what for what, _ in scene.noticed}
 
 
 async def test_while_the_node_is_away_files_wait_in_their_order_and_it_is_said_once(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """`aval node import …`: figures from a file, told to one's own node."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -167,10 +168,12 @@ async def _watch(session: Session, folder: Path, form: _Form) -> None:
     terminal = session.terminal
     node, finess = session.node(), session.finess
 
-    async def handle(content: bytes, name: str) -> Verdict:
+    async def handle(content: bytes | None, name: str) -> Verdict:
+        if content is None:
+            return Verdict(False, report_of([LineProblem(0, "", "unreadable")], [], speech().language))
         # The name that the file was taken under holds its instant: the same sheet tomorrow is told anew, the same
         # file after a crash is not.
-        key = f"import-{hashlib.sha256(name.encode() + content).hexdigest()[:32]}"
+        key = f"import-{hashlib.sha256(os.fsencode(name) + content).hexdigest()[:32]}"
         try:
             reading = await prepare(content, form.read, form.source, node, finess, now())
             outcomes = [] if reading.problems else await give(reading, node, key, now())

@@ -12,6 +12,7 @@ being notified, because a house's folder is a network share more often than not,
 import os
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,9 @@ FILE_BYTES_MAX = 1_048_576
 KEPT_FILES_MAX = 2_000
 """Files kept in `traites` and in `rejetes`: a sheet an hour for more than two months. The oldest are removed."""
 
+NAME_BYTES_MAX = 200
+"""Bytes of a name that are kept: disks take 255, and our instant, a number and the report's ending come with it."""
+
 TAKEN, DONE, REJECTED = "en-cours", "traites", "rejetes"
 REPORT_SUFFIX = ".rapport.txt"
 _PARTIAL = re.compile(r"^(\.|~\$).*|.*(\.tmp|\.part|\.crdownload|~)$", re.IGNORECASE)
@@ -45,8 +49,10 @@ class Verdict:
     report: str
 
 
-Handler = Callable[[bytes, str], Awaitable[Verdict]]
-"""(content, the name that it was taken under) → what became of it. Applied twice under one name it changes nothing."""
+Handler = Callable[[bytes | None, str], Awaitable[Verdict]]
+"""(content, the name that it was taken under) → what became of it. Applied twice under one name it changes nothing.
+
+No content: a file that this process may not read, which waits for nothing and is to be rejected."""
 
 
 @dataclass(slots=True)
@@ -90,8 +96,9 @@ class DropFolder:
         found: dict[str, tuple[int, int]] = {}
         for entry in os.scandir(self.path):
             if entry.is_file(follow_symlinks=False) and not _PARTIAL.match(entry.name):
-                status = entry.stat(follow_symlinks=False)
-                found[entry.name] = (status.st_size, status.st_mtime_ns)
+                with suppress(FileNotFoundError):  # its writer has renamed or removed it meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    found[entry.name] = (status.st_size, status.st_mtime_ns)
         settled = [name for name, seen in found.items() if self._sizes.get(name) == seen]
         self._sizes = found
         return sorted(settled, key=lambda name: (found[name][1], name))
@@ -99,7 +106,7 @@ class DropFolder:
     def _take(self, name: str) -> str:
         """Moves a file into `en-cours` under a name of its own: the same name may come each morning."""
         stamp = self.clock.now().strftime(_STAMP)
-        taken = _free_name(self.path / TAKEN, f"{stamp}-{name}")
+        taken = _free_name(self.path / TAKEN, f"{stamp}-{_plain(name)}")
         try:
             (self.path / name).rename(self.path / TAKEN / taken)
         except OSError as error:
@@ -112,9 +119,7 @@ class DropFolder:
         """Handles a file of `en-cours`; False to try again at the next look."""
         here = self.path / TAKEN / name
         try:
-            with here.open("rb") as file:
-                content = file.read(FILE_BYTES_MAX + 1)
-            verdict = await self.handle(content, name)
+            verdict = await self.handle(_content(here), name)
         except OSError as error:
             self._note("file-unreadable", f"{name}: {type(error).__name__}")
             return False
@@ -140,6 +145,21 @@ class DropFolder:
         if (what, detail) not in self._told:
             self._told.add((what, detail))
             self.notice(what, detail)
+
+
+def _content(path: Path) -> bytes | None:
+    """A file's bytes, none where it may not be read. Raises OSError for what another look may cure."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX + 1)
+    except PermissionError:
+        return None
+
+
+def _plain(name: str) -> str:
+    """A name that every disk, report and log takes, with the end that says what it is."""
+    printable = "".join(letter if letter.isprintable() else "_" for letter in name)
+    return printable.encode()[-NAME_BYTES_MAX:].decode(errors="ignore")
 
 
 def _free_name(folder: Path, name: str) -> str:

@@ -17,6 +17,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "utf-16": ("texte en UTF-16 : enregistrez en « CSV UTF-8 »", "text in UTF-16: save as “CSV UTF-8”"),
     "encoding": ("ni UTF-8 ni Windows-1252 (octet {byte})", "neither UTF-8 nor Windows-1252 (byte {byte})"),
     "empty": ("fichier vide", "empty file"),
+    "unreadable": (
+        "fichier illisible : le service n’a pas le droit de le lire",
+        "file that cannot be read: the service has no right to",
+    ),
     "no-rows": ("aucune ligne sous les titres", "no row under the heads"),
     "quotes": ("guillemets mal fermés ({problem})", "quotes badly closed ({problem})"),
     "too-many-rows": ("plus de {rows_max} lignes", "more than {rows_max} rows"),
