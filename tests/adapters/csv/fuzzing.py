@@ -1,4 +1,7 @@
-"""A house's sheet, for the fuzz run: a good one with some faults, in the encodings and habits of spreadsheets."""
+"""A house's sheet, for the fuzz run: a good one with some faults, in the encodings and habits of spreadsheets.
+
+Workbooks are packed or not: what is spoilt of one that is not is its XML, not the archive around it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from aval.adapters.counts.rows import COUNT_MAX
-from aval.adapters.csv import mapping, sheet, table
+from aval.adapters.csv import instants, mapping, sheet, table, workbook
 from aval.adapters.csv.mapping import load_mapping
+from tests.adapters.csv import workbooks
 from tests.fuzz.campaign import Parser
 
 NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
@@ -32,6 +36,8 @@ STRANGE = (
 )
 HEADS = ("Unité", "Genre", "Ouverts", "Occupés", "Libres", "Relevé le")
 FREE_OF_FAULTS = 0.4
+TITLED = 0.2
+WORKBOOKS = 0.25
 
 
 def structured(random: Random) -> bytes:
@@ -42,10 +48,14 @@ def structured(random: Random) -> bytes:
     if random.random() >= FREE_OF_FAULTS:
         for _ in range(random.randrange(1, 4)):
             _spoil(random, rows)
+    if random.random() < TITLED:
+        rows.insert(0, ["EHPAD Les Tilleuls"])
+    if random.random() < WORKBOOKS:
+        return workbooks.workbook({"Lits": rows}, inline=random.random() < 0.5, deflated=random.random() < 0.2)
     separator = random.choice((";", ";", ",", "\t"))
     lines = [separator.join(_quoted(random, cell, separator) for cell in row) for row in rows]
     text = random.choice(("\r\n", "\n", "\n\n")).join([*lines, ""])
-    encoding = random.choice(("utf-8-sig", "utf-8", "cp1252", "utf-16", "latin-1"))
+    encoding = random.choice(("utf-8-sig", "utf-8", "cp1252", "utf-16", "latin-1", "mac_roman"))
     return text.encode(encoding, "replace")
 
 
@@ -59,7 +69,9 @@ def _row(random: Random, number: int, heads: list[str]) -> list[str]:
         "Ouverts": str(opened),
         "Occupés": str(occupied),
         "Libres": str(opened - occupied),
-        "Relevé le": told.strftime(random.choice(("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%d.%m.%Y"))),
+        "Relevé le": told.strftime(
+            random.choice(("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%d.%m.%Y", "%d/%m/%y à %Hh", "%j,%H", "%B"))
+        ),
     }
     return [cells[head] for head in heads]
 
@@ -99,4 +111,4 @@ def feed(content: bytes) -> bool:
     return bool(rows)
 
 
-PARSER = Parser("csv", structured, feed, (table, sheet, mapping))
+PARSER = Parser("csv", structured, feed, (table, workbook, sheet, mapping, instants))

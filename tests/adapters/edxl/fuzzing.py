@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from xml.sax.saxutils import escape
 
+from aval.adapters import markup
 from aval.adapters.counts.rows import COUNT_MAX
-from aval.adapters.edxl import markup, reading
+from aval.adapters.edxl import reading
 from aval.adapters.edxl.have import HAVE, KNOWN_BED_TYPES, XNL
 from aval.adapters.edxl.reading import Mapping
 from tests.fuzz.campaign import Parser

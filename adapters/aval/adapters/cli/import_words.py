@@ -7,8 +7,8 @@ IMPORT_WORDS: dict[str, tuple[str, str]] = {
         "aval node import csv lits.csv --dry-run\naval node import folder /srv/aval/depot",
     ),
     "help.node.import.csv": (
-        "Applique une feuille de calcul enregistrée en CSV, entière ou pas du tout.",
-        "Applies a spreadsheet saved as CSV, whole or not at all.",
+        "Applique une feuille de calcul (CSV, .xlsx), entière ou pas du tout.",
+        "Applies a spreadsheet (CSV, .xlsx), whole or not at all.",
     ),
     "help.node.import.have": (
         "Applique un document EDXL-HAVE 1.0, entier ou pas du tout.",
@@ -24,7 +24,9 @@ IMPORT_WORDS: dict[str, tuple[str, str]] = {
     ),
     "opt.partial": ("Appliquer les bonnes lignes malgré les autres.", "Apply the good lines despite the others."),
     "col.line": ("ligne", "line"),
+    "col.gender": ("genre", "gender"),
     "col.open": ("ouverts", "open"),
+    "col.free": ("libres", "free"),
     "map.bad": ("la correspondance est inutilisable", "the mapping cannot be used"),
     "file.unreadable": ("{path} est illisible", "{path} cannot be read"),
     "import.dry": ("À blanc : rien n’a été appliqué.", "Dry run: nothing was applied."),

@@ -14,8 +14,9 @@ import structlog
 from aval.adapters import csv, edxl
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
+from aval.adapters.cli.needs import enum_name, short_unit
 from aval.adapters.cli.session import Session, connected
-from aval.adapters.cli.terminal import Terminal, number
+from aval.adapters.cli.terminal import Cell, Terminal, number
 from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
 from aval.adapters.counts import DropFolder, LineProblem, Outcome, Reader, UnitCounts, Verdict, give, prepare
@@ -23,6 +24,7 @@ from aval.adapters.counts.rows import MappingFault
 from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
 from aval.adapters.fhir import counting
 from aval.kernel.reasons import Refusal
+from aval.v1 import terms_pb2
 
 
 class _Mapping(Protocol):
@@ -100,6 +102,7 @@ def import_fhir(terminal: Terminal, file: Path, mapping: Path | None, partial: b
 
 def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> None:
     found: list[dict[str, object]] = []
+    shown: list[list[Cell | str]] = []
 
     async def work(session: Session) -> bool:
         node = session.node()
@@ -126,6 +129,10 @@ def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> N
                     "reason": outcome.reason if outcome else "",
                 }
             )
+            places = row.places
+            gender = speech().state(enum_name(terms_pb2.Gender, places.gender, "GENDER_"))
+            figures = (places.open, places.occupied, places.open - places.occupied)
+            shown.append([str(row.line), short_unit(row.unit), gender, *(number(str(one)) for one in figures)])
         return good and all(outcome.is_good for outcome in outcomes if outcome is not None)
 
     complete = connected(terminal, work)
@@ -133,12 +140,8 @@ def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> N
         terminal.objects(found)
     else:
         terminal.table(
-            [say(f"col.{head}") for head in ("line", "unit", "open", "occupied")],
-            [
-                [str(one["line"]), str(one["unit"]), number(str(one["open"])), number(str(one["occupied"]))]
-                for one in found
-                if "unit" in one
-            ],
+            [say(f"col.{head}") for head in ("line", "unit", "gender", "open", "occupied", "free")],
+            shown,
         )
     problems = sum("problem" in one for one in found)
     terminal.tell(say("import.dry" if terminal.dry_run else "import.done" if complete else "import.none"))

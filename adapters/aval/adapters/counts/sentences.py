@@ -10,44 +10,88 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     # the file
     "too-large": ("fichier de {bytes} octets, {bytes_max} au plus", "file of {bytes} bytes, at most {bytes_max}"),
     "workbook": (
-        "c’est un classeur : dans le tableur, « Enregistrer sous », « CSV UTF-8 »",
-        "this is a workbook: in the spreadsheet, “Save as”, “CSV UTF-8”",
+        "un classeur qui n’est pas .xlsx : dans le tableur, « Enregistrer sous », .xlsx ou « CSV UTF-8 »",
+        "a workbook that is no .xlsx: in the spreadsheet, “Save as”, .xlsx or “CSV UTF-8”",
     ),
-    "binary": ("ce n’est pas du texte", "this is not text"),
-    "utf-16": ("texte en UTF-16 : enregistrez en « CSV UTF-8 »", "text in UTF-16: save as “CSV UTF-8”"),
-    "encoding": ("ni UTF-8 ni Windows-1252 (octet {byte})", "neither UTF-8 nor Windows-1252 (byte {byte})"),
+    "workbook-broken": (
+        "classeur abîmé ou protégé par un mot de passe : enregistrez-le de nouveau, ou en « CSV UTF-8 »",
+        "a workbook that is broken or under a password: save it again, or as “CSV UTF-8”",
+    ),
+    "workbook-large": (
+        "classeur trop grand une fois déplié : enregistrez la feuille des lits seule, ou en « CSV UTF-8 »",
+        "a workbook too large once unpacked: save the sheet of beds alone, or as “CSV UTF-8”",
+    ),
+    "several-sheets": (
+        "plusieurs feuilles ont ces titres ({names}) : n’en laissez qu’une visible",
+        "several sheets have such heads ({names}): leave only one of them visible",
+    ),
+    "binary": (
+        "ce n’est pas du texte : enregistrez en « CSV UTF-8 »",
+        "this is not text: save as “CSV UTF-8”",
+    ),
+    "encoding": (
+        "octet {byte} illisible : enregistrez en « CSV UTF-8 »",
+        "byte {byte} cannot be read: save as “CSV UTF-8”",
+    ),
     "empty": ("fichier vide", "empty file"),
     "unreadable": (
         "fichier illisible : le service n’a pas le droit de le lire",
         "file that cannot be read: the service has no right to",
     ),
     "no-rows": ("aucune ligne sous les titres", "no row under the heads"),
-    "quotes": ("guillemets mal fermés ({problem})", "quotes badly closed ({problem})"),
+    "quotes": (
+        "guillemets mal fermés : rien n’est lu au-delà",
+        "quotes badly closed: nothing is read beyond",
+    ),
     "too-many-rows": ("plus de {rows_max} lignes", "more than {rows_max} rows"),
     "too-many-columns": ("{columns} colonnes, {columns_max} au plus", "{columns} columns, at most {columns_max}"),
-    "long-cell": ("une case de plus de {characters_max} signes", "a cell of more than {characters_max} characters"),
-    "more-cells-than-heads": ("{cells} cases pour {heads} titres", "{cells} cells for {heads} heads"),
+    "more-cells-than-heads": (
+        "{cells} cases pour {heads} titres : un séparateur dans un texte sans guillemets, ou un titre qui manque",
+        "{cells} cells for {heads} heads: a separator in a text without quotes, or a head that is missing",
+    ),
     # the heads
-    "column-absent": ("colonne absente ; titres lus : {heads}", "no such column; heads read: {heads}"),
-    "column-twice": ("deux colonnes pour « {column} »", "two columns for “{column}”"),
+    "column-absent": (
+        "nommée dans la correspondance ([columns]), absente d’ici ; titres lus : {heads}",
+        "named in the mapping ([columns]), absent here; heads read: {heads}",
+    ),
+    "column-twice": (
+        "dit la même chose que « {first} » : nommez celle qui compte dans une correspondance ([columns] {column})",
+        "says the same as “{first}”: name the one that counts in a mapping ([columns] {column})",
+    ),
+    "no-unit": (
+        "aucune colonne « unité » : renommez-la, ou nommez-la dans une correspondance ([columns] unit) ; lus : {heads}",
+        "no column “unit”: rename it, or name it in a mapping ([columns] unit); heads read: {heads}",
+    ),
     "no-figures": (
-        "il faut une colonne « occupés » ou « libres » ; titres lus : {heads}",
-        "a column “occupied” or “free” is needed; heads read: {heads}",
+        "ni colonne « occupés » ni « libres » : renommez-la, ou nommez-la ([columns] occupied, free) ; lus : {heads}",
+        "no column “occupied” nor “free”: rename it, or name it ([columns] occupied, free); heads read: {heads}",
     ),
     # a cell
     "unit-absent": ("l’unité n’est pas dite", "the unit is not said"),
-    "unit-unmapped": ("« {code} » n’est pas dans la correspondance", "“{code}” is not in the mapping"),
+    "unit-unmapped": (
+        "« {code} » n’est pas dans la correspondance ([units])",
+        "“{code}” is not in the mapping ([units])",
+    ),
     "gender-unknown": ("« {word} » n’est pas un genre : F, H ou vide", "“{word}” is no gender: F, M or empty"),
-    "says-nothing": ("ni occupés ni libres", "neither occupied nor free"),
+    "says-nothing": (
+        "ni occupés ni libres : dites l’un des deux, ou ôtez la ligne",
+        "neither occupied nor free: say one of them, or remove the line",
+    ),
     "does-not-add-up": (
         "{occupied} occupés et {free} libres ne font pas {open} ouverts",
         "{occupied} occupied and {free} free do not make {open} open",
     ),
-    "not-a-number": ("« {word} » n’est pas un nombre", "“{word}” is not a number"),
+    "not-a-number": (
+        "« {word} » n’est pas un nombre ; une case vide dit « inconnu »",
+        "“{word}” is not a number; an empty cell says “unknown”",
+    ),
     "not-whole": ("« {word} » n’est pas un nombre entier", "“{word}” is not a whole number"),
     "negative": ("« {word} » est négatif", "“{word}” is negative"),
     "absurd": ("« {word} » : {max} au plus", "“{word}”: at most {max}"),
-    "not-a-date": ("« {word} » n’est pas une date : 25/11/2026 08:30", "“{word}” is not a date: 25/11/2026 08:30"),
+    "not-a-date": (
+        "« {word} » n’est pas une date ; écrivez par exemple 25/11/2026 08:30",
+        "“{word}” is not a date; write for instance 25/11/2026 08:30",
+    ),
     "in-the-future": ("« {word} » est à venir", "“{word}” is in the future"),
     "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
@@ -100,7 +144,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "does not say how many places are occupied (status 03): that is unknown, not zero",
     ),
     # the node
-    "unit-unknown": ("le nœud ne connaît pas l’unité {unit}", "the node does not know unit {unit}"),
+    "unit-unknown": (
+        "le nœud ne connaît pas l’unité {unit} ; il connaît : {known}",
+        "the node does not know unit {unit}; it knows: {known}",
+    ),
     "unit-has-beds": (
         "l’unité {unit} a des lits nommés : ses chiffres viennent des mouvements",
         "unit {unit} has named beds: its figures come from movements",
@@ -109,7 +156,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "« {source} » n’est pas une source de l’unité {unit} ; déclarées : {known}",
         "“{source}” is no source of unit {unit}; declared: {known}",
     ),
-    "gender-not-counted": ("l’unité {unit} ne compte pas ce genre", "unit {unit} does not count that gender"),
+    "gender-not-counted": (
+        "l’unité {unit} ne compte pas ce genre ; elle compte : {known} (I : indifférent)",
+        "unit {unit} does not count that gender; it counts: {known} (I: either)",
+    ),
     "more-free-than-open": ("{free} libres pour {open} ouverts", "{free} free of {open} open"),
     "more-taken-than-places": ("{occupied} occupés pour {places} places", "{occupied} occupied of {places} places"),
     # the whole

@@ -23,6 +23,12 @@ _GENDERS: dict[Gender, terms_pb2.Gender.ValueType] = {
     Gender.MALE: terms_pb2.GENDER_MALE,
     Gender.ANY: terms_pb2.GENDER_ANY,
 }
+_GENDER_WORDS = {Gender.FEMALE: "F", Gender.MALE: "H", Gender.ANY: "I"}
+"""As a problem names them: a sheet may use these very letters."""
+
+KNOWN_MAX = 20
+"""Units that a problem lists: a small house has fewer, and who runs a large one knows its codes."""
+
 _SOURCES = (availability_pb2.SOURCE_KIND_FILE, availability_pb2.SOURCE_KIND_PERSON)
 """The kinds of source that a file may be, the likelier first."""
 
@@ -77,7 +83,8 @@ def resolve(
 def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], source: str) -> Resolved | LineProblem:
     unit = units.get(row.unit)
     if unit is None:
-        return _problem(row, "unit-unknown", unit=row.unit)
+        known = [*sorted(units)[:KNOWN_MAX], *("…" for _ in range(len(units) > KNOWN_MAX))]
+        return _problem(row, "unit-unknown", unit=row.unit, known=", ".join(known))
     if unit.counting == availability_pb2.COUNTING_BEDS:
         return _problem(row, "unit-has-beds", unit=row.unit)
     known = [one.id for kind in _SOURCES for one in unit.sources if one.kind == kind]
@@ -85,8 +92,10 @@ def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], sourc
     if speaking not in {one.id for one in unit.sources}:
         return _problem(row, "source-unknown", unit=row.unit, source=speaking, known=", ".join(known))
     gender = _GENDERS[row.gender]
-    if not any(one.gender == gender and one.horizon == availability_pb2.HORIZON_NOW for one in unit.counts):
-        return _problem(row, "gender-not-counted", unit=row.unit)
+    counted = {one.gender for one in unit.counts if one.horizon == availability_pb2.HORIZON_NOW}
+    if gender not in counted:
+        words = (word for one, word in _GENDER_WORDS.items() if _GENDERS[one] in counted)
+        return _problem(row, "gender-not-counted", unit=row.unit, known=", ".join(words))
     opened = row.open
     if opened is None and row.occupied is not None and row.free is not None:
         opened = row.occupied + row.free

@@ -14,13 +14,15 @@ free = "Lits libres"
 "Dames" = "female"
 
 [format]
-dates = ["%d/%m/%Y %H:%M"]         # further forms of instants, as strptime knows them
+dates = ["%Y%m%d-%H%M"]            # further forms of instants, as strptime knows them
 time_zone = "Europe/Paris"
 age_max_hours = 24                 # figures older than that are refused: the sheet of yesterday says nothing of today
 ```
 """
 
+import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,25 +34,28 @@ from aval.adapters.counts.rows import AGE_MAX, MappingFault, read_mapping
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "unit": ("unité", "unite", "uf", "service", "code", "unit"),
+    "unit": ("uf", "code uf", "unité", "code unité", "unité fonctionnelle", "code", "service", "unit"),
     "gender": ("genre", "sexe", "gender"),
-    "open": ("ouverts", "lits ouverts", "places ouvertes", "open"),
-    "occupied": ("occupés", "lits occupés", "places occupées", "présents", "occupied"),
-    "free": ("libres", "lits libres", "places libres", "disponibles", "lits disponibles", "free"),
-    "told_at": ("relevé le", "relevé", "date", "horodatage", "told_at"),
+    "open": ("ouverts", "ouvertes", "ouv", "open"),
+    "occupied": ("occupés", "occupées", "occ", "présents", "occupied"),
+    "free": ("libres", "disponibles", "dispo", "vacants", "vacantes", "free"),
+    "told_at": ("relevé le", "date", "date et heure", "date de relevé", "horodatage", "told_at"),
+    "hour": ("heure", "heure de relevé"),
 }
-"""Our columns, and the heads by which each is found where a mapping names none: those that French sheets use."""
+"""Our columns, and the heads by which each is found where a mapping names none: those that French sheets use.
 
-REQUIRED = ("unit",)
+Heads are compared word by word (`_words`), so that « Nb de lits occupés » is « occupés ». Where a sheet has several
+heads of the unit, its code beside its name, the first of this list counts.
+"""
 
-GENDERS: dict[str, Gender] = {
-    "": Gender.ANY, "i": Gender.ANY, "mixte": Gender.ANY, "indifférent": Gender.ANY, "any": Gender.ANY,
-    "f": Gender.FEMALE, "femme": Gender.FEMALE, "femmes": Gender.FEMALE, "female": Gender.FEMALE,
-    "h": Gender.MALE, "m": Gender.MALE, "homme": Gender.MALE, "hommes": Gender.MALE, "male": Gender.MALE,
-}  # fmt: skip
+_FILLERS = {"d", "de", "des", "du", "et", "la", "le", "les", "lit", "nb", "nbre", "nombre", "place"}
+"""Words of a head that do not tell which column it is."""
 
-DATES = ("%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%y %H:%M", "%d/%m/%Y", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
-"""The forms of an instant that French spreadsheets write, and ISO 8601; a date alone is its noon."""
+_GENDER_WORDS = {
+    Gender.ANY: ("", "i", "mixte", "indifférent", "indifférencié", "h/f", "f/h", "any"),
+    Gender.FEMALE: ("f", "femme", "femmes", "féminin", "female"),
+    Gender.MALE: ("h", "m", "homme", "hommes", "masculin", "male"),
+}
 
 
 class _Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,15 +74,30 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How a sheet is read. `source` is empty where the node's declaration has one source of kind file or person."""
+    """How a sheet is read. `source` is empty where the node's declaration has one source of kind file or person.
+
+    `columns` is the head of each column that is named; `named` finds it again, however the sheet writes that head.
+    """
 
     source: str
-    heads: dict[str, tuple[str, ...]]
+    columns: dict[str, str]
+    named: dict[str, str]
     units: dict[str, str]
     genders: dict[str, Gender]
     dates: tuple[str, ...]
     zone: ZoneInfo
     age_max: timedelta
+
+    def column_of(self, head: str) -> str:
+        """The column that a head is: by the mapping, else by our own heads; empty for one that says nothing to us."""
+        if (named := self.named.get(folded(head))) is not None:
+            return named
+        column, _ = _USUAL.get(_words(head), ("", 0))
+        return "" if column in self.columns else column
+
+    def rank_of(self, head: str) -> int:
+        """How early a head stands among those of its column: the lower, the likelier."""
+        return -1 if folded(head) in self.named else _USUAL[_words(head)][1]
 
 
 def load_mapping(path: Path | None) -> Mapping:
@@ -92,24 +112,42 @@ def load_mapping(path: Path | None) -> Mapping:
         raise MappingFault(f"{path}: format.time_zone: {told.format.time_zone} is no IANA time zone") from error
     if not 0 < told.format.age_max_hours <= 24 * 7:
         raise MappingFault(f"{path}: format.age_max_hours must be above 0 and at most 168")
-    genders = dict(GENDERS)
+    genders = {folded(word): gender for gender, words in _GENDER_WORDS.items() for word in words}
+    known = dict(genders)
     for word, name in told.genders.items():
-        if folded(name) not in GENDERS:
+        if folded(name) not in known:
             raise MappingFault(f"{path}: genders.{word}: say female, male or any")
-        genders[folded(word)] = GENDERS[folded(name)]
+        genders[folded(word)] = known[folded(name)]
     return Mapping(
         source=told.source,
-        heads={
-            column: (told.columns[column],) if column in told.columns else known for column, known in COLUMNS.items()
-        },
-        units={folded(code): unit for code, unit in told.units.items()},
+        columns=told.columns,
+        named=_each_once(path, "columns", ((head, column) for column, head in told.columns.items())),
+        units=_each_once(path, "units", told.units.items()),
         genders=genders,
-        dates=(*told.format.dates, *DATES),
+        dates=told.format.dates,
         zone=zone,
         age_max=timedelta(hours=told.format.age_max_hours),
     )
 
 
+def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What each word means, however it is written. Raises `MappingFault` for one that means two things."""
+    found: dict[str, str] = {}
+    for word, meaning in meanings:
+        if found.setdefault(folded(word), meaning) != meaning:
+            raise MappingFault(f"{path}: {table}: {word!r} means both {found[folded(word)]} and {meaning}")
+    return found
+
+
 def folded(word: str) -> str:
-    """A word as heads and codes are compared: without case and with plain spaces; accents count."""
-    return " ".join(unicodedata.normalize("NFC", word).casefold().split())
+    """A word as heads and codes are compared: without case and accents, and with plain spaces."""
+    letters = unicodedata.normalize("NFKD", word.casefold())
+    return " ".join("".join(one for one in letters if not unicodedata.combining(one)).split())
+
+
+def _words(head: str) -> frozenset[str]:
+    """What of a head tells which column it is, in any order; singular and plural are the same."""
+    return frozenset(word.removesuffix("s") for word in re.findall(r"\w+", folded(head))) - _FILLERS
+
+
+_USUAL = {_words(head): (column, rank) for column, heads in COLUMNS.items() for rank, head in enumerate(heads)}

@@ -6,16 +6,24 @@ spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, is_digits, whole_count
-from aval.adapters.csv.mapping import COLUMNS, REQUIRED, Mapping, folded
-from aval.adapters.csv.table import Table, TableFault, read_table
+from aval.adapters.csv.instants import instant_of
+from aval.adapters.csv.mapping import Mapping, folded
+from aval.adapters.csv.table import Table, read_table
+from aval.adapters.csv.workbook import TableFault
 from aval.kernel.statuses import Gender
 
-NOON = 12
-"""The hour of figures that bear a date alone: half a day from both its ends."""
+HEADS_MAX = 300
+"""Characters of the heads that a problem repeats."""
+
+TOTALS = ("total", "totaux", "sous total", "sous-total")
+"""What the name of a row begins with that sums others up."""
+
+WORD_MAX = 60
+"""Characters of what was written that a problem repeats."""
 
 Value = TypeVar("Value")
 
@@ -23,22 +31,23 @@ _SPACES = {ord(space): None for space in " \u00a0\u202f"}
 
 
 def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
-    """What the bytes of a sheet say, and all that is wrong with them. `now`: aware UTC."""
+    """The good rows, and a problem for each thing that is wrong with the others. `now`: aware UTC."""
     try:
-        return read_counts(read_table(content), mapping, now)
+        table = read_table(content, mapping.column_of)
     except TableFault as fault:
         return [], [LineProblem(fault.line, "", fault.what, fault.details)]
-
-
-def read_counts(table: Table, mapping: Mapping, now: datetime) -> tuple[list[UnitCounts], list[LineProblem]]:
-    """The good rows, and a problem for each thing that is wrong with the others. `now`: aware UTC."""
     places, problems = _columns(table, mapping)
     if problems:
         return [], problems
     found: list[UnitCounts] = []
     seen: dict[tuple[str, Gender], int] = {}
     for line, cells in table.rows:
-        row = _Row(line, {column: cells[index] for column, index in places.items()}, table, places)
+        told = {column: cells[index] for column, index in places.items() if index < len(cells)}
+        if _is_total(told.get("unit", ""), mapping):
+            continue
+        row = _Row(line, told, {column: table.heads[index] for column, index in places.items()})
+        if len(cells) > len(table.heads):
+            row.wrong("", "more-cells-than-heads", cells=len(cells), heads=len(table.heads))
         counts = _row_counts(row, mapping, now)
         if counts is not None:
             first = seen.setdefault((counts.unit, counts.gender), line)
@@ -48,7 +57,7 @@ def read_counts(table: Table, mapping: Mapping, now: datetime) -> tuple[list[Uni
             problems += row.problems
         elif counts is not None:
             found.append(counts)
-    if not table.rows:
+    if not found and not problems:
         problems.append(LineProblem(0, "", "no-rows"))
     return found, problems
 
@@ -56,14 +65,14 @@ def read_counts(table: Table, mapping: Mapping, now: datetime) -> tuple[list[Uni
 class _Row:
     """A row while it is read, and what was wrong with it."""
 
-    def __init__(self, line: int, cells: dict[str, str], table: Table, places: dict[str, int]) -> None:
+    def __init__(self, line: int, cells: dict[str, str], heads: dict[str, str]) -> None:
         self.line = line
         self.cells = cells
         self.problems: list[LineProblem] = []
-        self._heads = {column: table.heads[index] for column, index in places.items()}
+        self._heads = heads
 
     def wrong(self, column: str, what: str, **details: object) -> None:
-        told = {name: str(value) for name, value in details.items()}
+        told = {name: str(value)[:WORD_MAX] for name, value in details.items()}
         self.problems.append(LineProblem(self.line, self._heads.get(column, ""), what, told))
 
     def read(self, column: str, meaning: Callable[[str], Value]) -> Value | None:
@@ -75,27 +84,39 @@ class _Row:
 
 
 def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineProblem]]:
-    heads = [folded(head) for head in table.heads]
-    places: dict[str, int] = {}
+    """Where each of our columns is, or all that is wrong with the heads."""
+    here: dict[str, list[int]] = {}
+    for index, head in enumerate(table.heads):
+        here.setdefault(mapping.column_of(head), []).append(index)
+    here.pop("", None)
+    told = {"heads": ", ".join(filter(None, table.heads))[:HEADS_MAX]}
     problems: list[LineProblem] = []
-    for column, known in mapping.heads.items():
-        here = [index for index, head in enumerate(heads) if head in {folded(one) for one in known}]
-        if len(here) > 1:
-            problems.append(LineProblem(1, table.heads[here[1]], "column-twice", {"column": column}))
-        elif here:
-            places[column] = here[0]
-        elif column in REQUIRED or known != COLUMNS[column]:
-            problems.append(LineProblem(1, known[0], "column-absent", {"heads": ", ".join(table.heads)}))
-    if not problems and not {"occupied", "free"} & places.keys():
-        problems.append(LineProblem(1, "", "no-figures", {"heads": ", ".join(table.heads)}))
-    return places, problems
+    for column, indexes in here.items():
+        indexes.sort(key=lambda index: mapping.rank_of(table.heads[index]))
+        first, *others = (table.heads[index] for index in indexes)
+        if others and (column != "unit" or mapping.rank_of(first) == mapping.rank_of(others[0])):
+            problems.append(LineProblem(table.line, others[0], "column-twice", {"first": first, "column": column}))
+    for column, head in mapping.columns.items():
+        if column not in here:
+            problems.append(LineProblem(table.line, head, "column-absent", told))
+    if not {"unit"} & {*here, *mapping.columns}:
+        problems.append(LineProblem(table.line, "", "no-unit", told))
+    if not {"occupied", "free"} & {*here, *mapping.columns}:
+        problems.append(LineProblem(table.line, "", "no-figures", told))
+    return {column: indexes[0] for column, indexes in here.items()}, problems
+
+
+def _is_total(cell: str, mapping: Mapping) -> bool:
+    """Whether a row sums others up: it is no unit, and adds nothing to what they say."""
+    word = folded(cell)
+    return word.startswith(TOTALS) and word not in mapping.units
 
 
 def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> UnitCounts | None:
     unit = row.read("unit", lambda cell: _unit(cell, mapping))
     gender = row.read("gender", lambda cell: _gender(cell, mapping))
     opened, occupied, free = (row.read(column, _count) for column in ("open", "occupied", "free"))
-    told_at = row.read("told_at", lambda cell: _instant(cell, mapping, now))
+    told_at = row.read("told_at", lambda cell: _instant(cell, row.cells.get("hour", ""), mapping, now))
     if row.problems or unit is None or gender is None:
         return None
     if occupied is None and free is None:
@@ -134,15 +155,13 @@ def _count(cell: str) -> int | None:
     return whole_count(whole, cell)
 
 
-def _instant(cell: str, mapping: Mapping, now: datetime) -> datetime | None:
-    if not cell:
+def _instant(cell: str, hour: str, mapping: Mapping, now: datetime) -> datetime | None:
+    word = f"{cell} {hour}".strip()
+    if not word:
         return None
-    for form in mapping.dates:
-        try:
-            local = datetime.strptime(cell, form).replace(tzinfo=mapping.zone)
-        except ValueError:
-            continue
-        instant = (local if "%H" in form else local.replace(hour=NOON)).astimezone(UTC)
-        check_age(instant, cell, now, mapping.age_max)
-        return instant
-    raise BadCell("not-a-date", word=cell)
+    try:
+        instant = instant_of(word, mapping.dates, mapping.zone, now)
+    except (ValueError, OverflowError):
+        raise BadCell("not-a-date", word=word) from None
+    check_age(instant, word, now, mapping.age_max)
+    return instant

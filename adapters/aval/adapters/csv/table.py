@@ -1,117 +1,172 @@
-"""From the bytes of a file to a table, as French spreadsheets write them.
+"""From the bytes of a file to a table, as French spreadsheets write them: CSV in its many forms, or a workbook.
 
-Excel saves "CSV UTF-8" with a byte order mark and "CSV" in Windows-1252, with `;` where the comma is the decimal
-separator; others write UTF-8 without a mark, with `,` or tabs. A file that is valid UTF-8 is read as UTF-8 (text in
-Windows-1252 with an accent in it hardly ever is), any other as Windows-1252. The separator is the one that the line of
-heads holds most. Blank lines are passed over; lines keep the numbers that an editor shows.
+Excel saves "CSV UTF-8" with a byte order mark, "CSV" in Windows-1252 (on a Mac in Mac Roman) with `;` where the comma
+is the decimal separator, and "Unicode text" in UTF-16 with tabs; others write UTF-8 without a mark, with `,`. Above the
+heads there may be titles, and the heads may take two rows. So nothing is taken for granted: the separator, the sheet of
+a workbook and the row of heads are those with which most heads are known. Blank lines are passed over; lines keep the
+numbers that an editor shows.
 """
 
+import codecs
 import csv
 import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice, pairwise, zip_longest
 
-BYTES_MAX = 1_048_576
-"""Bytes of a file: the largest house has under 1,000 units, and a line is about 60 bytes."""
+from aval.adapters.csv.workbook import BYTES_MAX, COLUMNS_MAX, Cells, TableFault, is_workbook, sheets_of
 
 ROWS_MAX = 5_000
-"""Rows of a file: 1,000 units by up to three genders, and room for blank lines."""
+"""Rows of a file: 1,000 units by up to three genders, and room for titles."""
 
-COLUMNS_MAX = 64
-"""Columns of a file: a sheet with more is not a list of units."""
+HEADS_WITHIN = 30
+"""Rows among which the heads are: titles, dates and legends above them are a few."""
 
-CELL_MAX = 500
-"""Characters of a cell: names and figures; more is a comment, or no table at all."""
+SEPARATORS = (";", ",", "\t", "|")
 
-SEPARATORS = (";", ",", "\t")
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_FRENCH = frozenset("éèêàçùÉ")
+"""Letters of French whose bytes in Windows-1252 and in Mac Roman are no letters of French in the other."""
 
-_BOM = b"\xef\xbb\xbf"
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""The first bytes of .xlsx or .ods, and of .xls."""
+_BLANK = " \t\r\n\u00a0\u202f\u200b\ufeff"
+"""Spaces, and byte order marks within a text: two files put together hold one in the middle."""
 
-
-class TableFault(ValueError):
-    """A file that is no table: `line` is where (1 is the first), 0 for the whole file; `what` names it for programs."""
-
-    def __init__(self, what: str, line: int = 0, **details: object) -> None:
-        self.what = what
-        self.line = line
-        self.details = {name: str(value) for name, value in details.items()}
-        super().__init__(what)
+Known = Callable[[str], str]
+"""The name of our column that a head is; empty for a head that is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Heads, and rows with the number of the line on which each begins. Every row is as long as the heads."""
+    """Heads with their line, and the rows below with theirs. A row may be shorter than the heads, or longer."""
 
+    line: int
     heads: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
-    encoding: str
-    separator: str
+    rows: tuple[Cells, ...]
 
 
-def read_table(content: bytes) -> Table:
+def read_table(content: bytes, known: Known) -> Table:
     """The table in a file's bytes. Raises `TableFault`: nothing of such a file can be believed."""
     if len(content) > BYTES_MAX:
         raise TableFault("too-large", bytes=len(content), bytes_max=BYTES_MAX)
-    if content.startswith(_WORKBOOKS):
-        raise TableFault("workbook")
-    text, encoding = _decoded(content)
-    if "\0" in text:
-        raise TableFault("binary", line=text[: text.index("\0")].count("\n") + 1)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
+    if is_workbook(content):
+        found = _of_workbook(content, known)
+    else:
+        text = _decoded(content)
+        separator = max(SEPARATORS, key=lambda one: _table(list(_begun(text, one)), known).score)
+        found = _table(_whole(_rows(text, separator)), known)
+    if not found.table.heads:
         raise TableFault("empty")
-    separator = max(SEPARATORS, key=first.count)
-    heads: tuple[str, ...] = ()
-    rows: list[tuple[int, tuple[str, ...]]] = []
+    return found.table
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A table, and how likely its heads are: how many of our columns they name, and how many cells they have."""
+
+    score: tuple[int, int]
+    table: Table
+
+
+def _of_workbook(content: bytes, known: Known) -> _Found:
+    """The one sheet that has heads of ours. Two such sheets may be two days: nobody can tell which is meant."""
+    sheets = [(name, _table(_whole(rows), known)) for name, rows in sheets_of(content)]
+    best = max((found.score for _, found in sheets), default=(0, 0))
+    likely = [name for name, found in sheets if found.score[0] == best[0] > 0]
+    if len(likely) > 1:
+        raise TableFault("several-sheets", names=", ".join(likely))
+    return next((found for _, found in sheets if found.score == best), _Found(best, Table(0, (), ())))
+
+
+def _table(rows: list[Cells], known: Known) -> _Found:
+    """The likeliest heads, and the rows below them.
+
+    Two rows together are heads where that makes more columns known: « Lits » above « Ouverts » and « Libres ».
+    """
+
+    def columns(heads: tuple[str, ...]) -> int:
+        return len({known(head) for head in heads} - {""})
+
+    best = _Found((0, 0), Table(0, (), ()))
+    first = rows[:HEADS_WITHIN]
+    for index, (line, heads) in enumerate(first):
+        score = columns(heads), sum(map(bool, heads))
+        if score > best.score:
+            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])))
+    for index, ((_, above), (line, below)) in enumerate(pairwise(first), 1):
+        heads = tuple(" ".join(filter(None, pair)) for pair in zip_longest(above, below, fillvalue=""))
+        score = columns(heads), 0
+        if score[0] > best.score[0]:
+            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])))
+    return best
+
+
+def _begun(text: str, separator: str) -> Iterator[Cells]:
+    """The first rows, as far as they can be read with a separator that may not be the file's."""
+    with suppress(TableFault):
+        for line, cells in islice(_filled(_rows(text, separator)), HEADS_WITHIN):
+            yield line, cells[:COLUMNS_MAX]
+
+
+def _rows(text: str, separator: str) -> Iterator[Cells]:
     # Line ends are left as they are: a bare CR within quotes is text, and line numbers stay the editor's.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:
         for cells in reader:
             begun, line = line, reader.line_num + 1
-            trimmed = tuple(cell.strip(" \t\u00a0\u202f\r\n") for cell in cells)
-            if not any(trimmed):
-                continue
-            _check_size(trimmed, begun)
-            if not heads:
-                heads = _heads(trimmed)
-            elif len(rows) == ROWS_MAX:
-                raise TableFault("too-many-rows", begun, rows_max=ROWS_MAX)
-            else:
-                rows.append((begun, _fitted(trimmed, len(heads), begun)))
+            yield begun, tuple(cells)
     except csv.Error as error:
-        raise TableFault("quotes", line, problem=error) from error
-    return Table(heads, tuple(rows), encoding, separator)
+        raise TableFault("quotes", line) from error
 
 
-def _decoded(content: bytes) -> tuple[str, str]:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TableFault("utf-16")
-    body = content.removeprefix(_BOM)
+def _filled(rows: Iterable[Cells]) -> Iterator[Cells]:
+    """Rows that hold something, without the blank cells at their ends."""
+    for line, cells in rows:
+        trimmed = [cell.strip(_BLANK) for cell in cells]
+        while trimmed and not trimmed[-1]:
+            trimmed.pop()
+        if trimmed:
+            yield line, tuple(trimmed)
+
+
+def _whole(rows: Iterable[Cells]) -> list[Cells]:
+    """All rows that hold something, within the bounds. Raises `TableFault`."""
+    found: list[Cells] = []
+    for line, cells in _filled(rows):
+        if len(cells) > COLUMNS_MAX:
+            raise TableFault("too-many-columns", line, columns=len(cells), columns_max=COLUMNS_MAX)
+        if len(found) == ROWS_MAX:
+            raise TableFault("too-many-rows", line, rows_max=ROWS_MAX)
+        found.append((line, cells))
+    return found
+
+
+def _decoded(content: bytes) -> str:
+    """The text. A mark says its encoding; without one it is UTF-8 where it is valid, which hardly any other is."""
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", ""))
+    body = content.removeprefix(mark)
     try:
-        return body.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        try:
-            return body.decode("cp1252"), "windows-1252"
-        except UnicodeDecodeError as error:
-            raise TableFault("encoding", line=body[: error.start].count(b"\n") + 1, byte=error.start) from error
+        text = body.decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        if encoding:
+            raise _undecodable(error, body) from error
+        text = _of_one_byte(body)
+    if "\0" in text:
+        raise TableFault("binary", line=text[: text.index("\0")].count("\n") + 1)
+    return text
 
 
-def _check_size(cells: tuple[str, ...], line: int) -> None:
-    if len(cells) > COLUMNS_MAX:
-        raise TableFault("too-many-columns", line, columns=len(cells), columns_max=COLUMNS_MAX)
-    if any(len(cell) > CELL_MAX for cell in cells):
-        raise TableFault("long-cell", line, characters_max=CELL_MAX)
+def _of_one_byte(body: bytes) -> str:
+    """Windows-1252, or Mac Roman where that makes more letters French."""
+    windows, macintosh = body.decode("cp1252", "replace"), body.decode("mac_roman")
+    if sum(letter in _FRENCH for letter in macintosh) > sum(letter in _FRENCH for letter in windows):
+        return macintosh
+    try:
+        return body.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise _undecodable(error, body) from error
 
 
-def _heads(cells: tuple[str, ...]) -> tuple[str, ...]:
-    while cells and not cells[-1]:
-        cells = cells[:-1]
-    return cells
-
-
-def _fitted(cells: tuple[str, ...], length: int, line: int) -> tuple[str, ...]:
-    if any(cells[length:]):
-        raise TableFault("more-cells-than-heads", line, cells=len(cells), heads=length)
-    return cells[:length] + ("",) * (length - len(cells))
+def _undecodable(error: UnicodeDecodeError, body: bytes) -> TableFault:
+    return TableFault("encoding", line=body[: error.start].count(b"\n") + 1, byte=error.start)

@@ -1,6 +1,6 @@
 """EDXL-HAVE 1.0 (OASIS): bed availability for emergency managers abroad and for crisis systems, in and out.
 
-`markup` reads XML that cannot be a bomb, `have` is the table between disciplines and bed types, `reading` takes
+`have` is the table between disciplines and bed types, `reading` takes
 figures from a document, `writing` makes one. A block that is absent is unknown, never zero. `docs/files.md` says what
 was checked against what: of 2.0 no schema could be had, and such a document is refused by name.
 """

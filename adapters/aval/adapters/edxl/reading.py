@@ -33,7 +33,7 @@ from aval.adapters.counts.rows import (
     whole_count,
 )
 from aval.adapters.edxl.have import AVAILABLE, HAVE_2, KNOWN_BED_TYPES, NOT_AVAILABLE, have, xnl
-from aval.adapters.edxl.markup import Element, MarkupFault, parse
+from aval.adapters.markup import Element, MarkupFault, parse
 from aval.kernel.statuses import Gender
 
 WORD_MAX = 40

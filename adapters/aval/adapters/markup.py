@@ -10,7 +10,7 @@ from typing import Never
 from xml.parsers import expat
 
 BYTES_MAX = 4 * 1024 * 1024
-"""Bytes of a document: 500 hospitals with all their bed types take 2 MB."""
+"""Bytes of a document: 500 hospitals with all their bed types take 2 MB, and a sheet of 1,000 units less."""
 
 DEPTH_MAX = 32
 """Elements within each other: HAVE in its envelope is 14 deep."""
@@ -31,13 +31,18 @@ class MarkupFault(ValueError):
 
 @dataclass(slots=True)
 class Element:
-    """An element: `tag` is `{namespace}name`, `text` what stands directly in it."""
+    """An element: `tag` is `{namespace}name`, `whole` the text that stands directly in it, spaces and all."""
 
     tag: str
     line: int
     attributes: dict[str, str]
-    text: str = ""
+    whole: str = ""
     children: list["Element"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Its text, without the spaces around it."""
+        return self.whole.strip()
 
     def named(self, tag: str) -> Iterator["Element"]:
         """Its children of a name."""
@@ -88,7 +93,7 @@ class _Builder:
         self._pieces.append([])
 
     def _end(self, name: str) -> None:
-        self._open.pop().text = "".join(self._pieces.pop()).strip()
+        self._open.pop().whole = "".join(self._pieces.pop())
 
     def _text(self, text: str) -> None:
         self._pieces[-1].append(text)

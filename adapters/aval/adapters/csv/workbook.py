@@ -1,0 +1,163 @@
+"""A workbook (.xlsx, .xlsm) as rows of text: what Excel saves unless it is asked for CSV.
+
+A workbook is a ZIP archive of XML. What a table of beds needs of it is the names of its sheets, the texts that they
+share, and their cells; `aval.adapters.markup` reads the XML within its bounds, and a part that would unpack to more is
+not unpacked. So no library is needed: openpyxl builds styles, charts and formulas that nobody asked for, has no types,
+and fails in as many ways as a file can be broken. A date is the number that the workbook keeps, which the sheet's
+reading knows; a formula is its last value.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+
+from aval.adapters.markup import BYTES_MAX as PART_BYTES_MAX
+from aval.adapters.markup import Element, MarkupFault, parse
+
+BYTES_MAX = 1_048_576
+"""Bytes of a file: the largest house has under 1,000 units, and a line is about 60 bytes."""
+
+COLUMNS_MAX = 64
+"""Columns of a file: a sheet with more is not a list of units."""
+
+Cells = tuple[int, tuple[str, ...]]
+"""The number of a row, and its cells."""
+
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+"""The first bytes of .xlsx and .ods, and of .xls."""
+
+_BOOK, _RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
+
+
+class TableFault(ValueError):
+    """A file that is no table: `line` is where (1 is the first), 0 for the whole file; `what` names it for programs."""
+
+    def __init__(self, what: str, line: int = 0, **details: object) -> None:
+        self.what = what
+        self.line = line
+        self.details = {name: str(value) for name, value in details.items()}
+        super().__init__(what)
+
+
+def is_workbook(content: bytes) -> bool:
+    """Whether it begins as workbooks do, of whatever kind."""
+    return content.startswith((_ZIP, _OLE))
+
+
+def sheets_of(content: bytes) -> list[tuple[str, Iterator[Cells]]]:
+    """The visible sheets, by name, with their rows. Raises `TableFault`, as do the rows when they are read."""
+    if content.startswith(_OLE):
+        raise TableFault("workbook")
+    try:
+        archive = zipfile.ZipFile(BytesIO(content))
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise TableFault("workbook-broken") from error
+    if _BOOK not in archive.namelist():
+        raise TableFault("workbook")
+    parts = _Parts(archive)
+    paths = {
+        one.attributes.get("Id", ""): _path(one.attributes.get("Target", "")) for one in parts.read(_RELATIONS).children
+    }
+    shared = next((path for path in paths.values() if path.endswith("/sharedStrings.xml")), "")
+    texts = [_text(one) for one in parts.read(shared).children] if shared else []
+    found: list[tuple[str, Iterator[Cells]]] = []
+    for sheet in _named(parts.read(_BOOK), "sheet"):
+        relation = next((value for name, value in sheet.attributes.items() if name.endswith("}id")), "")
+        if sheet.attributes.get("state", "visible") == "visible" and relation in paths:
+            found.append((sheet.attributes.get("name", ""), _rows(parts, paths[relation], texts)))
+    return found
+
+
+class _Parts:
+    """The parts of an archive, which together may unpack to so much and no more."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = PART_BYTES_MAX
+
+    def read(self, path: str) -> Element:
+        """A part. It unpacks to no more than it says, and one that says too much is not unpacked."""
+        try:
+            information = self._archive.getinfo(path)
+        except KeyError as error:
+            raise TableFault("workbook-broken") from error
+        self._left -= information.file_size
+        if self._left < 0:
+            raise TableFault("workbook-large")
+        try:
+            return parse(self._unpacked(information))
+        except MarkupFault as fault:
+            raise TableFault("workbook-large" if fault.what == "xml-elements" else "workbook-broken") from fault
+
+    def _unpacked(self, information: zipfile.ZipInfo) -> bytes:
+        if information.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise TableFault("workbook-broken")
+        try:
+            return self._archive.read(information)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+            raise TableFault("workbook-broken") from error  # RuntimeError: under a password
+
+
+def _path(target: str) -> str:
+    """Where in the archive a part is: beside the book, or from the root."""
+    return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
+
+
+def _rows(parts: _Parts, path: str, texts: list[str]) -> Iterator[Cells]:
+    number = 0
+    for row in _named(parts.read(path), "row"):
+        told = row.attributes.get("r", "")
+        number = int(told) if _is_number(told) else number + 1
+        cells: dict[int, str] = {}
+        for cell in _named(row, "c"):
+            column = _column(cell.attributes.get("r", "")) or len(cells) + 1
+            if text := _value(cell, texts):
+                cells[column] = text
+        if cells and max(cells) > COLUMNS_MAX:
+            raise TableFault("too-many-columns", number, columns=max(cells), columns_max=COLUMNS_MAX)
+        yield number, tuple(cells.get(column, "") for column in range(1, max(cells, default=0) + 1))
+
+
+def _value(cell: Element, texts: list[str]) -> str:
+    """What a cell holds, as one would write it in a CSV file."""
+    kind = cell.attributes.get("t", "n")
+    if kind == "inlineStr":
+        return "".join(_text(one) for one in cell.children)
+    told = next((one.text for one in _named(cell, "v")), "")
+    if kind == "s":
+        return texts[int(told)] if _is_number(told) and int(told) < len(texts) else ""
+    # A number is kept as a double: 2 may stand as 2.0 or 2E0.
+    try:
+        return f"{float(told):.15g}" if kind == "n" and told else told
+    except ValueError:
+        return told
+
+
+def _text(holder: Element) -> str:
+    """The text of a shared or inline string: whole, or in runs of several looks; how it is pronounced is left out."""
+    runs = [holder, *(one for one in holder.children if _local(one) == "r")]
+    return "".join(one.whole for run in runs for one in run.children if _local(one) == "t")
+
+
+def _named(holder: Element, name: str) -> Iterator[Element]:
+    """Elements of a name, of either namespace that workbooks have: of 2006, and of the strict standard."""
+    return (one for one in holder.within() if _local(one) == name)
+
+
+def _local(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _column(reference: str) -> int:
+    """The number of the column of a cell such as `AB12`, from 1; 0 for none. Bounded by its three letters."""
+    number = 0
+    for letter in reference.rstrip("0123456789")[:3]:
+        if not "A" <= letter <= "Z":
+            return 0
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
