@@ -11,6 +11,7 @@ import pytest
 
 from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
 from aval.adapters.counts.sentences import problem_said
+from aval.adapters.counts.telling import resolve
 from aval.adapters.fhir import resources
 from aval.adapters.fhir.counting import Mapping, load_mapping, read_fhir
 from aval.adapters.french import Language
@@ -54,9 +55,39 @@ def test_what_our_endpoint_says_is_read_back() -> None:
     )
     assert problems == []
     assert rows == [
-        UnitCounts(1, "U107", Gender.ANY, 18, 15, None, told_at),
-        UnitCounts(2, "U108", Gender.ANY, 3, 0, None, told_at),
+        UnitCounts(1, "U107", Gender.ANY, 18, 15, None, told_at, "540000023"),
+        UnitCounts(2, "U108", Gender.ANY, 3, 0, None, told_at, "540000023"),
     ]
+
+
+def test_what_is_told_of_a_house_is_that_houses_unless_somebody_says_that_it_is_ours() -> None:
+    content = file_of(location(occupied=1))
+    assert [one.house for one in read(content)[0]] == ["540000023"]
+    for said in (Mapping(establishment="540000023"), Mapping(units={"1540000023/U107": "LITS-B"})):
+        assert [one.house for one in read(content, said)[0]] == [""]
+    units = {"U107": A.Unit(name="establishments/540000080/units/U107")}
+    assert [one.what for one in resolve(read(content)[0], "540000080", units, "")[1]] == ["other-house"]
+
+
+def test_a_resource_on_each_line_is_a_file_too() -> None:
+    lines = [json.dumps(one) for one in (location(occupied=1), {"resourceType": "Organization"}, location("U108"))]
+    for end in ("\n", "\r\n"):
+        rows, problems = read((end.join([*lines, ""])).encode("utf-8-sig"))
+        assert ([row.unit for row in rows], [one.what for one in problems]) == (["U107", "U108"], [])
+    _, (problem,) = read("\n".join([*lines, "{oops"]).encode())
+    assert "line 4" in problem_said(problem)
+
+
+def test_every_bad_record_of_a_place_is_named_and_of_a_history_only_what_is_there() -> None:
+    made = location(installed=20, occupied=15)
+    for extension in made["extension"][-3:-1]:
+        next(part for part in extension["extension"] if part["url"] == "nbCapacity")["valueInteger"] = "3"
+    content = json.loads(file_of(made, location("U108", occupied=1)))
+    content["entry"].insert(0, {"request": {"method": "DELETE", "url": "Location/1"}})
+    rows, problems = read(json.dumps(content).encode())
+    assert [row.unit for row in rows] == ["U108"]
+    assert [(one.line, one.what) for one in problems] == [(1, "fhir-record")] * 2
+    assert problem_said(problems[0], place_word="location").startswith("Location n° 1,")
 
 
 def test_one_location_alone_is_a_file_too_and_is_mapped() -> None:
@@ -97,7 +128,7 @@ def test_figures_of_another_day_are_not_told_as_todays(age: timedelta, what: str
 
 
 def test_another_house_an_unnamed_place_and_twins_are_problems() -> None:
-    assert only_problem(file_of(location(occupied=1)), Mapping(establishment="540000080")) == "fhir-other-house"
+    assert only_problem(file_of(location(occupied=1)), Mapping(establishment="540000080")) == "other-house"
     nameless = location(occupied=1)
     del nameless["identifier"]
     nameless["id"] = ""

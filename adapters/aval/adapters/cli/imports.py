@@ -35,8 +35,8 @@ class _Mapping(Protocol):
 Mapped = TypeVar("Mapped", bound=_Mapping)
 Rows = tuple[list[UnitCounts], list[LineProblem]]
 
-FILE_BYTES_MAX = 4 * 1024 * 1024
-"""Bytes of a file that is read whole; each format has its own bound below it, and says so."""
+FILE_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of a file that is read whole; each format has its own bound within it, and says so."""
 
 IMPORT_FIELDS = ("line", "unit", "source", "open", "occupied", "fate", "reason", "problem")
 
@@ -44,10 +44,11 @@ imports = Group("import", "help.node.import")
 
 
 class _Form(NamedTuple):
-    """How a file is read, and the source that it is (empty: each unit's own)."""
+    """How a file is read, the source that it is (empty: each unit's own), and what of it is numbered."""
 
     read: Reader
     source: str
+    place_word: str = "line"
 
 
 _map_option = click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.map")
@@ -97,7 +98,8 @@ def import_have(terminal: Terminal, file: Path, mapping: Path | None, partial: b
 @_partial_option
 def import_fhir(terminal: Terminal, file: Path, mapping: Path | None, partial: bool) -> None:
     """Tells the node the counts of FHIR Locations in the ROR's form: all of them, or none unless `--partial`."""
-    _import(terminal, _content(file), _form(counting.load_mapping, counting.read_fhir, mapping), partial)
+    form = _form(counting.load_mapping, counting.read_fhir, mapping)._replace(place_word="location")
+    _import(terminal, _content(file), form, partial)
 
 
 def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> None:
@@ -108,7 +110,7 @@ def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> N
         node = session.node()
         reading = await prepare(content, form.read, form.source, node, session.finess, now())
         for problem in reading.problems:
-            terminal.tell(problem_said(problem, speech().language))
+            terminal.tell(problem_said(problem, speech().language, form.place_word))
             found.append({"line": problem.line, "problem": problem.what})
         good = bool(reading.rows) and (partial or not reading.problems)
         outcomes: list[Outcome | None] = [None] * len(reading.rows)

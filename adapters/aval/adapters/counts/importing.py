@@ -26,7 +26,7 @@ async def prepare(content: bytes, reader: Reader, source: str, line: Line, fines
     Raises `RemoteRefusal` when the node is away.
     """
     counts, problems = reader(content, now)
-    rows, unknown = resolve(counts, await units_of(line, finess), source) if counts else ([], [])
+    rows, unknown = resolve(counts, finess, await units_of(line, finess), source) if counts else ([], [])
     problems = sorted([*problems, *unknown], key=lambda problem: problem.line)
     return Reading(tuple(rows), tuple(problems))
 

@@ -21,7 +21,10 @@ AHEAD_MAX = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class UnitCounts:
-    """What a file says of a unit's places of one gender; None where it says nothing. `line`: where it is said."""
+    """What a file says of a unit's places of one gender; None where it says nothing. `line`: where it is said.
+
+    `house` is the FINESS of the establishment whose unit it says it is; empty where the file says none.
+    """
 
     line: int
     unit: str
@@ -30,6 +33,7 @@ class UnitCounts:
     occupied: int | None
     free: int | None
     told_at: datetime | None
+    house: str = ""
 
 
 @dataclass(frozen=True, slots=True)

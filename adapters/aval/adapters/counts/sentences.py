@@ -137,13 +137,13 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "une page parmi plusieurs : les autres ne sont pas dans ce fichier",
         "one page of several: the others are not in this file",
     ),
-    "fhir-other-house": ("d’un autre établissement ({finess})", "of another establishment ({finess})"),
     "fhir-record": ("enregistrement refusé : {problem}", "record refused: {problem}"),
     "fhir-no-figures": (
         "ne dit pas combien de places sont occupées (statut 03) : c’est inconnu, non zéro",
         "does not say how many places are occupied (status 03): that is unknown, not zero",
     ),
     # the node
+    "other-house": ("d’un autre établissement ({finess})", "of another establishment ({finess})"),
     "unit-unknown": (
         "le nœud ne connaît pas l’unité {unit} ; il connaît : {known}",
         "the node does not know unit {unit}; it knows: {known}",
@@ -164,6 +164,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "more-taken-than-places": ("{occupied} occupés pour {places} places", "{occupied} occupied of {places} places"),
     # the whole
     "line": ("ligne {line}", "line {line}"),
+    "location": ("Location n° {line}", "Location no. {line}"),
     "column": ("colonne « {column} »", "column “{column}”"),
     "rejected": (
         "Rien n’a été appliqué : corrigez ce qui suit, puis déposez de nouveau le fichier.",
@@ -193,9 +194,9 @@ class _Gaps(dict[str, object]):
         return "—"
 
 
-def problem_said(problem: LineProblem, language: Language = Language.FRENCH) -> str:
-    """A problem, with its place."""
-    place = [said("line", language, line=problem.line)] if problem.line else []
+def problem_said(problem: LineProblem, language: Language = Language.FRENCH, place_word: str = "line") -> str:
+    """A problem, with its place. `place_word`: what the format numbers, `line` or `location`."""
+    place = [said(place_word, language, line=problem.line)] if problem.line else []
     place += [said("column", language, column=problem.column)] if problem.column else []
     sentence = said(problem.what, language, **problem.details)
     colon = "\u00a0: " if language is Language.FRENCH else ": "

@@ -66,13 +66,18 @@ async def units_of(line: Line, finess: str) -> dict[str, availability_pb2.Unit]:
 
 
 def resolve(
-    counts: Sequence[UnitCounts], units: dict[str, availability_pb2.Unit], source: str
+    counts: Sequence[UnitCounts], finess: str, units: dict[str, availability_pb2.Unit], source: str
 ) -> tuple[list[Resolved], list[LineProblem]]:
-    """Each row with what the node knows of its unit. `source`: the mapping's, or empty to find the unit's own."""
+    """Each row with what the node of a house knows of its unit. `source`: the mapping's, or empty to find the unit's
+    own. Codes are a house's own: a row that says that it is of another one is never taken for ours."""
     resolved: list[Resolved] = []
     problems: list[LineProblem] = []
     for row in counts:
-        found = _resolve_one(row, units, source)
+        found = (
+            _problem(row, "other-house", finess=row.house)
+            if row.house not in ("", finess)
+            else _resolve_one(row, units, source)
+        )
         if isinstance(found, LineProblem):
             problems.append(found)
         else:

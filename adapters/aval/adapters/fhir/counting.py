@@ -2,7 +2,7 @@
 
 ```toml
 source = "ror"                            # the source of those units, as `DeclareUnit` names it
-establishment = "540000023"               # Locations of another one in the file are problems
+establishment = "540000023"               # the FINESS by which the ROR knows the house, where it is not the node's
 
 [units]                                   # the ROR's external identifier = the unit's code at the node
 "HEB38888" = "U107"                       # not needed where it is that code already
@@ -53,13 +53,17 @@ def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
     problems: list[LineProblem] = [LineProblem(0, "link", "fhir-page")] if next_page_of(resource) else []
     seen: dict[str, int] = {}
     for number, location in enumerate(locations, 1):
+        wrong = [
+            LineProblem(number, RECORDS_COLUMN, "fhir-record", {"problem": problem}) for problem in location.problems
+        ]
         row = _row(number, location, mapping, now)
         if isinstance(row, UnitCounts) and (first := seen.setdefault(row.unit, number)) != number:
             row = LineProblem(number, "identifier", "twice", {"first_line": str(first)})
-        if isinstance(row, UnitCounts):
+        if isinstance(row, LineProblem):
+            wrong.append(row)
+        elif not wrong:
             rows.append(row)
-        else:
-            problems.append(row)
+        problems += wrong
     return rows, problems
 
 
@@ -68,18 +72,19 @@ def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -
     if not external:
         return LineProblem(number, "identifier", "unit-absent")
     finess = structure.removeprefix(STRUCTURE_OF_FINESS) if len(structure) > len("540000023") else structure
-    if structure and mapping.establishment and finess != mapping.establishment:
-        return LineProblem(number, "identifier", "fhir-other-house", {"finess": finess})
-    if location.problems:
-        return LineProblem(number, RECORDS_COLUMN, "fhir-record", {"problem": location.problems[0]})
+    named = mapping.units.get(location.external)
+    if named or not structure or finess == mapping.establishment:
+        finess = ""  # somebody has said that it is ours, or it says no house
+    elif mapping.establishment:
+        return LineProblem(number, "identifier", "other-house", {"finess": finess})
     here = [one for one in location.capacities if one.indicator.horizon is Horizon.NOW]
     occupied = next((one for one in here if one.indicator.status is Status.OCCUPIED), None)
     if occupied is None:
         return LineProblem(number, RECORDS_COLUMN, "fhir-no-figures")
     if (wrong := _wrong(number, here, now)) is not None:
         return wrong
-    unit = mapping.units.get(location.external) or mapping.units.get(external) or external
-    return UnitCounts(number, unit, Gender.ANY, _open(here), occupied.count, None, occupied.update_time)
+    unit = named or mapping.units.get(external) or external
+    return UnitCounts(number, unit, Gender.ANY, _open(here), occupied.count, None, occupied.update_time, finess)
 
 
 def _wrong(number: int, here: Iterable[Capacity], now: datetime) -> LineProblem | None:

@@ -39,17 +39,29 @@ class ReadLocation:
 
 
 def resource_of(content: bytes) -> dict[str, Any]:
-    """The resource in a file or a message. Raises `Unreadable`."""
+    """The resource in a file or a message; those of a file with one on each line (NDJSON) as a Bundle. Raises
+    `Unreadable`."""
     if len(content) > FILE_BYTES_MAX:
         raise Unreadable(f"{len(content):,} bytes; at most {FILE_BYTES_MAX:,}")
+    body = content.removeprefix(b"\xef\xbb\xbf").strip()
+    if body.startswith(b"<"):
+        raise Unreadable("XML; FHIR is read as JSON here")
+    if b"}\n{" in body.replace(b"\r", b""):
+        lines = enumerate(body.split(b"\n"), 1)
+        held = [_resource(one, f"line {number}: ") for number, one in lines if one.strip()]
+        return {"resourceType": "Bundle", "entry": [{"resource": one} for one in held]}
+    return _resource(body)
+
+
+def _resource(content: bytes, place: str = "") -> dict[str, Any]:
     try:
-        decoded = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+        decoded = msgspec.json.decode(content)
     except RecursionError:
-        raise Unreadable("nested too deep") from None
+        raise Unreadable(f"{place}nested too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"not JSON: {error}") from None
+        raise Unreadable(f"{place}not JSON: {error}") from None
     if not isinstance(decoded, dict) or not isinstance(decoded.get("resourceType"), str):
-        raise Unreadable("not a FHIR resource: no resourceType")
+        raise Unreadable(f"{place}not a FHIR resource: no resourceType")
     return decoded
 
 
@@ -75,6 +87,8 @@ def _resources(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if not isinstance(entries, list):
         raise Unreadable("Bundle.entry is no list")
     for number, entry in enumerate(entries):
+        if isinstance(entry, dict) and "resource" not in entry:
+            continue  # of a history: what was deleted
         held = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(held, dict):
             raise Unreadable(f"Bundle.entry[{number}] holds no resource")
