@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -221,7 +222,7 @@ async def test_bursts_of_requests_are_one_reading(stage: Stage, at_hub: str) -> 
     ("path", "status", "code"),
     [
         ("Location/540000023-U999", 404, "not-found"),
-        ("Patient", 400, "not-supported"),
+        ("Patient", 404, "not-supported"),
         ("Location?name=A", 400, "not-supported"),
         ("Location?_lastUpdated=yesterday", 400, "invalid"),
         ("Location?_lastUpdated=2026-13", 400, "invalid"),
@@ -258,17 +259,42 @@ async def test_answers_are_counted_by_resource_and_status(stage: Stage, at_hub: 
     def counted(resource: str, status: str) -> float | None:
         return stage.registry.get_sample_value("aval_fhir_requests_total", {"resource": resource, "status": status})
 
-    assert (counted("Location", "200"), counted("Location", "400"), counted("other", "400")) == (1, 1, 1)
+    assert (counted("Location", "200"), counted("Location", "400"), counted("other", "404")) == (1, 1, 1)
 
 
 async def test_a_lenient_reader_may_ask_to_have_a_filter_ignored(stage: Stage, at_hub: str) -> None:
     async with (
         stage.session(CELL) as session,
         session.get(
-            f"{at_hub}/Location?name=A", headers={"Prefer": "handling=lenient"}, server_hostname=stage.name
+            f"{at_hub}/Location?name=A&_count=1", headers={"Prefer": "handling=lenient"}, server_hostname=stage.name
         ) as answer,
     ):
         assert answer.status == 200
+        links = {one["relation"]: one["url"] for one in (await answer.json(content_type=None))["link"]}
+    assert links["self"] == "https://aval.example/fhir/Location?_count=1", "what was ignored is not said to be used"
+    assert "name" not in links["next"]
+
+
+@pytest.mark.parametrize("query", ["_count=0", "_lastUpdated=gt2100-01-01"])
+async def test_a_page_that_holds_nothing_has_no_empty_list(stage: Stage, at_hub: str, query: str) -> None:
+    status, said = await stage.status(f"{at_hub}/Location?{query}", CELL)
+    assert status == 200
+    assert "entry" not in said
+    get_fhir_model_class("Bundle").model_validate(said)
+
+
+async def test_answers_are_packed_for_those_who_take_it(stage: Stage, at_hub: str) -> None:
+    url, packed = f"{at_hub}/Location", {"Accept-Encoding": "gzip"}
+    async with stage.session(CELL) as session:
+        async with session.get(url, server_hostname=stage.name, headers={"Accept-Encoding": "identity"}) as plain:
+            whole = await plain.read()
+        async with session.get(url, server_hostname=stage.name, headers=packed, auto_decompress=False) as answer:
+            body = await answer.read()
+            assert answer.headers["Content-Encoding"] == "gzip"
+        async with session.head(url, server_hostname=stage.name, headers=packed) as head:
+            assert (head.status, await head.read()) == (200, b"")
+    assert gzip.decompress(body) == whole
+    assert len(body) * 10 < len(whole)
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
@@ -277,7 +303,7 @@ async def test_nothing_can_be_written(stage: Stage, at_hub: str, method: str) ->
         stage.session(CELL) as session,
         session.request(method, f"{at_hub}/Location/x", data=b"{}", server_hostname=stage.name) as answer,
     ):
-        assert answer.status == 405
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
         assert (await answer.json(content_type=None))["resourceType"] == "OperationOutcome"
 
 
@@ -415,6 +441,6 @@ async def test_one_reader_cannot_ask_without_end(stage: Stage) -> None:
         answers = []
         for _ in range(7):
             async with session.get(f"{base}/metadata", server_hostname=stage.name) as answer:
-                answers.append(answer.status)
-    assert answers == [200] * 5 + [429] * 2
+                answers.append((answer.status, answer.headers.get("Retry-After")))
+    assert answers == [(200, None)] * 5 + [(429, "1")] * 2
     assert (await stage.status(f"{base}/metadata", HubDesk(HERE)))[0] == 200

@@ -17,7 +17,7 @@ from aval.adapters.fhir.saner import measure_report
 from aval.kernel.disciplines import Discipline
 from aval.v1 import availability_pb2, terms_pb2
 from tests.adapters.fhir.good import GOOD
-from tests.adapters.fhir.units import HOUSE, NOW, establishment, unit
+from tests.adapters.fhir.units import FINESS, HOUSE, NOW, establishment, unit
 
 Json = dict[str, Any]
 RULES = [(kind, rule) for kind, rules in ELEMENTS.items() for rule in dict.fromkeys(rules)]
@@ -201,6 +201,11 @@ def test_a_sum_that_lacks_a_part_is_unknown_and_never_zero(spoilt: str) -> None:
     assert set(populations(report).values()) == {None}
     assert '"count"' not in json.dumps(report)
     assert report["group"][0]["population"][0]["_count"]["extension"][0]["valueCode"] in ("masked", "unknown")
+
+
+def test_a_house_without_a_name_is_reported_by_its_number() -> None:
+    """FHIR knows no empty text."""
+    assert measure_report(establishment(display_name=""), [unit()], NOW)["subject"]["display"] == FINESS
 
 
 def test_a_report_is_dated_when_it_was_read() -> None:

@@ -35,10 +35,10 @@ from aval.kernel.clock import Clock
 from aval.kernel.reasons import Refusal
 
 PAGE_SIZE = 50
-"""Resources of a page, unless `_count` says otherwise: some 500 kB of Locations."""
+"""Resources of a page, unless `_count` says otherwise: with 50 records each some 3.5 MB of Locations, 60 kB packed."""
 
-PAGE_SIZE_MAX = 500
-"""A larger `_count` is coerced."""
+PAGE_SIZE_MAX = 200
+"""A larger `_count` is coerced: a page of Locations is one that `aval node import fhir` still reads."""
 
 URL_LENGTH_MAX = 4_096
 """Longest request line."""
@@ -54,6 +54,9 @@ SHUTDOWN_SECONDS = 5.0
 
 READER_LIMITS = PeerLimits(calls_per_second=50.0, calls_burst=200)
 """What one reader may ask for: a territory of 500 units is read in ten pages."""
+
+RETRY_AFTER_SECONDS = 1
+"""When to ask again after 429 and 503: a reader's allowance has come back by then, and a server may have."""
 
 CONTENT_TYPE = "application/fhir+json"
 JSON_WORDS = ("json", "application/json", "application/fhir+json", "text/json", "*/*", "application/*")
@@ -77,9 +80,10 @@ _DATE = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)?(\d{4}(?:-\d\d(?:-\d\d(?:T[\d:
 class BadSearch(ValueError):
     """A search that cannot be made; the text says why, `code` is FHIR's issue type."""
 
-    def __init__(self, text: str, code: str = "invalid") -> None:
+    def __init__(self, text: str, code: str = "invalid", status: int = 400) -> None:
         super().__init__(text)
         self.code = code
+        self.status = status
 
 
 class _Fault(Exception):
@@ -231,7 +235,7 @@ class Endpoint:
             text = f"{reason}: {refusal.reason.row.text}" + (f" ({problem})" if problem else "")
             answer = _wrong(status, _ISSUE.get(status, "exception"), text)
         except BadSearch as error:
-            answer = _wrong(400, error.code, str(error))
+            answer = _wrong(error.status, error.code, str(error))
         except web.HTTPException as error:
             code = {404: "not-found", 405: "not-supported"}.get(error.status, "invalid")
             answer = _wrong(error.status, code, error.reason)
@@ -285,31 +289,35 @@ class Endpoint:
         everything = await self._all(kind)
         lenient = "handling=lenient" in request.headers.get("Prefer", "")
         filters: list[tuple[str, str]] = []
+        used: list[tuple[str, str]] = []
         for name, value in request.query.items():
             if name in PARAMETERS[kind]:
                 filters.append((name, value))
-            elif name not in CONTROLS and not lenient:
+            elif name not in CONTROLS:
+                if lenient:
+                    continue
                 known = ", ".join((*PARAMETERS[kind], "_count"))
                 raise BadSearch(f"{name[:50]!r} cannot be searched for in {kind}; known: {known}", "not-supported")
+            used.append((name, value))
         found = [one for one in everything if all(matches(one, *filtered) for filtered in filters)]
         size = _page_size(request.query.get("_count"))
         after = request.query.get("_after", "")
         rest = [one for one in found if one["id"] > after]
         page = rest[:size]
-        links = {"self": self._link(request, kind)}
+        # Links say what was searched for: one that bears a filter which was ignored would promise what it does not do.
+        links = {"self": self._link(kind, used)}
         if size and len(rest) > size:
-            links["next"] = self._link(request, kind, after=page[-1]["id"])
+            onward = [(name, value) for name, value in used if name != "_after"]
+            links["next"] = self._link(kind, [*onward, ("_after", page[-1]["id"])])
         return _said(resources.bundle(self.base, page, len(found), links))
 
     async def _all(self, kind: str) -> list[Json]:
         if kind not in PARAMETERS:
-            raise BadSearch(f"{kind[:50]!r} is not served here; known: {', '.join(PARAMETERS)}", "not-supported")
+            text = f"{kind[:50]!r} is not served here; known: {', '.join(PARAMETERS)}"
+            raise BadSearch(text, "not-supported", status=404)
         return (await self._pictures.now()).resources(kind, self._communes)
 
-    def _link(self, request: web.Request, kind: str, after: str | None = None) -> str:
-        query = [(name, value) for name, value in request.query.items() if after is None or name != "_after"]
-        if after is not None:
-            query.append(("_after", after))
+    def _link(self, kind: str, query: list[tuple[str, str]]) -> str:
         return str(URL(f"{self.base}/{kind}").with_query(query))
 
 
@@ -322,11 +330,18 @@ def _page_size(text: str | None) -> int:
 
 
 def _said(resource: Json) -> web.Response:
-    return web.json_response(resource, content_type=CONTENT_TYPE)
+    answer = web.json_response(resource, content_type=CONTENT_TYPE)
+    answer.enable_compression()  # for readers that take it: records repeat each other, and pack sixtyfold
+    return answer
 
 
 def _wrong(status: int, code: str, text: str) -> web.Response:
-    return web.json_response(resources.outcome(code, text), status=status, content_type=CONTENT_TYPE)
+    answer = web.json_response(resources.outcome(code, text), status=status, content_type=CONTENT_TYPE)
+    if status == 405:
+        answer.headers["Allow"] = "GET, HEAD"
+    elif status in (429, 503):
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

@@ -212,16 +212,19 @@ def location(
 
 def bundle(base: str, entries: Iterable[Json], total: int, links: Mapping[str, str]) -> Json:
     """A page of a search: `links` by relation, `self` and perhaps `next`."""
-    return {
+    made: Json = {
         "resourceType": "Bundle",
         "type": "searchset",
         "total": total,
         "link": [{"relation": relation, "url": url} for relation, url in links.items()],
-        "entry": [
-            {"fullUrl": f"{base}/{one['resourceType']}/{one['id']}", "resource": one, "search": {"mode": "match"}}
-            for one in entries
-        ],
     }
+    page = [
+        {"fullUrl": f"{base}/{one['resourceType']}/{one['id']}", "resource": one, "search": {"mode": "match"}}
+        for one in entries
+    ]
+    if page:  # FHIR knows no empty array
+        made["entry"] = page
+    return made
 
 
 def outcome(code: str, text: str, expression: str = "", severity: str = "error") -> Json:

@@ -75,7 +75,7 @@ def measure_report(
         "subject": {
             "type": "Location",
             "identifier": {"system": codes.FINESS_SYSTEM, "value": finess},
-            "display": establishment.display_name,
+            "display": establishment.display_name or finess,
         },
         "date": day,
         "reporter": {"reference": f"Organization/{finess}"},

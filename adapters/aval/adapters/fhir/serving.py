@@ -63,9 +63,10 @@ async def _serve(settings: EndpointSettings, path: Path) -> None:
     async with AsyncExitStack() as closing:
         line = _line(credentials, rng, settings.hub, settings.node, own, closing)
         readers = Readers(own, beside, clock, settings.operators, deny_list)
-        base = settings.base or f"https://{settings.listen}/fhir"
         pictures = Pictures(line, clock)
-        endpoint = Endpoint(readers, pictures, clock, base, version(PACKAGE), settings.communes, telemetry.registry)
+        endpoint = Endpoint(
+            readers, pictures, clock, settings.base, version(PACKAGE), settings.communes, telemetry.registry
+        )
         shown = path.parent / settings.certificate
         try:
             context = tls_of(shown, bundle / TRUST_FILE)
@@ -74,6 +75,7 @@ async def _serve(settings: EndpointSettings, path: Path) -> None:
         listening = Listening(endpoint, context)
         closing.push_async_callback(listening.stop)
         taken = await listening.start(host, int(port))
+        endpoint.base = settings.base or f"https://{host}:{taken}/fhir"
         exporter = telemetry.serve(settings.metrics_port)
         closing.callback(exporter.close)
 
