@@ -62,6 +62,8 @@ class Register:
     retry_after: str = ""
     token: str = ""
     tokens_given: int = 0
+    tokens_say: Any = None
+    tokens_status: int = 200
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -134,6 +136,8 @@ class Register:
         form = await request.post()
         assert form["grant_type"] == "client_credentials"
         assert form["client_id"] == "aval-test"
+        if self.tokens_say is not None:
+            return web.json_response(self.tokens_say, status=self.tokens_status)
         self.tokens_given += 1
         self.token = f"jeton-{self.tokens_given}"
         return web.json_response({"access_token": self.token, "token_type": "Bearer", "expires_in": 300})

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -308,12 +309,16 @@ async def test_a_ror_that_is_away_is_left_alone_by_all_figures(stages: Stages) -
     assert stage.told().waiting == 0
 
 
-async def test_a_busy_ror_is_given_the_time_that_it_asks_for(stages: Stages) -> None:
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("120", 120), ("Tue, 24 Nov 2026 09:32:00 GMT", 120), ("Tue, 24 Nov 2026 09:00:00 GMT", 5), ("bientôt", 5)],
+)
+async def test_a_busy_ror_is_given_the_time_that_it_asks_for(stages: Stages, said: str, seconds: int) -> None:
     stage = await stages.open(statuses=["03"])
-    stage.register.busy, stage.register.retry_after = 1, "120"
+    stage.register.busy, stage.register.retry_after = 1, said
     stage.served.put(unit())
     await stage.round()
-    stage.clock.forward(timedelta(seconds=119))
+    stage.clock.forward(timedelta(seconds=seconds - 1))
     assert await stage.round() == 0
     stage.clock.forward(timedelta(seconds=1))
     assert await stage.round() == 1
@@ -329,6 +334,31 @@ async def test_a_ror_that_cannot_be_reached_at_all_is_waited_for(stages: Stages)
     async with Ror(nobody, stages.folder, stage.clock) as ror:
         verdict = await ror.tell(PLACE, due.capacity)
     assert (verdict.step, verdict.trouble) == (Step.LATER, Trouble.UNREACHABLE)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (400, {"error": "invalid_client"}, "invalid_client"),
+        (401, {"error": "invalid_client"}, "HTTP 401"),
+        (200, {"access_token": "jeton\r\nX-Evil: 1"}, "no token"),
+        (200, {"access_token": ""}, "no token"),
+        (200, ["jeton"], "no token"),
+        (200, {"access_token": "jeton", "expires_in": "bientôt"}, "no token"),
+    ],
+)
+async def test_an_authorisation_server_that_gives_no_token_is_quoted(
+    stages: Stages, status: int, said: Any, words: str
+) -> None:
+    await stages.open()  # the server's address is known from here
+    stage = await stages.open(token_url=f"{stages.url}/token", client_id="aval-test", statuses=["03"])
+    stage.register.tokens_status, stage.register.tokens_say = status, said
+    stage.served.put(unit())
+    await stage.round()
+    (told,) = stage.outbox.all_told()
+    assert (told.waiting, told.trouble) == (1, Trouble.NOT_ALLOWED)
+    assert words in told.words
+    assert stage.register.calls == []
 
 
 async def test_a_token_is_had_once_and_renewed_when_it_is_refused_or_old(stages: Stages) -> None:

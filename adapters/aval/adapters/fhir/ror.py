@@ -11,10 +11,12 @@ with an access token where one is needed, had from the authorisation server over
 """
 
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +51,9 @@ TOKEN_LIFE_DEFAULT = timedelta(seconds=60)
 """Where the authorisation server says no `expires_in`."""
 
 CONTENT_TYPE = "application/fhir+json"
+
+_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+"""What a header can bear, more than RFC 6750 allows."""
 
 
 class Step(StrEnum):
@@ -93,7 +98,7 @@ class Verdict:
 DONE = Verdict(Step.DONE)
 
 
-def verdict_of(status: int, body: bytes, retry_after: str = "") -> Verdict:
+def verdict_of(status: int, body: bytes, after: timedelta | None = None) -> Verdict:
     """What the answer to a PATCH means, by its status and its OperationOutcome. Never raises."""
     if 200 <= status < 300:
         return DONE
@@ -113,9 +118,9 @@ def verdict_of(status: int, body: bytes, retry_after: str = "") -> Verdict:
         case 403:
             return Verdict(Step.PERSON, Trouble.NOT_ALLOWED, text)
         case 408 | 409 | 425 | 429:
-            return Verdict(Step.LATER, Trouble.BUSY, text, _seconds(retry_after))
+            return Verdict(Step.LATER, Trouble.BUSY, text, after)
         case _ if status >= 500:
-            return Verdict(Step.LATER, Trouble.UNREACHABLE, text or f"HTTP {status}", _seconds(retry_after))
+            return Verdict(Step.LATER, Trouble.UNREACHABLE, text or f"HTTP {status}", after)
         case _:
             return Verdict(Step.PERSON, Trouble.REFUSED, text or f"HTTP {status}")
 
@@ -135,9 +140,17 @@ def _names_capacity(issue: Mapping[str, Any]) -> bool:
     return issue.get("code") == "not-found" and any(isinstance(one, str) and CAPACITY_URL in one for one in said)
 
 
-def _seconds(retry_after: str) -> timedelta | None:
-    digits = retry_after.strip()
-    return timedelta(seconds=min(int(digits), 86_400)) if digits.isascii() and digits.isdigit() else None
+def _after(retry_after: str, now: datetime) -> timedelta | None:
+    """How long we are asked to wait: seconds, or a date (RFC 9110, 10.2.3); a day at most, None where it is neither."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        asked = timedelta(seconds=int(text[:9]))
+    else:
+        try:
+            asked = parsedate_to_datetime(text) - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(min(asked, timedelta(days=1)), timedelta(0))
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
@@ -167,6 +180,10 @@ def delete_operation(indicator: Indicator) -> Json:
     return operation("delete", path_of(indicator))
 
 
+class TokenRefused(aiohttp.ClientError):
+    """The authorisation server gives no token; the text holds its own words. It may yet, so it is asked again."""
+
+
 class _Access:
     """A way in: connections under one certificate, and the token had with it."""
 
@@ -190,7 +207,7 @@ class _Access:
         self._token_until = None
 
     async def headers(self) -> dict[str, str]:
-        """The headers of a call. Raises `aiohttp.ClientError` if no token can be had."""
+        """The headers of a call. Raises `TokenRefused`, or another `aiohttp.ClientError`, if no token can be had."""
         headers = {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE}
         if self.has_tokens:
             headers["Authorization"] = f"Bearer {await self._access_token()}"
@@ -204,13 +221,16 @@ class _Access:
         async with self.session.post(self._settings.token_url, data=form, allow_redirects=False) as answer:
             content = await _content(answer)
             if answer.status != 200:
-                raise aiohttp.ClientError(f"no token: HTTP {answer.status}")
+                words = content[:TEXT_LENGTH_MAX].decode(errors="replace")
+                raise TokenRefused(f"no token: HTTP {answer.status} {words}".strip())
         try:
             said = json.loads(content)
             self._token = str(said["access_token"])
+            if not _TOKEN.fullmatch(self._token):
+                raise ValueError("not a token")
             life = timedelta(seconds=float(said["expires_in"])) if "expires_in" in said else TOKEN_LIFE_DEFAULT
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise aiohttp.ClientError("no token in the answer of the authorisation server") from error
+            raise TokenRefused("no token in the answer of the authorisation server") from error
         self._token_until = now + life - TOKEN_MARGIN
         return self._token
 
@@ -221,6 +241,7 @@ class Ror:
     def __init__(self, settings: RorSettings, folder: Path, clock: Clock) -> None:
         """`folder` is that of the settings. Raises `SettingsFault` for a certificate that cannot be used."""
         self._settings = settings
+        self._clock = clock
         self._writing = _Access(settings, folder, clock)
         reading = settings.reading
         own = reading is not None and (reading.certificate or reading.token_url)
@@ -286,9 +307,12 @@ class Ror:
         try:
             headers = await self._writing.headers()
             async with self._writing.session.patch(url, data=data, headers=headers, allow_redirects=False) as answer:
-                return verdict_of(answer.status, await _content(answer), answer.headers.get("Retry-After", ""))
+                after = _after(answer.headers.get("Retry-After", ""), self._clock.now())
+                return verdict_of(answer.status, await _content(answer), after)
+        except TokenRefused as error:
+            return Verdict(Step.LATER, Trouble.NOT_ALLOWED, str(error))
         except (aiohttp.ClientError, TimeoutError) as error:
-            return Verdict(Step.LATER, Trouble.UNREACHABLE, type(error).__name__)
+            return Verdict(Step.LATER, Trouble.UNREACHABLE, f"{type(error).__name__} {error}".strip()[:TEXT_LENGTH_MAX])
 
 
 async def _content(answer: aiohttp.ClientResponse) -> bytes:
