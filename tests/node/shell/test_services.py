@@ -743,6 +743,34 @@ def counts(open_: int, occupied: int, name: str = "c1", unit: str = "smr") -> ce
     return movement
 
 
+async def test_the_source_whose_word_stands_comes_first(at: House) -> None:
+    """A sheet that was never heard, or not for too long, is no source of the figures that a person confirms."""
+    declared = declare_places("smr", installed=5, occupied=4)
+    declared.sources.insert(0, census_pb2.SourceDeclaration(id="sih", kind=pb.SOURCE_KIND_FILE, adapter=str(HL7.name)))
+    await at.declare(declared)
+
+    async def sources() -> tuple[list[str], pb.Freshness.ValueType]:
+        at.calls_as(MARIE)
+        request = pb.ListUnitsRequest(parent=f"establishments/{HOUSE}")
+        (unit,) = (await at.availability.ListUnits(request, NO_CONTEXT)).units
+        assert unit.age == unit.sources[0].age
+        return [one.id for one in unit.sources], unit.freshness
+
+    async def confirmed() -> None:
+        at.calls_as(MARIE)
+        await at.census.ConfirmUnit(census_pb2.ConfirmUnitRequest(command_id=new_id()), NO_CONTEXT)
+
+    await confirmed()
+    assert await sources() == (["cadre", "sih"], pb.FRESHNESS_FRESH)
+    at.calls_as(HL7)
+    assert (await tell(at, counts(5, 2)))[0].fate == FATE.FATE_APPLIED
+    assert await sources() == (["sih", "cadre"], pb.FRESHNESS_FRESH)
+    at.clock.advance(timedelta(hours=30))
+    assert await sources() == (["sih", "cadre"], pb.FRESHNESS_STALE), "nobody speaks: as declared"
+    await confirmed()
+    assert await sources() == (["cadre", "sih"], pb.FRESHNESS_FRESH)
+
+
 async def test_counts_of_a_system_are_as_old_as_it_says(fed: House) -> None:
     """The figures are new, and their source was seen three hours ago."""
     fed.calls_as(HL7)

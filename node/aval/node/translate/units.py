@@ -67,7 +67,7 @@ class UnitWriter:
             ],
             classes=[_class(one) for one in shown.classes],
             policy=_policy(shown.policy),
-            sources=[self._source(source, unit_id) for source in unit.sources],
+            sources=[self._source(source, unit_id) for source in self._winning_first(unit)],
             features=_features(unit.features),
             unverified=self._published.ledger.book(unit_id).reconciling is not None,
         )
@@ -94,6 +94,11 @@ class UnitWriter:
         ages = [(source, self._published.age(source.id, self._now)) for source in unit.sources]
         alive = ((source, age) for source, age in ages if age is not None and age <= source.stale_min)
         return next(alive, ages[0] if ages else None)
+
+    def _winning_first(self, unit: m.Unit) -> list[m.Source]:
+        """The sources as the contract has them: the winning one, then the others in their declared precedence."""
+        winning = self._winning(unit)
+        return sorted(unit.sources, key=lambda source: winning is None or source is not winning[0])
 
     def _add_inside(self, unit: m.Unit, shown: availability.UnitFigures, message: pb.Unit) -> None:
         rule = unit.visibility
