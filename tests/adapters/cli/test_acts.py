@@ -147,6 +147,19 @@ def test_a_person_counts_and_nothing_has_changed_is_one_command(shell: Shell) ->
     assert shown["r335"] == "01"
     assert shown["sources"][0]["kind"] == "SOURCE_KIND_PERSON"
     assert shown["ageMinutes"] < 1
+    would = shell.said("units", "set", unit, "--free", "5", "--dry-run", *OWN)
+    assert f"Serait enregistré : {unit}, 5 places libres." in would
+    would = shell.said("units", "confirm", "--all", "--dry-run", *OWN)
+    assert would.startswith("Serait confirmé : ")
+    assert unit in would
+    after = shell.json("units", "show", unit, *OWN)
+    assert after["counts"] == shown["counts"]
+    assert float(after["age"].rstrip("s")) > float(shown["age"].rstrip("s")), "a person's word would make it young"
+    for wrong in (["U999"], [unit, "U999"]):
+        shell.run("units", "confirm", *wrong, "--dry-run", *OWN, exit_code=Exit.NOT_FOUND)
+    assert "aucune unité donnée" in shell.run("units", "confirm", *OWN, exit_code=Exit.USAGE).stderr
+    of_women = shell.run("units", "set", unit, "--female", "1", *OWN, exit_code=Exit.USAGE)
+    assert "indifférent" in of_women.stderr
     confirmed = shell.said("units", "confirm", "--all", *OWN)
     assert unit in confirmed
     assert "Source : saisie (R335 01), cadre, à l’instant" in confirmed
@@ -171,6 +184,9 @@ def test_a_system_is_corrected_for_a_while_and_both_figures_are_shown(shell: She
     assert "CORRECTION_TOO_LONG" in long.stderr
     dry = shell.run("units", "correct", unit, "--free", "0", "--reason", "travaux", "--dry-run", *OWN)
     assert "À blanc" in dry.stderr
+    would = shell.said("units", "correct", unit, "--free", "0", "--reason", "travaux", "--dry-run", *OWN)
+    assert f"Serait corrigé : {unit}, 0 place libre jusqu’à " in would
+    assert not shell.json("units", "show", unit, *OWN)["disagreements"]
     said = shell.said("units", "correct", unit, "--free", "0", "--reason", "lit en travaux", *OWN)
     assert f"Corrigé : {unit}, 0 place libre jusqu’à " in said
     shown = shell.said("units", "show", unit, *OWN)

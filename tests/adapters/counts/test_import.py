@@ -174,6 +174,21 @@ async def test_a_sheet_is_applied_whole_or_not_at_all(house: House) -> None:
     assert await house.available() == {**before, "U201": 4, "U202": 1}
 
 
+async def test_a_person_beside_a_sheet_is_told_which_of_them_prevails(house: House) -> None:
+    (house.folder / "deux.csv").write_text("unité;libres\nU202;2\n", encoding="utf-8")
+    assert house.run("node", "import", "csv", "deux.csv").returncode == Exit.DONE
+    said = house.run("units", "set", "U202", "--free", "5")
+    assert said.returncode == Exit.DONE
+    assert "saisie dit 5, ici 2." in said.stdout
+    assert "l’emporte « fichier »".replace("« ", "«\u202f").replace(" »", "\u202f»") in said.stderr
+    assert "aval units correct U202 --free 5 --reason" in said.stderr
+    assert (await house.available())["U202"] == 2
+    corrected = house.run("units", "correct", "U202", "--free", "0", "--reason", "gastro-entérite")
+    assert "fichier dit 2, corrigé à la main à 0 à " in corrected.stdout
+    assert "par cadre : gastro-entérite".replace(" :", "\u00a0:") in corrected.stdout
+    assert (await house.available())["U202"] == 0
+
+
 async def test_figures_are_as_old_as_the_sheet_says(house: House) -> None:
     told = datetime.now(UTC) - timedelta(hours=5)
     mapping = house.folder / "heure.toml"

@@ -101,6 +101,11 @@ ACT_WORDS: dict[str, tuple[str, str]] = {
         "The unit counts beds: its figures come from its movements. A correction holds 4 h at most.",
     ),
     "unit.correction": ("Corrigé : {unit}, {free} jusqu’à {until}.", "Corrected: {unit}, {free} until {until}."),
+    "unit.would.be.corrected": (
+        "Serait corrigé : {unit}, {free} jusqu’à {until}.",
+        "Would be corrected: {unit}, {free} until {until}.",
+    ),
+    "unit.correction.long.why": ("Donnez --for 4h ou moins.", "Give --for 4h or less."),
     "unit.correction.long": ("une correction tient 4 h au plus", "a correction holds 4 h at most"),
     "free.place": ("place libre", "free place"),
     "free.places": ("places libres", "free places"),

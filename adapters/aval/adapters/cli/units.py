@@ -157,11 +157,15 @@ def set_unit(
     changed = connected(terminal, work)
     if terminal.is_json:
         terminal.one_object(_plain(changed, {}))
-    else:
-        shown = " + ".join(free_said(value) for value in said.values())
-        terminal.line(say("unit.declared", unit=short_unit(changed.name), free=shown))
-        for line in (*sources_said(changed), *disagreements_said(changed)):
-            terminal.line(line)
+        return
+    shown = " + ".join(free_said(value, gender) for gender, value in said.items())
+    done = "unit.would.be.declared" if terminal.dry_run else "unit.declared"
+    terminal.line(say(done, unit=short_unit(changed.name), free=shown))
+    for line in (*sources_said(changed), *disagreements_said(changed)):
+        terminal.line(line)
+    winning = changed.sources[0]
+    if winning.kind != availability_pb2.SOURCE_KIND_PERSON:
+        terminal.tell(say("unit.outranked", source=source_said(winning), unit=unit, free=sum(said.values())))
 
 
 @units.verb(
@@ -223,7 +227,8 @@ def declare(
 def correct(terminal: Terminal, unit: str, free: int, reason: str, ttl: timedelta) -> None:
     """Says for a while, against what a system says, how many places are free; everyone inside sees both figures."""
     if ttl > HAND_CORRECTION:
-        raise Failure(say("unit.correction.long"), reason=Reason.CORRECTION_TOO_LONG, code=Exit.USAGE)
+        why = say("unit.correction.long.why")
+        raise Failure(say("unit.correction.long"), why, reason=Reason.CORRECTION_TOO_LONG, code=Exit.USAGE)
 
     async def work(session: Session) -> availability_pb2.Unit:
         name = unit_name(unit, session.finess)
@@ -242,7 +247,8 @@ def correct(terminal: Terminal, unit: str, free: int, reason: str, ttl: timedelt
         terminal.one_object(_plain(changed, {}))
         return
     until = speech().moment(now() + ttl, now())
-    terminal.line(say("unit.correction", unit=short_unit(changed.name), free=free_said(free), until=until))
+    done = "unit.would.be.corrected" if terminal.dry_run else "unit.correction"
+    terminal.line(say(done, unit=short_unit(changed.name), free=free_said(free), until=until))
     for line in disagreements_said(changed):
         terminal.line(line)
 
@@ -258,16 +264,17 @@ def correct(terminal: Terminal, unit: str, free: int, reason: str, ttl: timedelt
 def confirm(terminal: Terminal, unit: Sequence[str], everything: bool) -> None:
     """« Rien n’a changé »: a person's word that the figures still hold."""
     if not unit and not everything:
-        raise Failure(say("unit.nothing.given"), say("unit.form"), "aval units confirm --all", code=Exit.USAGE)
+        raise Failure(say("unit.none.given"), say("unit.form"), "aval units confirm --all", code=Exit.USAGE)
 
     async def work(session: Session) -> tuple[census_pb2.ConfirmUnitResponse, list[availability_pb2.Unit]]:
         names = [unit_name(word, session.finess) for word in unit]
+        own = availability_pb2.ListUnitsRequest(parent=f"establishments/{session.finess}")
         if terminal.dry_run:
             terminal.tell(say("dry.run"))
-            return census_pb2.ConfirmUnitResponse(units=names), []
+            found, _ = await every_unit(session, session.node(), own)
+            return census_pb2.ConfirmUnitResponse(units=confirmable(found, names)), []
         message = census_pb2.ConfirmUnitRequest(command_id=str(uuid4()), units=names)
         done = await session.ask(session.node().census.ConfirmUnit, message)
-        own = availability_pb2.ListUnitsRequest(parent=f"establishments/{session.finess}")
         found, _ = await every_unit(session, session.node(), own)
         return done, [one for one in found if one.name in done.units]
 
@@ -275,9 +282,19 @@ def confirm(terminal: Terminal, unit: Sequence[str], everything: bool) -> None:
     if terminal.is_json:
         terminal.one_object(plain(done))
         return
-    terminal.line(say("unit.confirmed", names=", ".join(short_unit(name) for name in done.units) or UNKNOWN))
+    said = "unit.would.be.confirmed" if terminal.dry_run else "unit.confirmed"
+    terminal.line(say(said, names=", ".join(short_unit(name) for name in done.units) or UNKNOWN))
     for line in dict.fromkeys(line for one in confirmed for line in sources_said(one)[:1]):
         terminal.line(line)
+
+
+def confirmable(units: Sequence[availability_pb2.Unit], names: Sequence[str]) -> list[str]:
+    """The units that a person would confirm: those named, or all that a person feeds. Raises `Refusal`, as the node."""
+    fed = {one.name: any(source.kind == availability_pb2.SOURCE_KIND_PERSON for source in one.sources) for one in units}
+    for name in names:
+        if not fed.get(name, False):
+            raise Refusal(Reason.SOURCE_NOT_FOUND if name in fed else Reason.UNIT_NOT_FOUND, {"unit": name})
+    return [name for name, by_a_person in fed.items() if by_a_person and (not names or name in names)]
 
 
 async def every_unit(
@@ -343,11 +360,16 @@ def declared_places(
 ) -> census_pb2.PlaceCapacity:
     """Open and occupied places of a gender, from how many are free. Raises `Failure` when that cannot be."""
     which = _GENDERS[gender]
+    counted = {one.gender for one in unit.counts if one.horizon == availability_pb2.HORIZON_NOW}
+    if opened is None and which not in counted:
+        words = (speech().state(enum_name(terms_pb2.Gender, one, "GENDER_")) for one in sorted(counted))
+        why = say("unit.other.genders", genders=", ".join(words))
+        raise Failure(say("unit.gender.not.counted"), why, reason=Reason.COUNT_OUT_OF_RANGE, code=Exit.USAGE)
     opening = opened if opened is not None else figures.open_places(unit, which)
     taken = claims.get(which, 0)
     if free + taken > opening:
-        what = say("unit.too.many", free=free, open=opening)
-        why = say("unit.too.many.why", claims=taken)
+        what = say("unit.too.many", free=free_said(free), open=opening)
+        why = say("unit.too.many.why", claims=taken) if taken else say("unit.too.many.open")
         raise Failure(what, why, "aval units show", reason=Reason.COUNT_OUT_OF_RANGE, code=Exit.USAGE)
     return census_pb2.PlaceCapacity(gender=which, open=opening, occupied=opening - free - taken)
 
@@ -455,9 +477,10 @@ def classes_said(unit: availability_pb2.Unit) -> list[str]:
     return lines
 
 
-def free_said(count: int) -> str:
-    """`2 places libres`."""
-    return speech().count(count, say("free.place"), say("free.places"))
+def free_said(count: int, gender: str = "any") -> str:
+    """`2 places libres`; `1 place libre (femme)`."""
+    free = speech().count(count, say("free.place"), say("free.places"))
+    return free if gender == "any" else f"{free} ({speech().state(gender.upper())})"
 
 
 def _plain(unit: availability_pb2.Unit, names: dict[str, str]) -> dict[str, object]:

@@ -159,12 +159,28 @@ WORDS: dict[str, tuple[str, str]] = {
     "col.meaning": ("sens", "meaning"),
     "unit.confirmed": ("Confirmé : {names}.", "Confirmed: {names}."),
     "unit.declared": ("Enregistré : {unit}, {free}.", "Saved: {unit}, {free}."),
+    "unit.would.be.confirmed": ("Serait confirmé : {names}.", "Would be confirmed: {names}."),
+    "unit.would.be.declared": ("Serait enregistré : {unit}, {free}.", "Would be saved: {unit}, {free}."),
+    "unit.outranked": (
+        "Gardé à côté : l’emporte « {source} ». Pour corriger : aval units correct {unit} --free {free} --reason …",
+        "Kept beside: “{source}” prevails. To correct it: aval units correct {unit} --free {free} --reason …",
+    ),
+    "unit.none.given": ("aucune unité donnée", "no unit given"),
+    "unit.gender.not.counted": ("l’unité ne compte pas ce genre", "the unit does not count that gender"),
+    "unit.other.genders": (
+        "Elle compte : {genders} ; dites --female et --male, ou --free.",
+        "It counts: {genders}; say --female and --male, or --free.",
+    ),
     "unit.nothing.given": ("aucun chiffre donné", "no figure given"),
     "unit.nothing.given.why": (
         "Dites --free, ou --female et --male pour une unité qui compte par sexe.",
         "Say --free, or --female and --male for a unit that counts by gender.",
     ),
-    "unit.too.many": ("{free} places libres pour {open} ouvertes", "{free} free places of {open} open"),
+    "unit.too.many": ("{free} pour {open} ouvertes", "{free} of {open} open"),
+    "unit.too.many.open": (
+        "Donnez --open si l’ouverture a changé.",
+        "Give --open if what is open has changed.",
+    ),
     "unit.too.many.why": (
         "{claims} sont retenues ou réservées et comptent comme prises. Donnez --open si l’ouverture a changé.",
         "{claims} are held or reserved and count as taken. Give --open if what is open has changed.",
