@@ -66,8 +66,10 @@ TABLES = (
 
 
 def sum_of(*values: str | int | bytes | None) -> int:
-    """The checksum of a row with these values."""
-    return zlib.crc32(repr(values).encode())
+    """The checksum of a row with these values. What it is made of must be the same in every version of Python, which
+    `repr` of a text is not."""
+    parts = (value if isinstance(value, bytes) else str(value).encode() for value in values)
+    return zlib.crc32(b"\x1f".join(parts))
 
 
 _SUMMED = (
