@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
+from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.root import root
 from aval.adapters.clock import SystemClock
 from aval.adapters.hl7v2.checking import Outcome, check, practice
@@ -79,6 +80,24 @@ def test_a_stay_that_changes_its_number_is_one_stay(tmp_path: Path) -> None:
         (Outcome.NO_BED, Phase.OUTPATIENT),
         (Outcome.ALREADY, Phase.OUTPATIENT),
     ]
+
+
+def test_with_an_interfaces_settings_it_reads_as_the_interface_does(tmp_path: Path) -> None:
+    message = tmp_path / "a.hl7"
+    message.write_text(IN.again(unit="").text().replace("CHU^UF^^^|", "CHU^UF^^^1050|"), newline="")
+    (tmp_path / "map.toml").write_text('[[unit]]\ncodes = ["1050"]\nunit = "U1"\n')
+    (tmp_path / "hl7.toml").write_text(
+        'finess = "540000023"\nnode = "127.0.0.1:5"\nidentity = "a"\nsource = "sih"\nmapping = "map.toml"\n'
+        'listen = "127.0.0.1:2575"\nclear_text = true\nward_fields = ["ZBE-7"]\n'
+    )
+    for more, outcome in (((), "refused"), (("--config", str(tmp_path / "hl7.toml")), "told")):
+        shown = CliRunner().invoke(root, ["hl7", "check", str(message), "--json", "outcome", *more])
+        assert shown.exit_code == 0, shown.output
+        assert json.loads(shown.stdout) == [{"outcome": outcome}]
+    assert not (tmp_path / "hl7.key").exists()
+    shown = CliRunner().invoke(root, ["hl7", "check", str(message), "--config", str(tmp_path / "none.toml")])
+    assert isinstance(shown.exception, Failure)
+    assert shown.exception.code is Exit.USAGE
 
 
 def test_a_folder_is_read_with_those_below_and_says_what_holds_no_message(tmp_path: Path) -> None:

@@ -52,16 +52,27 @@ def serve(terminal: Terminal, config: Path) -> None:
 
 @hl7.verb(
     "check",
-    examples=("aval hl7 check messages/", "aval hl7 check A01.hl7 --map hl7-map.toml --json file,event,outcome,unit"),
+    examples=(
+        "aval hl7 check messages/",
+        "aval hl7 check messages/ --config hl7.toml",
+        "aval hl7 check A01.hl7 --map hl7-map.toml --json file,event,outcome,unit",
+    ),
     reads=CHECK_FIELDS,
 )
 @_paths
 @click.option("--map", "mapping", type=click.Path(path_type=Path), metavar="FILE", help="opt.hl7-map")
-def check(terminal: Terminal, paths: Sequence[Path], mapping: Path | None) -> None:
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="opt.hl7-config")
+def check(terminal: Terminal, paths: Sequence[Path], mapping: Path | None, config: Path | None) -> None:
     """What messages would do, and what of them is not mapped. Nothing is sent."""
+    try:
+        settings = None if config is None else read_settings(config)
+    except SettingsInvalid as error:
+        raise Failure(say("hl7.settings"), str(error), code=Exit.USAGE) from error
+    if mapping is None and settings is not None:
+        mapping = settings.mapping
     codes = None if mapping is None else _mapping(mapping)
     try:
-        findings = check_files(paths, codes, practice())
+        findings = check_files(paths, codes, practice(settings))
     except OSError as error:
         raise Failure(say("file.unreadable", path=error.filename or ""), str(error), code=Exit.NOT_FOUND) from error
     if terminal.is_json:
@@ -130,7 +141,7 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
         said = said_in(paths, customs) if paths else asyncio.run(_asked(settings, codes, customs))
         hospital = census_of(said, codes)
     except (SettingsInvalid, MappingInvalid, RuntimeError) as error:
-        raise Failure(say("serve.refused"), str(error), code=Exit.USAGE) from error
+        raise Failure(say("hl7.settings"), str(error), code=Exit.USAGE) from error
     except Fault as fault:
         raise Failure(say("hl7.unreadable"), _fault(fault), "aval hl7 check") from fault
     except OSError as error:

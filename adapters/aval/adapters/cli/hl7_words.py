@@ -26,6 +26,10 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
         "Correspondance (TOML) des codes de l’établissement ; sans elle, rien n’est relié.",
         "Mapping (TOML) of the house’s codes; without it nothing is mapped.",
     ),
+    "opt.hl7-config": (
+        "Réglages de l’interface : lit les messages comme elle, avec sa correspondance.",
+        "Settings of the interface: reads messages as it does, with its mapping.",
+    ),
     "opt.hl7-to": ("Adresse qui reçoit (MLLP).", "Address that receives (MLLP)."),
     "opt.hl7-tls": (
         "Dossier du certificat présenté (cert.pem, key.pem, trust.pem).",
@@ -81,6 +85,7 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
         "Line ends: {endings}. Charsets: {charsets}.",
     ),
     "hl7.replay.dry": ("Messages à envoyer : {count}.", "Messages to send: {count}."),
+    "hl7.settings": ("les réglages sont inutilisables", "the settings cannot be used"),
     "hl7.unreadable": ("un message est illisible", "a message cannot be read"),
     "hl7.no.answer": ("{address} ne répond pas", "{address} does not answer"),
     "hl7.address": ("adresse « {word} » illisible : hôte:port", "unreadable address “{word}”: host:port"),

@@ -6,7 +6,7 @@ What it says holds no identity: events, codes of places, and places of faults.
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.mapping import Mapping
 from aval.adapters.hl7v2.meaning import Customs, Place, Said, is_acknowledgement, understand
 from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.settings import Settings
 from aval.adapters.hl7v2.stays import Phase, added, joins, presence
 
 FILE_BYTES_MAX = 64 << 20
@@ -78,9 +79,12 @@ class Findings:
         return Counter(one.outcome.value for one in self.checked)
 
 
-def practice(zone: str = "Europe/Paris") -> Customs:
-    """Customs for a dry run: any state of processing, and a key that nobody keeps."""
-    return Customs(secrets.token_bytes(32), ZoneInfo(zone), frozenset({"P", "D", "T"}))
+def practice(settings: Settings | None = None) -> Customs:
+    """Customs for a dry run, those of an interface if its settings are given: any state of processing, and a key that
+    nobody keeps."""
+    key = secrets.token_bytes(32)
+    customs = Customs(key, ZoneInfo("Europe/Paris")) if settings is None else settings.customs(key)
+    return replace(customs, processing=frozenset({"P", "D", "T"}))
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:

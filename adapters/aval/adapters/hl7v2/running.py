@@ -34,16 +34,7 @@ ALIVE_EVERY = timedelta(minutes=4)
 
 def customs_of(settings: Settings) -> Customs:
     """What the settings say of the feed. Raises `InboxUnusable`."""
-    return Customs(
-        key=house_key(settings.key),
-        zone=settings.zone,
-        processing=settings.processing,
-        reservation=settings.reservation,
-        ward_fields=settings.ward_fields,
-        visit_fields=settings.visit_fields,
-        outpatient_classes=settings.outpatient_classes,
-        zbe_optional=settings.zbe_optional,
-    )
+    return settings.customs(house_key(settings.key))
 
 
 def serve(settings_path: Path) -> None:

@@ -42,6 +42,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from aval.adapters.hl7v2.meaning import Customs
 from aval.adapters.hl7v2.querying import QUERY, Supplier
 from aval.adapters.hl7v2.server import Limits
 from aval.kernel.finess import FinessET
@@ -132,6 +133,19 @@ class Settings:
     def house(self) -> str:
         """The establishment: name."""
         return f"establishments/{self.finess}"
+
+    def customs(self, key: bytes) -> Customs:
+        """What they say of the feed, with the key of the hashes."""
+        return Customs(
+            key=key,
+            zone=self.zone,
+            processing=self.processing,
+            reservation=self.reservation,
+            ward_fields=self.ward_fields,
+            visit_fields=self.visit_fields,
+            outpatient_classes=self.outpatient_classes,
+            zbe_optional=self.zbe_optional,
+        )
 
 
 def read_settings(path: Path) -> Settings:
