@@ -105,6 +105,23 @@ def test_the_separators_are_the_messages_own() -> None:
     assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
 
 
+@pytest.mark.parametrize("marks", ["^~", "^~\\", "^~\\&#"])
+def test_marks_that_are_of_no_use_may_be_left_out_and_one_more_may_stand(marks: str) -> None:
+    """HL7 v2.3 §2.7; v2.7 has a fifth, for what was cut off."""
+    text = MESSAGE.text().replace("MSH|^~\\&|", f"MSH|{marks}|")
+    plain = MESSAGE.text().replace("&1.2.250.1.71&", "").replace("&1.2.250.1.213.1.4.8&", "")
+    for written in (text, plain.replace("MSH|^~\\&|", f"MSH|{marks}|")):
+        assert understand(parse(written), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
+
+
+def test_what_else_a_sender_adds_is_its_own_affair() -> None:
+    text = MESSAGE.text() + "".join(f"OBX|{n}|TX|||note\r" for n in range(2_000))
+    assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
+    with pytest.raises(Fault) as raised:
+        parse(MESSAGE.text() + "PV1|2\r" * 2_000)
+    assert raised.value.severity is Severity.REJECT
+
+
 @pytest.mark.parametrize(
     "text", ["MSH", "MSH|^~\\~&|A", "MSH|^\\~\\&|A", "MSH|", "MSH||||||", "MSH|^^^^|x", "MSHaaaaaaaa", "QQQ|^~\\&|A"]
 )

@@ -43,7 +43,10 @@ HEADER_FIELDS = 16
 """Of MSH: to the acknowledgements asked for."""
 
 SEGMENTS_MAX = 500
-"""Segments of one message: the longest of the samples has 20; an ADT with many insurers some 60."""
+"""Segments of one message that we read: each stands once. What others a sender adds is its own affair."""
+
+MARKS = "^~\\&"
+"""MSH-2 as all write it, and what stands in for marks that a sender has no use for."""
 
 BATCH_MESSAGES_MAX = 10_000
 """Messages of one batch or file: a day of the largest hospital is half of that."""
@@ -169,11 +172,11 @@ def encoded(text: str) -> bytes:
 
 def parse(text: str) -> Message:
     """Parses one message. Raises `Fault` where it is none."""
-    lines = text.split("\r")
-    if len(lines) > SEGMENTS_MAX:
+    first, *lines = text.split("\r")
+    header = _with_all_marks(first)
+    kept = [_read_of(line, header[3:4] or "|") for line in (header, *lines) if line[:3] in FIELDS_READ]
+    if len(kept) > SEGMENTS_MAX:
         raise fault("MSH", 0, Severity.REJECT, "207", f"more than {SEGMENTS_MAX} segments")
-    header = lines[0]
-    kept = [_read_of(line, header[3:4] or "|") for line in lines if line[:3] in FIELDS_READ]
     if not header.startswith("MSH") or len(header) < 9 or not _separators_usable(header):
         raise fault("MSH", 1, Severity.REJECT, "100", "no header with separators")
     if any(len(line) > FIELD_LENGTH_MAX for line in kept):
@@ -191,6 +194,13 @@ def _read_of(line: str, separator: str) -> str:
         return separator.join(line.split(separator, HEADER_FIELDS)[:HEADER_FIELDS])
     fields = line.split(separator, wanted[-1] + 1)
     return separator.join((line[:3], *(fields[number] if number < len(fields) else "" for number in wanted)))
+
+
+def _with_all_marks(header: str) -> str:
+    """A header with four marks in MSH-2: who neither escapes nor divides components may leave the last ones out (HL7
+    v2.3 §2.7)."""
+    given = header[4:9].partition(header[3:4] or "|")[0]
+    return f"{header[:4]}{given}{MARKS[len(given) :]}{header[4 + len(given) :]}" if len(given) in (2, 3) else header
 
 
 def _separators_usable(header: str) -> bool:
