@@ -122,7 +122,10 @@ class _Drawing:
             if draw > 0.93:  # never was: taken back whole
                 wrong = visit.moves.pop()
                 visit.here = False
-                self.send(visit, "A11", "A11", movement=wrong.movement, when=wrong.when)
+                if draw > 0.98:
+                    self.send(visit, "A23", "A23", movement="", version="2.5")
+                else:
+                    self.send(visit, "A11", "A11", movement=wrong.movement, when=wrong.when)
 
     def expect(self) -> None:
         visit = Visit(f"V{self.seed}{next(self.numbers):04d}", unit=self.random.choice(UNITS), expected=True)
@@ -183,12 +186,23 @@ class _Drawing:
         visit.here = False
         last = self.send(visit, "A03", "A03")
         draw = self.random.random()
-        if draw < 0.12:  # did not leave after all: only if the bed is still the patient's
+        if draw < 0.12:  # did not leave after all: the bed is still the patient's, or another is
             visit.here = True
-            self.send(visit, "A13", "A13", movement=last.movement, when=last.when)
+            other = self.free(visit.unit) if draw < 0.04 else None
+            visit.bed = other or visit.bed
+            self.send(visit, "A13", "A13 elsewhere" if other else "A13", movement=last.movement, when=last.when)
         elif draw < 0.4 and len(visit.moves) > 1:  # a move that never was, seen after the patient left
             wrong = visit.moves.pop()
             self.send(visit, "A12", "historic A12", movement=wrong.movement, when=wrong.when, historic=True)
+
+    def to_outpatient(self) -> None:
+        """Keeps coming, under another number, and leaves the bed."""
+        here = self.those(on_leave=False)
+        if here:
+            visit = self.random.choice(here)
+            visit.here = False
+            after = Visit(f"V{self.seed}{next(self.numbers):04d}", visit.unit, visit.bed, gender=visit.gender)
+            self.send(after, "A07", "A07", patient_class="O", absorbed=visit.number)
 
     def merge(self) -> None:
         """Registered twice: the same patient under another number, in the same bed; then one."""
@@ -220,7 +234,7 @@ def day(seed: int, acts: int = 60, begin: datetime | None = None) -> Day:
     """A day of so many acts."""
     drawing = _Drawing(seed, begin or at(5))
     choices = [drawing.admit] * 10 + [drawing.expect] * 2 + [drawing.move] * 6 + [drawing.leave] * 3
-    choices += [drawing.discharge] * 5 + [drawing.merge, drawing.plan, drawing.doctor]
+    choices += [drawing.discharge] * 5 + [drawing.merge, drawing.plan, drawing.doctor, drawing.to_outpatient]
     for _ in range(acts):
         drawing.random.choice(choices)()
     messages = list(drawing.messages)
