@@ -10,7 +10,7 @@ import pytest
 
 from aval.adapters.hl7v2.faults import Fault, Severity
 from aval.adapters.hl7v2.mapping import mapping_of
-from aval.adapters.hl7v2.meaning import Place, understand
+from aval.adapters.hl7v2.meaning import NULL, Place, understand
 from aval.adapters.hl7v2.reading import parse
 from aval.adapters.hl7v2.stays import Phase, presence
 from aval.kernel.statuses import Gender
@@ -27,6 +27,14 @@ def test_a_message_says_a_place_a_gender_and_times_and_no_identity() -> None:
     stored = msgspec.json.encode(said).decode()
     for canary in (*CANARIES, "V1", "NDAV1", "IPPV1", "M1"):
         assert canary not in stored.replace("v-", "").replace(said.visit, "").replace(said.movements[0], ""), canary
+
+
+def test_several_merges_in_one_message_are_refused_by_name() -> None:
+    text = MESSAGE.again(event="A42", movement="", absorbed="V7").text()
+    assert understand(parse(text), CUSTOMS).said[0].absorbed
+    with pytest.raises(Fault) as raised:
+        understand(parse(text + "PID|2||OTHER\rMRG|OTHER||||V8^^^CHU^VN\rPV1|2|I\r"), CUSTOMS)
+    assert raised.value.place == "MRG"
 
 
 def test_the_same_visit_has_the_same_hash_and_another_house_another() -> None:
@@ -162,6 +170,8 @@ def test_a_mapping_gives_units_and_beds() -> None:
     assert codes.bed_of(Place("1051", "102", "2")) == ("1022", False)
     assert codes.bed_of(Place("1051", "ZGEN", "ZGEN")) == ("", False)
     assert codes.bed_of(Place("1050", "101", "P")) == ("", False)
+    assert codes.bed_of(Place("1051", "", "2")) == ("", True)  # the rule asks for a room
+    assert codes.bed_of(Place("1051", "102", NULL)) == ("", False)
     assert codes.ignores("9001")
     assert codes.unmapped(Place("2000"))
     assert not codes.unmapped(Place("9001"))

@@ -130,11 +130,11 @@ class Mapping:
         if row is None or place.bed in ("", NULL) or {place.bed, place.room} & set(self._file.unknown_beds):
             return "", False
         named = row.beds.get(f"{place.room}^{place.bed}") or row.beds.get(f"^{place.bed}")
-        if named is None and row.bed:
+        if named is None and row.bed and (place.room or "{room}" not in row.bed):
             named = row.bed.replace("{room}", place.room).replace("{bed}", place.bed)
             named = re.sub(r"[^A-Za-z0-9-]", "-", named)
         if named is None:
-            return "", bool(row.beds)
+            return "", bool(row.beds or row.bed)
         return (named, False) if IDENTIFIER.fullmatch(named) else ("", True)
 
     def standing(self, present: Presence) -> Standing:

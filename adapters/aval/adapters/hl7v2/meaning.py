@@ -195,6 +195,9 @@ def _merge(message: Message, customs: Customs) -> Said:
     absorbed = _number(message, customs, "MRG", 5)
     if not absorbed:
         raise missing("MRG", 5, "which visit is no more")
+    if message.count("MRG") > 1:
+        # They may repeat (HL7 §3.3.42), and of which patient is which is told by the order alone.
+        raise fault("MRG", 0, Severity.ERROR, "207", "several merges in one message: send one for each")
     now = _sent(message, customs)
     return Said(visit=_visit(message, customs, Kind.MERGE), kind=Kind.MERGE, sent=now, time=now, absorbed=absorbed)
 

@@ -102,6 +102,10 @@ class Message:
         """Whether a segment of that name is there."""
         return segment in self._segments
 
+    def count(self, segment: str) -> int:
+        """How many segments of that name are there."""
+        return len(self._segments.get(segment, ()))
+
     def get(self, segment: str, number: int, component: int = 1, part: int = 1) -> str:
         """First repetition of a field; `part` is the subcomponent. HL7's null (two quotes) is given as it stands."""
         return next(self.each(segment, number, component, part), "")
