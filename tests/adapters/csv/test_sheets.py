@@ -174,7 +174,7 @@ def test_every_bad_line_is_named_at_once_with_its_number_and_its_column() -> Non
     assert faults(content) == [
         (2, "genre", "gender-unknown"),
         (4, "unité", "unit-absent"),
-        (5, "ouverts", "not-a-number"),
+        (5, "ouverts", "not-a-count"),
         (6, "occupés", "not-whole"),
         (7, "occupés", "negative"),
         (8, "libres", "does-not-add-up"),
@@ -187,7 +187,7 @@ def test_every_bad_line_is_named_at_once_with_its_number_and_its_column() -> Non
         (16, "relevé le", "not-a-date"),
         (19, "", "more-cells-than-heads"),
         (19, "genre", "gender-unknown"),
-        (19, "ouverts", "not-a-number"),
+        (19, "ouverts", "not-a-count"),
     ]
     found, problems = read(content)
     assert [row.line for row in found] == [14, 18]

@@ -133,7 +133,11 @@ def test_each_fault_has_its_name(content: bytes, what: str) -> None:
 def test_all_faults_of_a_document_are_told_at_once_with_their_lines() -> None:
     content = status("\n", document(beds("\n" + count("x"), "\n" + count("1"), "\n" + count("-2"), "\n" + count("4"))))
     rows, found = read_have(content, BURN, NOW)
-    assert [(one.line, one.what) for one in found] == [(3, "not-a-number"), (5, "negative"), (5, "twice")]
+    assert [(one.line, one.column, one.what) for one in found] == [
+        (3, "Burn/AvailableCount", "not-a-number"),
+        (5, "Burn/AvailableCount", "negative"),
+        (5, "Burn", "twice"),
+    ]
     assert [row.free for row in rows] == [1]
 
 

@@ -81,7 +81,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "{occupied} occupés et {free} libres ne font pas {open} ouverts",
         "{occupied} occupied and {free} free do not make {open} open",
     ),
-    "not-a-number": (
+    "not-a-number": ("« {word} » n’est pas un nombre", "“{word}” is not a number"),
+    "not-a-count": (
         "« {word} » n’est pas un nombre ; une case vide dit « inconnu »",
         "“{word}” is not a number; an empty cell says “unknown”",
     ),
@@ -160,8 +161,11 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "l’unité {unit} ne compte pas ce genre ; elle compte : {known} (I : indifférent)",
         "unit {unit} does not count that gender; it counts: {known} (I: either)",
     ),
-    "more-free-than-open": ("{free} libres pour {open} ouverts", "{free} free of {open} open"),
-    "more-taken-than-places": ("{occupied} occupés pour {places} places", "{occupied} occupied of {places} places"),
+    "more-free-than-open": ("{unit} : {free} libres pour {open} ouverts", "{unit}: {free} free of {open} open"),
+    "more-taken-than-places": (
+        "{unit} : {occupied} occupés pour {places} places",
+        "{unit}: {occupied} occupied of {places} places",
+    ),
     # the whole
     "line": ("ligne {line}", "line {line}"),
     "location": ("Location n° {line}", "Location no. {line}"),

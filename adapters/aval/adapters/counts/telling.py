@@ -108,10 +108,10 @@ def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], sourc
         opened = open_places(unit, gender)
     occupied = row.occupied if row.occupied is not None else opened - (row.free or 0)
     if occupied < 0:
-        return _problem(row, "more-free-than-open", free=row.free, open=opened)
+        return _problem(row, "more-free-than-open", unit=row.unit, free=row.free, open=opened)
     most = max(opened, count(unit, availability_pb2.CAPACITY_STATUS_INSTALLED, gender=gender))
     if occupied > most:
-        return _problem(row, "more-taken-than-places", occupied=occupied, places=most)
+        return _problem(row, "more-taken-than-places", unit=row.unit, occupied=occupied, places=most)
     places = census_pb2.PlaceCapacity(gender=gender, open=opened, occupied=occupied)
     return Resolved(row.line, unit.name, speaking, places, row.told_at)
 

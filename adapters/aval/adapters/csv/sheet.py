@@ -149,7 +149,7 @@ def _count(cell: str) -> int | None:
         return None
     whole, _, decimals = cell.translate(_SPACES).replace(",", ".").partition(".")
     if not is_digits(whole.removeprefix("-")) or (decimals and not is_digits(decimals)):
-        raise BadCell("not-a-number", word=cell)
+        raise BadCell("not-a-count", word=cell)
     if decimals.strip("0"):
         raise BadCell("not-whole", word=cell)
     return whole_count(whole, cell)

@@ -165,14 +165,16 @@ def _row(said: _Said, mapping: Mapping, told_at: datetime) -> UnitCounts | LineP
     count = said.capacity.first(have("AvailableCount"))
     status = said.capacity.first(have("CapacityStatus"))
     if status is not None and status.text not in (*_FREE_STATUSES, NOT_AVAILABLE):
-        return LineProblem(status.line, "CapacityStatus", "have-status", {"word": status.text[:WORD_MAX]})
+        return LineProblem(
+            status.line, f"{said.bed_type}/CapacityStatus", "have-status", {"word": status.text[:WORD_MAX]}
+        )
     none_is_free = status is not None and status.text == NOT_AVAILABLE
     if count is None:
         return UnitCounts(line, unit, Gender.ANY, None, None, 0, told_at) if none_is_free else None
     try:
         free = whole_count(count.text.removeprefix("+"), count.text[:WORD_MAX])
     except BadCell as bad:
-        return LineProblem(count.line, "AvailableCount", bad.what, bad.details)
+        return LineProblem(count.line, f"{said.bed_type}/AvailableCount", bad.what, bad.details)
     if none_is_free and free:
-        return LineProblem(count.line, "AvailableCount", "have-contradiction", {"word": str(free)})
+        return LineProblem(count.line, f"{said.bed_type}/AvailableCount", "have-contradiction", {"word": str(free)})
     return UnitCounts(line, unit, Gender.ANY, None, None, free, told_at)
