@@ -29,11 +29,21 @@ IMPORT_WORDS: dict[str, tuple[str, str]] = {
     "col.free": ("libres", "free"),
     "map.bad": ("la correspondance est inutilisable", "the mapping cannot be used"),
     "file.unreadable": ("{path} est illisible", "{path} cannot be read"),
-    "import.dry": ("À blanc : rien n’a été appliqué.", "Dry run: nothing was applied."),
-    "import.done": ("Appliqué.", "Applied."),
+    "import.dry": (
+        "À blanc, rien n’a été appliqué ; bonnes lignes : {good}, problèmes : {problems}.",
+        "Dry run, nothing was applied; good lines: {good}, problems: {problems}.",
+    ),
+    "import.done": (
+        "Appliqué ; lignes : {good}, problèmes : {problems}.",
+        "Applied; lines: {good}, problems: {problems}.",
+    ),
+    "import.refused": (
+        "Rien n’a été appliqué ; bonnes lignes : {good}, problèmes : {problems}.",
+        "Nothing was applied; good lines: {good}, problems: {problems}.",
+    ),
     "import.none": (
-        "Rien n’a été appliqué, ou pas tout : voyez ci-dessus.",
-        "Nothing was applied, or not all: see above.",
+        "Le nœud n’a pas tout appliqué : voyez ci-dessus.",
+        "The node has not applied all: see above.",
     ),
     "folder.looking": ("{path} est regardé. Ctrl-C pour arrêter.", "Looking at {path}. Ctrl-C to stop."),
     "folder.applied": ("appliqué : {detail}", "applied: {detail}"),

@@ -146,7 +146,9 @@ def _import(terminal: Terminal, content: bytes, form: _Form, partial: bool) -> N
             shown,
         )
     problems = sum("problem" in one for one in found)
-    terminal.tell(say("import.dry" if terminal.dry_run else "import.done" if complete else "import.none"))
+    said = {"good": len(shown), "problems": problems}
+    refused = "import.none" if any(one.get("fate") for one in found) else "import.refused"
+    terminal.tell(say("import.dry" if terminal.dry_run else "import.done" if complete else refused, **said))
     if problems or not complete:
         click.get_current_context().exit(Exit.PARTIAL if complete else Exit.USAGE)
 

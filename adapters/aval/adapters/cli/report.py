@@ -54,7 +54,7 @@ def report(terminal: Terminal, form: str) -> None:
     if terminal.is_json or form == "json":
         terminal.one_object(plain(found))
     elif form == "csv":
-        sys.stdout.write(spreadsheet(found))
+        sys.stdout.buffer.write(spreadsheet(found).encode())  # UTF-8 whatever the terminal's own
     else:
         terminal.table(table_heads(), [table_row(line) for line in (*found.totals, *found.lines)])
     if found.unreachable:
@@ -114,7 +114,7 @@ def spreadsheet(found: territory_pb2.GetCapacityResponse) -> str:
             [
                 stamp,
                 finess_of(line.establishment),
-                line.establishment_display_name,
+                _inert(line.establishment_display_name),
                 discipline.value if discipline is not None else line.discipline,
                 line.installed,
                 line.available_sure,
@@ -128,3 +128,8 @@ def spreadsheet(found: territory_pb2.GetCapacityResponse) -> str:
             ]
         )
     return "\ufeff" + text.getvalue()
+
+
+def _inert(text: str) -> str:
+    """A text that a spreadsheet shows and does not reckon: names are other houses' own, and `=…` is a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
