@@ -37,7 +37,8 @@ STRANGE = (
 HEADS = ("Unité", "Genre", "Ouverts", "Occupés", "Libres", "Relevé le")
 FREE_OF_FAULTS = 0.4
 TITLED = 0.2
-WORKBOOKS = 0.25
+WORKBOOKS = 0.2
+OPEN_DOCUMENTS = 0.1
 
 
 def structured(random: Random) -> bytes:
@@ -50,6 +51,8 @@ def structured(random: Random) -> bytes:
             _spoil(random, rows)
     if random.random() < TITLED:
         rows.insert(0, ["EHPAD Les Tilleuls"])
+    if random.random() < OPEN_DOCUMENTS:
+        return workbooks.open_document({"Lits": rows})
     if random.random() < WORKBOOKS:
         return workbooks.workbook({"Lits": rows}, inline=random.random() < 0.5, deflated=random.random() < 0.2)
     separator = random.choice((";", ";", ",", "\t"))

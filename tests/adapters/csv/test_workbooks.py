@@ -14,7 +14,7 @@ from aval.adapters.csv.sheet import read_sheet
 from aval.adapters.markup import BYTES_MAX as PART_BYTES_MAX
 from aval.adapters.markup import ELEMENTS_MAX
 from aval.kernel.statuses import Gender
-from tests.adapters.csv.workbooks import MAIN, archive, workbook
+from tests.adapters.csv.workbooks import MAIN, archive, open_document, workbook
 
 NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
 HEADS = ("Unité", "Genre", "Lits ouverts", "Lits occupés", "Lits libres", "Relevé le")
@@ -52,6 +52,26 @@ def test_a_workbook_says_what_its_sheet_says(*, inline: bool, deflated: bool) ->
     ]
 
 
+def test_a_workbook_of_libreoffice_says_the_same() -> None:
+    rows = [
+        ("EHPAD Les Tilleuls",),
+        (),
+        HEADS,
+        ("U201", "F", 12, 10.0, 2e0, "2026-11-24T08:15:00"),
+        ("U202", None, 12, None, 3, None),
+        ("Total", None, 24, None, 5),
+    ]
+    old = [HEADS, ("U201", None, 12, 11)]
+    content = open_document({"Hier": old, "Lits": rows, "Légende": [("Unité",)]}, hidden=["Hier"])
+    found, problems = read_sheet(content, load_mapping(None), NOW)
+    assert problems == []
+    assert found == [
+        UnitCounts(4, "U201", Gender.FEMALE, 12, 10, 2, datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        UnitCounts(5, "U202", Gender.ANY, 12, None, 3, None),
+    ]
+    assert faults(open_document({"Hier": old, "Lits": rows})) == [(0, "", "several-sheets")]
+
+
 def test_a_bad_cell_is_named_by_the_row_that_the_spreadsheet_shows() -> None:
     content = workbook({"Lits": [(), HEADS, (), ("U201", "F", 12, 10.5, None, "hier")]})
     assert faults(content) == [(4, "Lits occupés", "not-whole"), (4, "Relevé le", "not-a-date")]
@@ -62,6 +82,21 @@ def test_of_several_sheets_with_heads_none_is_guessed() -> None:
     assert faults(workbook(sheets)) == [(0, "", "several-sheets")]
     found, problems = read_sheet(workbook(sheets, hidden=["Lundi"]), load_mapping(None), NOW)
     assert (found, problems) == ([UnitCounts(2, "U201", Gender.ANY, 12, 11, None, None)], [])
+
+
+_CELL = "<text:p>x</text:p>"
+
+
+def _repeated(what: str, cell: str) -> bytes:
+    """A document of LibreOffice whose one row or cell stands for a billion."""
+    spaces = "".join(f' xmlns:{n}="urn:oasis:names:tc:opendocument:xmlns:{n}:1.0"' for n in ("office", "table", "text"))
+    often = {
+        name: f' table:number-{name}-repeated="{999_999_999 if name == what else 1}"' for name in ("rows", "columns")
+    }
+    cells = f"<table:table-cell{often['columns']}>{cell}</table:table-cell>"
+    row = f"<table:table-row{often['rows']}>{cells}</table:table-row>"
+    body = f"<office:spreadsheet><table:table>{row}</table:table></office:spreadsheet>"
+    return archive({"content.xml": f"<office:content{spaces}><office:body>{body}</office:body></office:content>"})
 
 
 def _bomb(element: str) -> bytes:
@@ -76,6 +111,10 @@ def _bomb(element: str) -> bytes:
     [
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 an .xls", "workbook"),
         (archive({"content.xml": "<office/>"}), "workbook"),
+        (archive({"mimetype": "image/png"}), "workbook"),
+        (_repeated("rows", _CELL), "too-many-rows"),
+        (_repeated("columns", _CELL), "too-many-columns"),
+        (_repeated("rows", ""), "empty"),
         (b"PK\x03\x04 not an archive", "workbook-broken"),
         (workbook({"Lits": [HEADS]})[:-40], "workbook-broken"),
         (archive({"xl/workbook.xml": "<workbook/>"}), "workbook-broken"),

@@ -24,6 +24,9 @@ STRANGE = (
 )  # fmt: skip
 """Values that no element expects, as JSON."""
 
+NDJSON = 0.05
+"""The share of files with a resource on each line."""
+
 FREE_OF_FAULTS = 0.2
 """The share of inputs with no fault at all."""
 
@@ -43,6 +46,9 @@ def structured(random: Random) -> bytes:
     if random.random() >= FREE_OF_FAULTS:
         for _ in range(random.randrange(1, 4)):
             _spoil(random, made)
+    if random.random() < NDJSON:
+        lines = (json.dumps(one) for one in (made, *held))
+        return "\n".join(lines).encode("utf-8", "replace")
     return json.dumps(made, ensure_ascii=random.random() < 0.5).encode("utf-8", "replace")
 
 

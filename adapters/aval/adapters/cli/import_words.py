@@ -7,8 +7,8 @@ IMPORT_WORDS: dict[str, tuple[str, str]] = {
         "aval node import csv lits.csv --dry-run\naval node import folder /srv/aval/depot",
     ),
     "help.node.import.csv": (
-        "Applique une feuille de calcul (CSV, .xlsx), entière ou pas du tout.",
-        "Applies a spreadsheet (CSV, .xlsx), whole or not at all.",
+        "Applique une feuille de calcul (CSV, .xlsx, .ods), entière ou pas du tout.",
+        "Applies a spreadsheet (CSV, .xlsx, .ods), whole or not at all.",
     ),
     "help.node.import.have": (
         "Applique un document EDXL-HAVE 1.0, entier ou pas du tout.",

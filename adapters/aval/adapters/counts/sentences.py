@@ -10,8 +10,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     # the file
     "too-large": ("fichier de {bytes} octets, {bytes_max} au plus", "file of {bytes} bytes, at most {bytes_max}"),
     "workbook": (
-        "un classeur qui n’est pas .xlsx : dans le tableur, « Enregistrer sous », .xlsx ou « CSV UTF-8 »",
-        "a workbook that is no .xlsx: in the spreadsheet, “Save as”, .xlsx or “CSV UTF-8”",
+        "un document qui n’est ni .xlsx ni .ods : dans le tableur, « Enregistrer sous », .xlsx ou « CSV UTF-8 »",
+        "a document that is neither .xlsx nor .ods: in the spreadsheet, “Save as”, .xlsx or “CSV UTF-8”",
     ),
     "workbook-broken": (
         "classeur abîmé ou protégé par un mot de passe : enregistrez-le de nouveau, ou en « CSV UTF-8 »",

@@ -1,11 +1,11 @@
-"""A workbook (.xlsx, .xlsm) as rows of text: what Excel saves unless it is asked for CSV.
+"""A workbook as rows of text: .xlsx, which Excel saves unless it is asked for CSV, and LibreOffice's .ods.
 
 A workbook is a ZIP archive of XML. What a table of beds needs of it is the names of its sheets, the texts that they
 share, and their cells; `aval.adapters.markup` reads the XML within its bounds, and a part that would unpack to more is
 not unpacked. Libraries were tried for files of strangers: python-calamine 0.9 asks for 512 GB and ends the process at a
 file of 5 kB with one cell in the last corner; openpyxl builds styles, charts and formulas that nobody asked for, has no
-types, and fails in as many ways as a file can be broken. A date is the number that the workbook keeps, which the
-sheet's reading knows; a formula is its last value.
+types, and fails in as many ways as a file can be broken. A date is what the workbook keeps, a number or ISO 8601, which
+the sheet's reading knows; a formula is its last value.
 """
 
 import zipfile
@@ -28,7 +28,14 @@ Cells = tuple[int, tuple[str, ...]]
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 """The first bytes of .xlsx and .ods, and of .xls."""
 
-_BOOK, _RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
+_BOOK, _RELATIONS, _DOCUMENT = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "content.xml"
+"""The parts that are read first, of .xlsx and of .ods."""
+
+_OPEN = "{urn:oasis:names:tc:opendocument:xmlns:"
+_OFFICE, _STYLE, _TABLE, _TEXT = (f"{_OPEN}{name}:1.0}}" for name in ("office", "style", "table", "text"))
+
+_REPEATED_MAX = 10_000
+"""Times that a row or cell of .ods may stand for: more than any bound below lets through, and no bomb."""
 
 
 class TableFault(ValueError):
@@ -54,9 +61,15 @@ def sheets_of(content: bytes) -> list[tuple[str, Iterator[Cells]]]:
         archive = zipfile.ZipFile(BytesIO(content))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise TableFault("workbook-broken") from error
-    if _BOOK not in archive.namelist():
-        raise TableFault("workbook")
     parts = _Parts(archive)
+    if _BOOK in archive.namelist():
+        return _of_excel(parts)
+    if _DOCUMENT in archive.namelist():
+        return _of_open_document(parts.read(_DOCUMENT))
+    raise TableFault("workbook")
+
+
+def _of_excel(parts: "_Parts") -> list[tuple[str, Iterator[Cells]]]:
     paths = {
         one.attributes.get("Id", ""): _path(one.attributes.get("Target", "")) for one in parts.read(_RELATIONS).children
     }
@@ -162,3 +175,58 @@ def _column(reference: str) -> int:
             return 0
         number = number * 26 + ord(letter) - ord("A") + 1
     return number
+
+
+# --- .ods ------------------------------------------------------------------------------------------------------------
+
+
+def _of_open_document(root: Element) -> list[tuple[str, Iterator[Cells]]]:
+    book = root.first(f"{_OFFICE}body", f"{_OFFICE}spreadsheet")
+    if book is None:
+        raise TableFault("workbook")  # a text or a drawing is packed so too
+    hidden = {
+        style.attributes.get(f"{_STYLE}name", "")
+        for styles in root.named(f"{_OFFICE}automatic-styles")
+        for style in styles.children
+        if any(one.attributes.get(f"{_TABLE}display") == "false" for one in style.children)
+    }
+    return [
+        (sheet.attributes.get(f"{_TABLE}name", ""), _open_rows(sheet))
+        for sheet in book.named(f"{_TABLE}table")
+        if sheet.attributes.get(f"{_TABLE}style-name", "") not in hidden
+    ]
+
+
+def _open_rows(sheet: Element) -> Iterator[Cells]:
+    number = 0
+    for row in (one for one in sheet.within() if one.tag == f"{_TABLE}table-row"):
+        cells: dict[int, str] = {}
+        column = 0
+        for cell in row.children:
+            times = _repeated(cell, "columns")
+            if text := _open_value(cell):
+                cells |= dict.fromkeys(range(column, column + times), text)
+            column += times
+        if cells and max(cells) >= COLUMNS_MAX:
+            raise TableFault("too-many-columns", number + 1, columns=max(cells) + 1, columns_max=COLUMNS_MAX)
+        told = tuple(cells.get(at, "") for at in range(max(cells, default=-1) + 1))
+        times = _repeated(row, "rows")
+        yield from ((number + at, told) for at in range(1, (times if told else 0) + 1))
+        number += times
+
+
+def _repeated(element: Element, what: str) -> int:
+    times = element.attributes.get(f"{_TABLE}number-{what}-repeated", "1")
+    return min(int(times), _REPEATED_MAX) if _is_number(times) else 1
+
+
+def _open_value(cell: Element) -> str:
+    """What a cell holds: the number or date that it keeps, else the text that it shows (its notes left out)."""
+    match cell.attributes.get(f"{_OFFICE}value-type"):
+        case "float":
+            return cell.attributes.get(f"{_OFFICE}value", "")
+        case "date":
+            return cell.attributes.get(f"{_OFFICE}date-value", "")
+        case _:
+            shown = ("".join(run.whole for run in text.within()) for text in cell.named(f"{_TEXT}p"))
+            return " ".join(shown)
