@@ -80,8 +80,9 @@ class Shell:
         assert english or not faults(written)
         return written.replace("\u00a0", " ").replace("\u202f", " ")
 
-    def declare(self, *, beds: int = 0, places: int = 0, answering: str = "PERSON") -> str:
-        """A new unit of the EHPAD, by its staff: beds that its system feeds, or places that a person counts."""
+    def declare(self, *, beds: int = 0, places: int = 0, answering: str = "PERSON", sheet: str = "") -> str:
+        """A new unit of the EHPAD, by its staff: beds that its system feeds, or places that a person counts; those too
+        below a sheet, if one is named, that nobody has told yet."""
         code = f"T{next(_codes)}"
         unit = f"establishments/{EHPAD}/units/{code}"
         request = census_pb2.DeclareUnitRequest(
@@ -104,6 +105,8 @@ class Shell:
             request.sources.add(id="sih", kind=availability_pb2.SOURCE_KIND_ADMINISTRATIVE, adapter="sih")
         else:
             request.places.add(gender=terms_pb2.GENDER_ANY, installed=places, open=places, occupied=places)
+        if sheet:
+            request.sources.add(id=sheet, kind=availability_pb2.SOURCE_KIND_FILE)
         request.sources.add(id="equipe", kind=availability_pb2.SOURCE_KIND_PERSON)
 
         async def work() -> None:

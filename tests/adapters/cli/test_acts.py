@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,22 @@ def test_a_person_counts_and_nothing_has_changed_is_one_command(shell: Shell) ->
     fewer = shell.json("units", "set", unit, "--free", "1", "--open", "18", *OWN)
     occupied = [one for one in fewer["counts"] if one["status"].endswith("OCCUPIED") and one["horizon"].endswith("NOW")]
     assert [one["count"] for one in occupied] == [17]
+
+
+def test_a_person_stands_in_for_a_sheet_that_was_never_told(shell: Shell) -> None:
+    """The node takes the person's word, and so does the hub: the figures are as old as that word, and sure."""
+    unit = shell.declare(places=20, sheet="carnet")
+    said = shell.said("units", "set", unit, "--free", "2", *OWN)
+    assert re.search(r"Source : saisie \(R335 01\), cadre, à l’instant, \d+ h \d\d, à jour\n +Source : fichier", said)
+
+    def at_hub() -> dict[str, Any]:
+        shown: dict[str, Any] = shell.json("units", "show", unit, "--context", "cellule")
+        return shown
+
+    asyncio.run(until(lambda: at_hub()["freshness"] == "FRESHNESS_FRESH", WITHIN_SECONDS, "the hub takes it too"))
+    shown = at_hub()
+    assert shown["sources"][0]["kind"] == "SOURCE_KIND_PERSON"
+    assert shown["ageMinutes"] < 1
 
 
 def test_a_system_is_corrected_for_a_while_and_both_figures_are_shown(shell: Shell) -> None:
