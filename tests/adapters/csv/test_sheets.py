@@ -230,6 +230,15 @@ def test_heads_that_do_not_say_enough(heads: str, problem: tuple[int, str, str])
     assert faults(f"{heads}\nU1;1;1\n".replace(";1;1", ";1" * heads.count(";"))) == [problem]
 
 
+def test_of_two_tables_none_is_passed_over_in_silence() -> None:
+    short, long = "Unité;Libres\nU1;2\n", "Unité;Ouverts;Occupés;Libres\nU2;12;10;2\n"
+    assert faults(f"Femmes\n{short}\nHommes\n{long}") == [(2, "", "several-tables")]
+    assert faults(f"Lits;;;\n{short}{long}") == [(2, "", "several-tables")]
+    assert faults(f"{long}{short}") == [(3, "Ouverts", "not-a-count"), (4, "Libres", "says-nothing")]
+    form = "Service;Médecine;Date;24/11/2026\n"
+    assert [row.unit for row in read(f"{form}{long}")[0]] == ["U2"], "a form’s own heads are no table"
+
+
 def test_heads_without_rows() -> None:
     assert faults("unité;libres\n") == [(0, "", "no-rows")]
 

@@ -21,6 +21,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "classeur trop grand une fois déplié : enregistrez la feuille des lits seule, ou en « CSV UTF-8 »",
         "a workbook too large once unpacked: save the sheet of beds alone, or as “CSV UTF-8”",
     ),
+    "several-tables": (
+        "un autre tableau commence ici, au-dessus de celui de la ligne {below} : n’en laissez qu’un",
+        "another table begins here, above that of line {below}: leave only one",
+    ),
     "several-sheets": (
         "plusieurs feuilles ont ces titres ({names}) : n’en laissez qu’une visible",
         "several sheets have such heads ({names}): leave only one of them visible",

@@ -32,6 +32,9 @@ _FRENCH = frozenset("éèêàçùÉ")
 _BLANK = " \t\r\n\u00a0\u202f\u200b\ufeff"
 """Spaces, and byte order marks within a text: two files put together hold one in the middle."""
 
+FIGURES = frozenset({"open", "occupied", "free"})
+"""The columns that make heads with a unit's a table of ours."""
+
 Known = Callable[[str], str]
 """The name of our column that a head is; empty for a head that is none."""
 
@@ -57,15 +60,19 @@ def read_table(content: bytes, known: Known) -> Table:
         found = _table(_whole(_rows(text, separator)), known)
     if not found.table.heads:
         raise TableFault("empty")
+    if found.above:
+        raise TableFault("several-tables", found.above, below=found.table.line)
     return found.table
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A table, and how likely its heads are: how many of our columns they name, and how many cells they have."""
+    """A table, and how likely its heads are: how many of our columns they name, and how many cells they have. `above`
+    is the line of a table that stands above it and would be passed over; 0 for none."""
 
     score: tuple[int, int]
     table: Table
+    above: int = 0
 
 
 def _of_workbook(content: bytes, known: Known) -> _Found:
@@ -84,20 +91,25 @@ def _table(rows: list[Cells], known: Known) -> _Found:
     Two rows together are heads where that makes more columns known: « Lits » above « Ouverts » and « Libres ».
     """
 
-    def columns(heads: tuple[str, ...]) -> int:
-        return len({known(head) for head in heads} - {""})
+    def columns(heads: tuple[str, ...]) -> set[str]:
+        return {known(head) for head in heads} - {""}
 
     best = _Found((0, 0), Table(0, (), ()))
     first = rows[:HEADS_WITHIN]
+    tables: list[int] = []
     for index, (line, heads) in enumerate(first):
-        score = columns(heads), sum(map(bool, heads))
+        named = columns(heads)
+        score = len(named), sum(map(bool, heads))
         if score > best.score:
-            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])))
-    for index, ((_, above), (line, below)) in enumerate(pairwise(first), 1):
-        heads = tuple(" ".join(filter(None, pair)) for pair in zip_longest(above, below, fillvalue=""))
-        score = columns(heads), 0
+            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), next(iter(tables), 0))
+        if "unit" in named and named & FIGURES:
+            tables.append(line)
+    for index, ((above, upper), (line, lower)) in enumerate(pairwise(first), 1):
+        heads = tuple(" ".join(filter(None, pair)) for pair in zip_longest(upper, lower, fillvalue=""))
+        score = len(columns(heads)), 0
         if score[0] > best.score[0]:
-            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])))
+            before = next((one for one in tables if one < above), 0)
+            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), before)
     return best
 
 
