@@ -69,6 +69,15 @@ def test_what_is_told_of_a_house_is_that_houses_unless_somebody_says_that_it_is_
     assert [one.what for one in resolve(read(content)[0], "540000080", units, "")[1]] == ["other-house"]
 
 
+def test_a_number_of_the_rors_own_names_a_region_and_no_house() -> None:
+    made = location(occupied=1)
+    made["identifier"][0]["value"] = "24/1073"
+    assert [(one.unit, one.house) for one in read(file_of(made))[0]] == [("1073", "")]
+    assert [one.unit for one in read(file_of(made), Mapping(units={"1073": "U107"}))[0]] == ["U107"]
+    made["identifier"][0]["value"] = "312345687900034/U107"
+    assert [one.house for one in read(file_of(made))[0]] == ["312345687900034"], "a SIRET is somebody’s"
+
+
 def test_a_resource_on_each_line_is_a_file_too() -> None:
     lines = [json.dumps(one) for one in (location(occupied=1), {"resourceType": "Organization"}, location("U108"))]
     for end in ("\n", "\r\n"):

@@ -25,6 +25,9 @@ from aval.adapters.fhir.codes import STRUCTURE_OF_FINESS
 from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, next_page_of, resource_of
 from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
 
+REGION_LENGTH_MAX = 3
+"""Of a region's code (R30), with which the ROR begins the numbers that it gives places itself: `24/1073`."""
+
 RECORDS_COLUMN = "ror-location-supported-capacity"
 
 
@@ -73,7 +76,7 @@ def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -
         return LineProblem(number, "identifier", "unit-absent")
     finess = structure.removeprefix(STRUCTURE_OF_FINESS) if len(structure) > len("540000023") else structure
     named = mapping.units.get(location.external)
-    if named or not structure or finess == mapping.establishment:
+    if named or len(structure) <= REGION_LENGTH_MAX or finess == mapping.establishment:
         finess = ""  # somebody has said that it is ours, or it says no house
     elif mapping.establishment:
         return LineProblem(number, "identifier", "other-house", {"finess": finess})
