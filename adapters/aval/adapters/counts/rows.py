@@ -1,5 +1,6 @@
 """What a file says of units, whatever its format: figures by unit and gender, and what is wrong with the rest."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,12 @@ class BadCell(ValueError):
         self.what = what
         self.details = {name: str(value) for name, value in details.items()}
         super().__init__(what)
+
+
+def folded(word: str) -> str:
+    """A word as heads, codes and names are compared: without case and accents, and with plain spaces."""
+    letters = unicodedata.normalize("NFKD", word.casefold())
+    return " ".join("".join(one for one in letters if not unicodedata.combining(one)).split())
 
 
 def is_digits(text: str) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import grpc
 
-from aval.adapters.counts.rows import LineProblem, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts, folded
 from aval.adapters.dial import Line, every_unit
 from aval.adapters.figures import count, open_places
 from aval.adapters.wire import refusal_of
@@ -69,15 +69,23 @@ def resolve(
     counts: Sequence[UnitCounts], finess: str, units: dict[str, availability_pb2.Unit], source: str
 ) -> tuple[list[Resolved], list[LineProblem]]:
     """Each row with what the node of a house knows of its unit. `source`: the mapping's, or empty to find the unit's
-    own. Codes are a house's own: a row that says that it is of another one is never taken for ours."""
+    own. Codes are a house's own: a row that says that it is of another one is never taken for ours. A unit is found by
+    its code, or by its code or name however they are written where only one is called so."""
+    names = _by_name(units)
     resolved: list[Resolved] = []
     problems: list[LineProblem] = []
+    seen: dict[tuple[str, int], int] = {}
     for row in counts:
         found = (
             _problem(row, "other-house", finess=row.house)
             if row.house not in ("", finess)
-            else _resolve_one(row, units, source)
+            else _resolve_one(row, units, names, source)
         )
+        if isinstance(found, Resolved):
+            told = (found.unit, found.places.gender)
+            if told in seen:
+                found = _problem(row, "twice", first_line=seen[told])
+            seen.setdefault(told, row.line)
         if isinstance(found, LineProblem):
             problems.append(found)
         else:
@@ -85,8 +93,19 @@ def resolve(
     return resolved, problems
 
 
-def _resolve_one(row: UnitCounts, units: dict[str, availability_pb2.Unit], source: str) -> Resolved | LineProblem:
-    unit = units.get(row.unit)
+def _by_name(units: dict[str, availability_pb2.Unit]) -> dict[str, availability_pb2.Unit]:
+    """Units by their codes and names as people write them; none by a word that two of them are called."""
+    found: dict[str, dict[str, availability_pb2.Unit]] = {}
+    for code, unit in units.items():
+        for word in (code, unit.display_name):
+            found.setdefault(folded(word), {})[code] = unit
+    return {word: next(iter(called.values())) for word, called in found.items() if word and len(called) == 1}
+
+
+def _resolve_one(
+    row: UnitCounts, units: dict[str, availability_pb2.Unit], names: dict[str, availability_pb2.Unit], source: str
+) -> Resolved | LineProblem:
+    unit = units.get(row.unit) or names.get(folded(row.unit))
     if unit is None:
         known = [*sorted(units)[:KNOWN_MAX], *("…" for _ in range(len(units) > KNOWN_MAX))]
         return _problem(row, "unit-unknown", unit=row.unit, known=", ".join(known))

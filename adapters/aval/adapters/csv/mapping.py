@@ -21,7 +21,6 @@ age_max_hours = 24                 # figures older than that are refused: the sh
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +29,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.counts.rows import AGE_MAX, MappingFault, read_mapping
+from aval.adapters.counts.rows import AGE_MAX, MappingFault, folded, read_mapping
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -137,12 +136,6 @@ def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]
         if found.setdefault(folded(word), meaning) != meaning:
             raise MappingFault(f"{path}: {table}: {word!r} means both {found[folded(word)]} and {meaning}")
     return found
-
-
-def folded(word: str) -> str:
-    """A word as heads and codes are compared: without case and accents, and with plain spaces."""
-    letters = unicodedata.normalize("NFKD", word.casefold())
-    return " ".join("".join(one for one in letters if not unicodedata.combining(one)).split())
 
 
 def _words(head: str) -> frozenset[str]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, is_digits, whole_count
+from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, folded, is_digits, whole_count
 from aval.adapters.csv.instants import instant_of
-from aval.adapters.csv.mapping import Mapping, folded
+from aval.adapters.csv.mapping import Mapping
 from aval.adapters.csv.table import Table, read_table
 from aval.adapters.csv.workbook import TableFault
 from aval.kernel.statuses import Gender
