@@ -280,6 +280,17 @@ async def test_a_server_that_is_away_is_said_at_once_and_taken_up_again() -> Non
         cluster.remove()
 
 
+def test_a_server_of_the_tests_that_cannot_start_fails_them() -> None:
+    """They are not left out, and what the server said stands in the failure."""
+    server = Cluster(max_connections="none")
+    try:
+        server.make()
+        with pytest.raises(AssertionError, match="max_connections"):
+            server.start()
+    finally:
+        server.remove()
+
+
 async def test_a_server_that_is_not_there_is_said_in_clear_words() -> None:
     with pytest.raises(DatabaseUnusable, match="PostgreSQL database cannot be used"):
         PostgresStore("postgresql://aval@/none?host=/nowhere", SilentMeters())

@@ -34,6 +34,9 @@ from tests.node.shell.words import create, declare_places
 BITS_APART = 211
 """Bytes between two flipped bits: a prime, so that they lie everywhere in a page."""
 
+EARLIER = sorted(path.stem[:4] for path in (schema.MIGRATIONS / "versions").glob("0*.py"))[:-1]
+"""The versions before the present one."""
+
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -293,6 +296,33 @@ async def test_the_first_version_is_migrated_with_its_data(tmp_path: Path) -> No
     raw.close()
     assert json.loads(body) == record | {"undo": {"beds": [["med/1", None]]}}
     assert "é" in body
+    assert stored.incarnation == INCARNATION
+
+
+@pytest.mark.parametrize("version", EARLIER)
+async def test_a_database_of_each_earlier_version_is_brought_up_with_its_data(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "node.db"
+    stay = Stay("s", "med", Gender.FEMALE, START, bed="1", source="sih", movement="sih/m1")
+    heard_at = START + timedelta(minutes=3)
+    engine = create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        schema.migrate(connection, None, version, schema.MIGRATIONS)
+        for statement, row in (
+            ("INSERT INTO stay (key, revision, body) VALUES ('s', 1, ?)", (msgspec.json.encode(stay).decode(),)),
+            ("INSERT INTO source_proof (source, at) VALUES ('sih', ?)", (heard_at.isoformat(),)),
+            (
+                "INSERT INTO revision (number, digest, as_of, touched) VALUES (1, ?, ?, ?)",
+                (b"d" * 32, START.isoformat(), touched_body(Touched()).decode()),
+            ),
+            ("INSERT INTO meta (name, value) VALUES ('establishment', ?)", (str(HOUSE),)),
+            ("INSERT INTO meta (name, value) VALUES ('incarnation', ?)", (str(INCARNATION),)),
+        ):
+            connection.exec_driver_sql(statement, row)
+    engine.dispose()
+    stored = await read(path)
+    assert stored.facts[Kind.STAY] == {"s": stay}
+    assert stored.proofs == {"sih": heard_at}
+    assert [(one.number, one.as_of) for one in stored.recent] == [(1, START)]
     assert stored.incarnation == INCARNATION
 
 
