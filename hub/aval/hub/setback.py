@@ -4,9 +4,10 @@
   nobody listed since). The hub then marks every request that is not over `set_back`, begins the watch of each node with
   a whole snapshot, and carries no command to a node before that snapshot has listed the node's reservations.
 - A machine that was rolled back, or a copy of the file, says nothing. The nodes do: a reservation whose last decided
-  command bears a number that this hub never gave, or a live reservation of this territory that no request here has
-  asked for. That happens to no hub whose memory is whole, since each command and each ask is stored before it is sent.
-  The request concerned is then `set_back` by that very word, in its transaction, before anything follows from it.
+  command bears a number that this hub never gave, or gave to another command (ID_REUSED), or a live reservation of this
+  territory that no request here has asked for. That happens to no hub whose memory is whole, since each command and
+  each ask is stored before it is sent. The request concerned is then `set_back` by that very word, in its transaction,
+  before anything follows from it.
 - Two hubs started by mistake on copies of one database see each other in the same way: what the other asks for is an
   orphan here, what it commands bears numbers that were never given here. On one file the lock lets one of them start.
 
