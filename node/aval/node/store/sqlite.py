@@ -50,7 +50,7 @@ _READ_FACTS = {kind: of_kind('SELECT key, revision, body, sum FROM "?"', kind) f
 _WRITE_REVISION = "INSERT INTO revision (number, digest, as_of, touched, sum) VALUES (?, ?, ?, ?, ?)"
 _READ_REVISIONS = "SELECT number, digest, as_of, touched, sum FROM revision ORDER BY number DESC"
 _FORGET = """
-    UPDATE revision SET touched = NULL, as_of = '', digest = substr(digest, 1, ?)
+    UPDATE revision SET touched = NULL, as_of = '', digest = substr(digest, 1, ?), sum = 0
     WHERE number BETWEEN ? AND ? AND touched IS NOT NULL
 """
 _WRITE_PROOF = """
