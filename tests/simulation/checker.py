@@ -432,7 +432,9 @@ class Checker:
             return
         if found["state"] != known.get("state"):
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
-        if found["state"] in ("CONFIRMED", "ADMITTED"):
+        # An admission that only a restored node tells, of what was over, is on its people's list until they compare.
+        doubtful = ask.get("over") and known.get("unverified")
+        if found["state"] in ("CONFIRMED", "ADMITTED") and not doubtful:
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
