@@ -3,8 +3,9 @@
 The row is the only road. The courier holds no command of its own: it reads rows from the store, sends the first of each
 reservation (one in flight a reservation, in order; at most 64 unanswered, as the contract says), and an answer strikes
 its row in the transaction that keeps the reservation's state. A cut stream leaves rows as they are; they are sent
-again, the same but for age and cursor, and the node knows them by their ids. A refusal that a later try may cure leaves
-the row, which then waits; one that no try cures is an answer.
+again, the same but for age and cursor, and the node knows them by their ids: one at first, then twice as many with each
+answer, for on a line that is cut soon the answers to all at once would be lost whole, each time. A refusal that a later
+try may cure leaves the row, which then waits; one that no try cures is an answer.
 """
 
 import asyncio
@@ -73,6 +74,7 @@ class Courier:
         self._backoff = route.with_backoff(Backoff(clock, rng))
         self._woken = asyncio.Event()
         self._flights: dict[str, _Flight] = {}
+        self._unanswered_max = UNANSWERED_MAX
         self._not_before: dict[str, float] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -98,6 +100,7 @@ class Courier:
                 await self._lost(error)
 
     async def _lost(self, refusal: Refusal) -> None:
+        self._unanswered_max = 1
         self._route.failed()
         self._log.warning(
             "link-lost", establishment=self._route.finess, link="exchange", reason=refusal.reason.value,
@@ -155,7 +158,7 @@ class Courier:
             met.add(row.reservation)
             if not first or row.reservation in self._flights or row.reservation in self._not_before:
                 continue
-            if len(self._flights) >= UNANSWERED_MAX:
+            if len(self._flights) >= self._unanswered_max:
                 return
             self._flights[row.reservation] = _Flight(row, now)
             age = max(self._clock.now() - row.stored_at, timedelta(0))
@@ -176,6 +179,7 @@ class Courier:
             flight = next((one for one in self._flights.values() if one.row.id == said.command_id), None)
             if flight is None or (said.known is not None and said.known.name != flight.row.reservation):
                 continue  # of no command on its way, or of another reservation than it is about
+            self._unanswered_max = min(2 * self._unanswered_max, UNANSWERED_MAX)
             self._backoff.succeeded()
             self._route.succeeded()
             # Answers of different reservations are stored side by side: the store commits them together.

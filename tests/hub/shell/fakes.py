@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -218,6 +219,8 @@ class Faults:
     repeat: float = 0.0
     delay_seconds_max: float = 0.0
     down: bool = False
+    fit: float = inf
+    """Commands whose answers fit on the line together; with one more it is cut, and all are lost."""
 
 
 LOST = LinkLost(Refusal(Reason.NODE_UNREACHABLE))
@@ -371,12 +374,14 @@ class FakeExchange:
     def __init__(self, link: FakeLink) -> None:
         self._link = link
         self._answers: asyncio.Queue[NodeAnswer | LinkLost] = asyncio.Queue()
+        self._unanswered = 0
         self._late: set[asyncio.Task[None]] = set()
 
     async def send(self, command: NodeCommand) -> None:
         """Carries a command, or not."""
         link, chance = self._link, self._link.chance
-        if chance.random() < link.faults.cut:
+        self._unanswered += 1
+        if chance.random() < link.faults.cut or self._unanswered > link.faults.fit:
             self._answers.put_nowait(LOST)
             return
         copies = 0 if chance.random() < link.faults.lose else 2 if chance.random() < link.faults.repeat else 1
@@ -414,6 +419,7 @@ class FakeExchange:
         if chance.random() < link.faults.lose:
             self._answers.put_nowait(LOST)
             return
+        self._unanswered -= 1
         for _ in range(2 if chance.random() < link.faults.repeat else 1):
             self._answers.put_nowait(answer)
 

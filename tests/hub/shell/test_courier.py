@@ -203,6 +203,21 @@ async def test_at_most_64_commands_are_unanswered() -> None:
     await hub.stop()
 
 
+async def test_a_line_that_is_cut_by_many_answers_at_once_carries_them_all_in_the_end() -> None:
+    """Thirty commands wait for a house on whose line three answers fit before it is cut."""
+    hub = await fake_hub(faults=Faults(fit=3))
+    for _ in range(30):
+        await create_with_own_reference(hub)
+    hub.start()
+
+    async def all_answered() -> bool:
+        return not await hub.store.run(lambda transaction: transaction.outbox(LUNEVILLE, 1))
+
+    await hub.clock.run_until(all_answered, ANSWERED_SECONDS, "no command is on its way")
+    assert len(hub.nodes[LUNEVILLE].held) == 30
+    await hub.stop()
+
+
 async def test_an_unanswered_stream_is_cut_and_its_commands_are_sent_again() -> None:
     hub = await fake_hub()
     node = hub.nodes[LUNEVILLE]
