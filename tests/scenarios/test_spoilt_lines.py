@@ -13,9 +13,10 @@ from tests.scenarios.town import KILLED, NEIGHBOUR, PARTNER, WITHIN_SECONDS, Pla
 from tests.waiting import until
 
 DEMANDS = 12
-CUT_AFTER_BYTES = 6_000
-"""About a handshake, the figures of a house with few units, and one or two answers: each connection brings something
-and lives for no more. (A house whose figures alone were more would never be heard, nor asked, on such a line.)"""
+CUT_AFTER_BYTES = 12_000
+"""A handshake, the news of a dozen demands in one change (half a kilobyte each), and one or two answers: each
+connection brings something, and none brings all. (On a line that is cut before one change has passed, a house is never
+heard.)"""
 
 DELAY_SECONDS = 0.4
 """Each way: a satellite's, or a bad mobile's."""
