@@ -196,3 +196,16 @@ def test_a_node_killed_after_its_commit_gives_the_same_answer() -> None:
         assert on.network.counts["node killed between commit and answer"] >= 1
         assert on.known(held)["state"] == on.at_node(held)["state"]
         assert on.state(name) == "OPEN"
+
+
+def test_a_request_stored_by_a_commit_that_seemed_to_fail_is_kept_like_any_other() -> None:
+    """Nobody was told of it; its time comes all the same, though its hub is never started again."""
+    with stage() as on:
+        faults = on.simulation.sites["hub"].faults
+        faults.unknown = 1.0
+        with pytest.raises(Refused, match="STORAGE_UNAVAILABLE"):
+            on.request()
+        faults.unknown = 0.0
+        (name,) = on.checker.files
+        on.go(21 * 3600)
+        assert on.state(name) == "EXPIRED"

@@ -36,6 +36,9 @@ FREED_LOOK_SECONDS = 10.0
 ALTERNATIVES_MAX = 5
 """Units kept as alternatives of a lost ask: three are asked at once."""
 
+READ_SECONDS = 600.0
+"""How often all requests are read again: one whose commit seemed to fail, and did not, has been told to nobody."""
+
 FORGET_SECONDS = 3600.0
 """How often old records are dropped."""
 
@@ -64,6 +67,7 @@ class Keeper:
         self._due: dict[str, datetime] = {}
         self._lost: set[str] = set()
         self._freed_look_at = self._forget_at = self._count_at = clock.monotonic()
+        self._read_at = self._freed_look_at + READ_SECONDS
 
     async def run(self) -> None:
         """For ever."""
@@ -76,9 +80,13 @@ class Keeper:
                     self._take(file)
 
     async def _load(self) -> None:
+        """Takes up all requests that are listed, and tells of those of which nothing was told as they are."""
         after = ""
         while files := await self._files.find(RequestFilter(after=after)):
             for file in files:
+                known = self._present.get(file.request.name)
+                if known is None or known.request.revision < file.request.revision:
+                    self._files.tell((file,))
                 self._take(file)
             after = files[-1].request.name
 
@@ -117,6 +125,7 @@ class Keeper:
                     name, partial(brokerage.propose, reservation=reservation, alternatives=units, now=now)
                 )
         await self._tell_freed(now)
+        await self._read_again()
         await self._forget(now)
         self._count()
 
@@ -165,6 +174,12 @@ class Keeper:
             if sure is not None:
                 found = partial(brokerage.place_found, unit=sure.unit.name, now=now)
                 await self._change(file.request.name, found)
+
+    async def _read_again(self) -> None:
+        if self._clock.monotonic() < self._read_at:
+            return
+        await self._load()
+        self._read_at = self._clock.monotonic() + READ_SECONDS
 
     async def _forget(self, now: datetime) -> None:
         if self._clock.monotonic() < self._forget_at:
