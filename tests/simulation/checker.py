@@ -7,9 +7,11 @@ never asks them anything.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from difflib import unified_diff
 from typing import Any
 
@@ -21,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from aval.node.ports import Batch
 from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
-from tests.simulation.books import Fact, House
+from tests.simulation.books import Fact, House, when
 from tests.simulation.coverage import Coverage
 from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
@@ -31,6 +33,18 @@ T = "sim.aval.internal"
 
 ASKS_MAX = 3
 """Houses asked at once for one patient (DESIGN §7)."""
+
+CAUGHT_UP = ""
+"""Among the requests told on a watch: all that were live when it began have been."""
+
+SAID_SECONDS_MAX = 5.0
+"""A change that was stored so long ago has been told on every watch that is served."""
+
+LISTED_MAX = timedelta(hours=74)
+"""An admission leaves the lists after 72 hours, what else is over after a day."""
+
+LAPSE_ALLOWANCE = timedelta(minutes=5)
+"""How long after its time a request may stand open: the hub may have begun a moment ago."""
 
 MODULES = (availability, census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2)
 
@@ -58,8 +72,12 @@ def answer_of(method: str, body: bytes) -> Any:
     return GetMessageClass(METHODS[method].output_type).FromString(body)
 
 
+def _name_of(states: Any, state: int) -> str:
+    return str(states.Name(state)).removeprefix("STATE_")
+
+
 def _state_name(reservation: Any) -> str:
-    return reservation_pb2.Reservation.State.Name(reservation.state).removeprefix("STATE_")
+    return _name_of(reservation_pb2.Reservation.State, reservation.state)
 
 
 def _figures(unit: Any) -> bytes:
@@ -120,6 +138,9 @@ class Checker:
         self.coverage = Coverage()
         self._told: dict[tuple[str, int], _Told] = {}
         self._shown: dict[tuple[str, int], int] = {}
+        self.unheard: set[str] = set()
+        """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
+        self._unsaid: dict[tuple[Call, str, int], float] = {}
 
     def house(self, finess: str) -> House:
         """A house's books."""
@@ -166,6 +187,7 @@ class Checker:
             name = after["request"]["name"]
             before = self.files.get(name)
             self.files[name] = after
+            self.unheard.discard(name)
             for problem in self._file(before, after):
                 self._problem(f"{name}: {problem}")
             if before is not None:
@@ -182,6 +204,11 @@ class Checker:
         self.rows_ever |= {row["id"] for row in after["rows"]}
         yield from self._rows(after)
         asks = {ask["reservation"]: ask for ask in after["asks"]}
+        proposed = request.get("proposed_next", "")
+        if proposed and any(
+            _may_live(ask) and ask["unit"].split("/")[1] == proposed.split("/")[1] for ask in after["asks"]
+        ):
+            yield f"{proposed} is proposed, and its house is asked already"
         subject = asks.get(request.get("subject", ""))
         known = (subject or {}).get("known") or {}
         if state == "CONFIRMED" and known.get("state") != "CONFIRMED":
@@ -197,6 +224,9 @@ class Checker:
         verbs: dict[str, list[str]] = {}
         for row in file["rows"]:
             verbs.setdefault(row["reservation"], []).append(row["body"]["type"])
+        for one, line in verbs.items():
+            if "release" in line[:-1]:
+                yield f"{one} is let go, and more is queued behind its release: {line}"
         wanted = [one for one, line in verbs.items() if "confirm" in line and "release" not in line]
         request = file["request"]
         over = {ask["reservation"] for ask in file["asks"] if (ask.get("known") or {}).get("state") in FINAL}
@@ -265,7 +295,7 @@ class Checker:
         self.checks["messages"] += 1
         message = answer_of(call.method, body)
         finess = server.finess
-        problems = self._of_hub(message) if finess is None else self._of_node(self.house(finess), call, message)
+        problems = self._of_hub(call, message) if finess is None else self._of_node(self.house(finess), call, message)
         for problem in problems:
             self._problem(f"{server.process.name} says in {call.method.rsplit('/', 1)[1]}: {problem}")
 
@@ -329,22 +359,72 @@ class Checker:
         if before != stream.units:
             yield f"revision {cursor.revision} is told in two ways: {_differing(before, stream.units)}"
 
-    def _of_hub(self, message: Message) -> Iterator[str]:
+    def _of_hub(self, call: Call, message: Message) -> Iterator[str]:
         requests = [message] if isinstance(message, request_pb2.Request) else []
         if isinstance(message, request_pb2.ListRequestsResponse):
             requests = list(message.requests)
         if isinstance(message, request_pb2.WatchRequestsResponse) and message.HasField("request"):
             requests = [message.request]
+        if isinstance(message, request_pb2.WatchRequestsResponse):
+            self._said_on_a_screen(call, message)
         for request in requests:
             stored = self.files.get(request.name)
             if stored is None:
                 yield f"{request.name}, which is stored nowhere"
             elif request.revision > stored["request"].get("revision", 1):
                 yield f"{request.name} at revision {request.revision}, not stored yet"
+            elif request.revision == stored["request"].get("revision", 1):
+                yield from self._shown_as_stored(request, stored)
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 units = [u for u in message.units if u.name.startswith(f"{cursor.establishment}/")]
                 yield from self._figures_shown(cursor, units)
+
+    def _said_on_a_screen(self, call: Call, message: Any) -> None:
+        """Keeps, of a watch of requests that has caught up, the revision that it told last of each."""
+        said: dict[str, int] = call.base or {}
+        if message.HasField("request"):
+            said[message.request.name] = message.request.revision
+        if message.caught_up:
+            said = {CAUGHT_UP: 0} | {name: _revision(file) for name, file in self.files.items()} | said
+        call.base = said
+
+    def unsaid(self, calls: Iterable[Call], now: float) -> Iterator[str]:
+        """A watch of requests says each change within moments; `now` in seconds of the world."""
+        waiting, self._unsaid = self._unsaid, {}
+        for call in calls:
+            if not call.method.endswith("/WatchRequests") or not call.is_served or CAUGHT_UP not in (call.base or ()):
+                continue
+            for name, file in self.files.items():
+                if call.base.get(name, 0) < _revision(file) and name not in self.unheard:
+                    key = (call, name, _revision(file))
+                    self._unsaid[key] = waiting.get(key, now)
+                    if now - self._unsaid[key] > SAID_SECONDS_MAX:
+                        yield f"{name} is at revision {key[2]}, and a screen still shows {call.base.get(name)}"
+
+    def _shown_as_stored(self, request: Any, stored: Fact) -> Iterator[str]:
+        """Of one revision people are shown what is stored."""
+        self.checks["requests compared"] += 1
+        kept = stored["request"]
+        state, subject = _standing(stored)
+        of_subject: Fact = next((ask for ask in stored["asks"] if ask["reservation"] == subject), {})
+        told = {
+            "state": (_name_of(request_pb2.Request.State, request.state), state),
+            "subject": (request.subject, subject),
+            "double admission": (request.double_admission, kept.get("double_admission", False)),
+            "unanswered": (request.unanswered, kept.get("unanswered", False)),
+            "unverified": (request.unverified, (of_subject.get("known") or {}).get("unverified", False)),
+            "proposal": (request.proposed_next, kept.get("proposed_next", "")),
+            "asks": ([one.reservation for one in request.asks], [ask["reservation"] for ask in stored["asks"]]),
+        }
+        released = {row["reservation"] for row in stored["rows"] if row["body"]["type"] == "release"}
+        for one, ask in zip(request.asks, stored["asks"], strict=False):
+            known = (ask.get("known") or {}).get("state")
+            said = _state_name(one.known) if one.HasField("known") else None
+            told[f"{one.reservation}"] = ((said, one.release_pending), (known, one.reservation in released))
+        for what, (shown, kept_so) in told.items():
+            if shown != kept_so:
+                yield f"{request.name} at revision {request.revision}: its {what} is {shown}; stored: {kept_so}"
 
     def _figures_shown(self, cursor: Any, units: Sequence[Any]) -> Iterator[str]:
         """What the hub shows of a node is what that node said at that cursor, and the cursor never goes back."""
@@ -386,12 +466,16 @@ class Checker:
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
             self._problem(f"command {verb.header.number} of {name} was sent before {lines[0]['number']}")
 
-    def unended(self) -> Iterator[str]:
+    def unended(self, now: datetime) -> Iterator[str]:
         """What is not over weeks after the last word of anybody: every request and every hold must be."""
         for name, file in self.files.items():
             state = file["request"].get("state", "OPEN")
             if state in ("OPEN", "CONFIRMING", "RELEASING"):
                 yield f"{name} is still {state}"
+            elif state != "CONFIRMED" and not file["request"].get("archived"):
+                changed = when(file["request"]["change_time"])
+                if changed + LISTED_MAX < now:
+                    yield f"{name} is {state} since {changed}, and listed still"
         for finess, house in self.houses.items():
             for key, fact in house.of("reservation").items():
                 if fact["state"] in ("ASKED", "WAITLISTED", "HELD"):
@@ -399,12 +483,14 @@ class Checker:
 
     # When all is quiet
 
-    def quiet(self) -> Iterator[str]:
-        """What must hold once faults have stopped and everything had time to arrive."""
+    def quiet(self, now: datetime) -> Iterator[str]:
+        """What must hold once faults have stopped and everything had time to arrive; `now` by the hub's clock."""
         for name, file in self.files.items():
             request = file["request"]
             state = request.get("state", "OPEN")
             live: list[str] = []
+            if state == "OPEN" and not request.get("set_back"):
+                yield from _open(name, file, now)
             if file["rows"]:
                 yield f"{name} has unsent commands: {[(r['reservation'], r['body']['type']) for r in file['rows']]}"
             if state in ("CONFIRMING", "RELEASING"):
@@ -432,6 +518,8 @@ class Checker:
             return
         if found["state"] != known.get("state"):
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
+        elif found["state"] not in FINAL:
+            yield from _in_full(ask, self.files[name]["request"], known, found)
         # An admission that only a restored node tells, of what was over, is on its people's list until they compare.
         doubtful = ask.get("over") and known.get("unverified")
         if found["state"] in ("CONFIRMED", "ADMITTED") and not doubtful:
@@ -440,9 +528,50 @@ class Checker:
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
 
 
+def _open(name: str, file: Fact, now: datetime) -> Iterator[str]:
+    """An open request waits for something, and people are told of each loss."""
+    latest = when(file["request"]["need"]["arrival_latest"])
+    if latest + LAPSE_ALLOWANCE < now and not any(map(_may_live, file["asks"])):
+        yield f"{name} is still OPEN, nothing of it lives, and its latest arrival was at {latest}"
+    for ask in file["asks"]:
+        lost = ask.get("refused_reason") or (ask.get("known") or {}).get("state") in ("DECLINED", "EXPIRED")
+        if lost and not ask.get("followed"):
+            yield f"{name} is OPEN, {ask['reservation']} came to nothing, and nobody was told what is left"
+
+
+def _in_full(ask: Fact, request: Fact, known: Fact, found: Fact) -> Iterator[str]:
+    """Each side took the other's word in full: the node what was asked, the hub what was offered, and until when."""
+    offer, granted = known.get("offer") or {}, found["offer"] or {}
+    sides = {
+        "reference": (request["reference"], found["reference"]),
+        "urgency": (request["urgency"], found["urgency"]),
+        "need": (_unordered(request["need"]), _unordered(found["need"])),
+        "mode": (ask["mode"], found["mode"]),
+        "number": (known.get("last_command_number", 0), found["last_number"]),
+        "unit": (known["unit"].rsplit("/", 1)[1], found["claim"]["unit"] if found["claim"] else found["unit"]),
+        "offer": (offer.get("tag"), b64decode(granted["tag"]) if granted else None),
+        "end of the hold": ((known.get("expire") or {}).get("expire_time"), found["expire_time"]),
+        "time to answer": ((known.get("answer_by") or {}).get("expire_time"), found["answer_by"]),
+        "validity": ((known.get("valid_until") or {}).get("expire_time"), found["valid_until"]),
+        "questions": (list(known.get("marks", {}).get("open_questions", ())), found["questions"]),
+        "notes": (len(known.get("notes", ())), len(found["notes"])),
+    }
+    for what, (ours, theirs) in sides.items():
+        if ours != theirs:
+            yield f"{ask['reservation']}: its {what} is {ours} at the hub, {theirs} at its node"
+
+
+def _unordered(need: Fact) -> Fact:
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in need.items()}
+
+
 def _may_live(ask: Fact) -> bool:
     known = ask.get("known")
     return known["state"] not in FINAL if known else not ask.get("refused_reason")
+
+
+def _revision(file: Fact) -> int:
+    return int(file["request"].get("revision", 1))
 
 
 def _standing(file: Fact) -> tuple[str, str]:

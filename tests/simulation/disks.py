@@ -191,9 +191,17 @@ class HubStore:
     """`aval.hub.ports.Store` of one process over the hub's disk."""
 
     def __init__(
-        self, disk: HubMemory, device: Device, committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str]], None]
+        self,
+        disk: HubMemory,
+        device: Device,
+        committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str]], None],
+        unheard: Callable[[list[str]], None],
     ) -> None:
-        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it."""
+        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it.
+
+        `unheard` is told the names of those whose writer does not know that they were saved.
+        """
+        self._unheard = unheard
         self._disk = disk
         self._device = device
         self._committed = committed
@@ -238,9 +246,10 @@ class HubStore:
         if wrote and device.draws(faults.crash_after, "hub killed between commit and answer"):
             await device.die()
         if wrote and device.draws(faults.unknown, "hub commit of unknown fate"):
+            self._unheard([file.request.name for _, file in saved])
             raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
-        if wrote:
-            await device.spin()
+        # What was read may be old by the time that it is looked at.
+        await device.spin()
         return result
 
     async def _rerun(self, work: Callable[[Transaction], T]) -> None:

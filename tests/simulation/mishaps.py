@@ -27,6 +27,10 @@ UNHEARD_SHARE = 0.4
 """How often a node that was put back goes on for a while before its hub reaches it."""
 
 
+CUT_OFF_SECONDS = 2_500.0
+"""How long a house is cut off, about: long enough for its people to end what the hub believes live."""
+
+
 @dataclass(frozen=True)
 class Backup:
     """What a machine held at a time of the world; of a node, with its books as the checker had them then."""
@@ -42,11 +46,15 @@ class Mishaps:
 
     def __init__(self, simulation: Simulation) -> None:
         self._on = simulation
+        self._cut_until = 0.0
 
     def befall(self, chance: random.Random) -> None:
         """One of them, now."""
-        kinds = (self._crash, self._partition, self._disk, self._jump, self._lapse, self._put_back, self._night)
-        chance.choices(kinds, (5, 5, 2, 2, 1.5, 1.5, 0.3))[0](chance)
+        kinds = (
+            self._crash, self._partition, self._disk, self._jump, self._lapse, self._put_back, self._night,
+            self._cut_off,
+        )  # fmt: skip
+        chance.choices(kinds, (5, 5, 2, 2, 1.5, 1.5, 0.3, 1.5))[0](chance)
 
     def _crash(self, chance: random.Random) -> None:
         on = self._on
@@ -176,6 +184,20 @@ class Mishaps:
                 network.heal(*way)
 
         self._on.world.after(seconds, heal)
+
+    def _cut_off(self, chance: random.Random) -> None:
+        """A house is cut off from its hub and goes on; the next time this befalls, days pass with everything off.
+
+        What ended unheard meanwhile is past being told then: the hub has to ask after it.
+        """
+        on = self._on
+        if on.world.time >= self._cut_until:
+            seconds = CUT_OFF_SECONDS * chance.uniform(0.5, 1.5)
+            self._cut_until = on.world.time + seconds
+            self._apart(HUB_NAME, f"node-{chance.choice(HOUSES)}", seconds)
+            return
+        on.network.counts["house cut off, then off for days"] += 1
+        self.dark(86_400.0 * chance.uniform(1.0, 1.5))
 
     def _night(self, chance: random.Random) -> None:
         """Everything is off for days."""

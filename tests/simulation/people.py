@@ -98,8 +98,12 @@ class People:
         """A stub of a service, for somebody, towards an address."""
         key = (kind, str(identity), address)
         if key not in self._stubs:
-            self._stubs[key] = kind(Channel(self._network, self.process, identity, address))
+            self._stubs[key] = kind(self.channel(identity, address))
         return self._stubs[key]
+
+    def channel(self, identity: Identity, address: str) -> Channel:
+        """A channel of somebody to an address."""
+        return Channel(self._network, self.process, identity, address)
 
     def at_hub(self, who: Identity = CELL) -> Any:
         """The hub's request service."""
@@ -190,6 +194,9 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     HOUSES[1]: ("ger",),
     HOUSES[2]: ("ger", "annexe"),
 }
+SCREEN_OFF_SECONDS_MAX = 1800.0
+"""For how long nobody looks at a screen."""
+
 BEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (HOUSES[0], "ger"): ("1", "2", "3"),
     (HOUSES[2], "ger"): ("1", "2"),
@@ -263,6 +270,11 @@ def _targets(people: People, chance: random.Random, most: int) -> list[rq.AskTar
     ]
 
 
+def _ask_next(people: People, chance: random.Random) -> list[str]:
+    """Units to ask by itself when an ask comes to nothing, houses asked already among them."""
+    return [unit_name(*people.a_unit(chance)) for _ in range(chance.choice((0, 0, 1, 2)))]
+
+
 async def create(people: People, chance: random.Random) -> None:
     """A new request, with asks or without."""
     await people.call(
@@ -275,7 +287,7 @@ async def create(people: People, chance: random.Random) -> None:
             ready_since=stamp(people.now() - timedelta(hours=3)),
             on_behalf_of=f"establishments/{HOUSES[0]}",
             asks=_targets(people, chance, chance.choice((0, 1, 2, 3, 3))),
-            ask_next=[unit_name(*people.a_unit(chance))] if chance.random() < 0.3 else [],
+            ask_next=_ask_next(people, chance),
         ),
         chance,
     )
@@ -371,7 +383,7 @@ def _release_ask(_: People, chance: random.Random, file: Fact) -> Any:
 
 
 def _more_asks(people: People, chance: random.Random, _: Fact) -> Any:
-    return rq.AskEstablishmentsRequest(asks=_targets(people, chance, 2))
+    return rq.AskEstablishmentsRequest(asks=_targets(people, chance, 2), ask_next=_ask_next(people, chance))
 
 
 def _edit(people: People, chance: random.Random, _: Fact) -> Any:
@@ -740,6 +752,20 @@ async def read_own_units(people: People, chance: random.Random) -> None:
 async def read_requests(people: People, chance: random.Random) -> None:
     """The cell reads its list."""
     await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
+
+
+async def screen(people: People, chance: random.Random) -> None:
+    """The cell's list of requests on a screen, on a watch: somebody opens it again some time after it has ended."""
+    channel, clock = people.channel(CELL, HUB), people.process.clock
+    stub: Any = request_pb2_grpc.RequestServiceStub(channel)
+    while True:
+        await channel.channel_ready()
+        try:
+            async for _ in stub.WatchRequests(rq.WatchRequestsRequest()):
+                pass
+        except grpc.aio.AioRpcError as error:
+            people.world.note("people", f"the screen is empty: {refusal_of(error).reason}")
+        await clock.sleep_until(clock.monotonic() + chance.uniform(0.5, SCREEN_OFF_SECONDS_MAX))
 
 
 async def search(people: People, chance: random.Random) -> None:

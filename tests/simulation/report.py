@@ -21,7 +21,8 @@ KINDS_OF_FAULT = (
 """Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
 
 CHECKS_DEMANDED = (
-    "figures compared", "commands sent", "bed histories followed", "nodes that found themselves put back",
+    "figures compared", "requests compared", "commands sent", "bed histories followed",
+    "nodes that found themselves put back",
 )  # fmt: skip
 """Checks that must have compared something."""
 

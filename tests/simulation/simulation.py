@@ -12,7 +12,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,10 @@ from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People, declare
+from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare, screen
 from tests.simulation.report import Report
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
-from tests.simulation.world import Process, World
+from tests.simulation.world import EPOCH, Process, World
 
 QUIET_SECONDS = 1200.0
 """Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
@@ -40,7 +40,7 @@ ENDED_REST_SECONDS = 900.0
 """Time given to what is due then to be done, and told."""
 
 LATE_COMMANDS_MAX = 60
-"""Old commands brought again after that."""
+"""Old commands brought again after that, and as many acts of regulators."""
 
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
@@ -147,7 +147,7 @@ class Simulation:
         if key != HUB_NAME and process.clock.now() < self.checker.house(key).as_of:
             self.network.counts["started with a clock behind its last commit"] += 1
         if key == HUB_NAME:
-            store = HubStore(site.disk, device, self.checker.hub_committed)
+            store = HubStore(site.disk, device, self.checker.hub_committed, self.checker.unheard.update)
             site.parts = HubParts(self.network, process, store)
         else:
             committed = partial(self.checker.node_committed, key)
@@ -188,6 +188,7 @@ class Simulation:
         """The first day: everything starts, every house declares its units."""
         for key in self.sites:
             self.start(key)
+        self.people.process.spawn(screen(self.people, self.world.chance("screen")))
         self.go(2.0)
         chance = self.world.chance("first day")
         for finess in HOUSES:
@@ -270,6 +271,7 @@ class Simulation:
             leap = None
         self.go(leap or _pause(chance))
         self._check_holds()
+        self._check_screens()
         if self.faulty and chance.random() < BACKUP_SHARE:
             self.mishaps.back_up()
 
@@ -295,6 +297,11 @@ class Simulation:
         if self.world.problems:
             raise self.violation()
 
+    def _check_screens(self) -> None:
+        self.world.problems.extend(self.checker.unsaid(self.network.calls, self.world.time))
+        if self.world.problems:
+            raise self.violation()
+
     # The end
 
     def quieten(self) -> None:
@@ -307,7 +314,7 @@ class Simulation:
             site.faults.stop()
             self.start(key)
         self.go(QUIET_SECONDS)
-        self.world.problems.extend(self.checker.quiet())
+        self.world.problems.extend(self.checker.quiet(self._hub_time()))
         if self.world.problems:
             raise self.violation()
 
@@ -333,21 +340,27 @@ class Simulation:
     def let_everything_end(self) -> None:
         """Nobody says anything for weeks, with everything off; then every request and every hold is over.
 
-        Old commands come once more: what was forgotten in detail must still be known by its id.
+        Old commands and acts come once more: what was forgotten in detail must still be known by its id.
         """
         self.mishaps.dark(ENDED_SECONDS)
         self.go(ENDED_REST_SECONDS)
-        self.world.problems.extend(self.checker.unended())
-        creations = [one for one in self.network.carried if one.method == EXCHANGE and self._was_decided(one)]
+        self.world.problems.extend(self.checker.unended(self._hub_time()))
+        decided = [one for one in self.network.carried if self._was_decided(one)]
+        commands = [one for one in decided if one.method == EXCHANGE]
+        acts = [one for one in decided if one.address == HUB]
         before = self._stored()
-        for one in creations[:LATE_COMMANDS_MAX]:
+        for one in (*commands[:LATE_COMMANDS_MAX], *acts[:LATE_COMMANDS_MAX]):
             self.network.bring_again(one)
         self.go(2.0)
         changed = sorted(name for name, fact in self._stored().items() if before.get(name) != fact)
         if changed:
-            self.world.problems.append(f"old commands, weeks later, changed {changed}")
+            self.world.problems.append(f"old commands and acts, weeks later, changed {changed}")
         if self.world.problems:
             raise self.violation()
+
+    def _hub_time(self) -> datetime:
+        """What the hub's clock says."""
+        return EPOCH + timedelta(seconds=self.world.time) + self.sites[HUB_NAME].wall
 
     def _was_decided(self, one: Carried) -> bool:
         """Whether a message had its first answer, and its receiver has not been put back to before that."""

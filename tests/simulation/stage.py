@@ -205,6 +205,12 @@ class Stage:
         """The hub hears late by the watch."""
         return self.slow(WATCH, seconds, to_server=False)
 
+    def cut_watches(self) -> None:
+        """The hub's watches of nodes end, and both sides know it soon."""
+        for call in self.network.calls:
+            if call.method == WATCH:
+                call.sever(0.1, 0.1)
+
     def commands(self, verb: str) -> list[Carried]:
         """The commands of a verb that were carried to nodes, in order."""
         carried = (one for one in self.network.carried if one.method == EXCHANGE)

@@ -114,6 +114,43 @@ def test_r2_what_an_answer_alone_has_told_shows_that_the_node_was_put_back() -> 
         assert on.checker.checks["nodes that found themselves put back"] == 1
 
 
+def test_r2_a_hub_that_starts_again_has_not_forgotten_what_an_answer_alone_has_told() -> None:
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        with on.slow_watch(500):
+            on.confirm(name, held)
+            on.go(5)
+            on.simulation.kill("hub")
+            with on.put_back(A, backup):
+                assert on.at_node(held)["state"] == "HELD"
+            on.go(1500)
+        on.go(700)
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+
+
+def test_r2_an_answer_from_before_the_restore_is_not_taken_once_the_other_history_is_told() -> None:
+    """The line to the node that was is half open still, and brings its answer when the node that is has spoken."""
+    with stage() as on:
+        backup = on.back_up(A)
+        held_in(on)
+        on.network.faults.half_open = 1.0
+        with on.slow_answers(12), on.slow_watch(12):
+            name, (asked,) = on.request((A, "ger", ASK))
+            on.go(1)
+            assert on.at_node(asked)["state"] == "ASKED"
+            on.cut_watches()
+            on.simulation.mishaps.put_back(A, backup)
+            on.simulation.start(A)
+        on.go(6)
+        assert not on.at_node(asked)
+        assert on.checker.checks["nodes that found themselves put back"] == 1
+        on.go(8)
+        on.network.faults.half_open = 0.0
+        on.go(120)
+        assert states(on, name, asked) == ("OPEN", "ASKED", "ASKED")
+
+
 def test_r3_what_was_forgotten_is_put_back_before_what_is_queued() -> None:
     with stage() as on:
         backup = on.back_up(A)

@@ -308,6 +308,11 @@ class Call:
 
     # The server's end
 
+    @property
+    def is_served(self) -> bool:
+        """Whether its server is at it."""
+        return self._task is not None and not self._server_over and self.server.process.alive
+
     def _arrived(self, body: bytes | None, carried: Carried | None) -> None:
         if self._server_over or not self.server.process.alive:
             return

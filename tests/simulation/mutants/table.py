@@ -17,6 +17,9 @@ NOBODY = "none"
 UNTRIED = "untried"
 """In the place of seeds: a bug that has not been run for long enough to say anything."""
 
+DIRECTED = "directed"
+"""In the place of seeds: a bug that a directed test finds, named in `directed`, and no seed tried does."""
+
 TABLE = Path(__file__).with_name("mutants.toml")
 
 
@@ -24,6 +27,7 @@ TABLE = Path(__file__).with_name("mutants.toml")
 class Mutant:
     """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`.
 
+    `directed`: the directed test (`file.py::test` of tests/simulation) that finds it where random seeds do not.
     `unit_tests`: what those beside its module say of it: "silent", "fail", or "not run". `what`: the bug, for people.
     """
 
@@ -35,6 +39,7 @@ class Mutant:
     steps: int
     what: str
     unit_tests: str = "not run"
+    directed: str = ""
 
 
 def mutants() -> dict[str, Mutant]:
@@ -46,7 +51,8 @@ def markdown() -> str:
     """The table of `docs/simulation.md`."""
     lines = ["| bug | what it does | module | found within seeds | unit tests |", "|---|---|---|---|---|"]
     lines += [
-        f"| {one.name} | {one.what} | `{one.module}` | {one.seeds} | {one.unit_tests} |" for one in mutants().values()
+        f"| {one.name} | {one.what} | `{one.module}` | {one.directed or one.seeds} | {one.unit_tests} |"
+        for one in mutants().values()
     ]
     return "\n".join(lines)
 
