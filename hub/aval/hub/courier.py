@@ -195,9 +195,11 @@ class Courier:
                 "command-refused", establishment=finess, reservation=row.reservation, command=row.verb,
                 reason=refused.reason, attempt=row.attempts,
             )  # fmt: skip
-        again = refused is not None and refused.retryable
         try:
-            await self._files.answered(row.request, answer.answer, self._pictures.hear_answer(finess, answer.cursor))
+            cursor = self._pictures.hear_answer(finess, answer.cursor)
+            file = await self._files.answered(row.request, answer.answer, cursor)
+            # Refused for now, or not to be taken: the row is there still, and waits.
+            again = file is not None and any(one.id == row.id for one in file.rows)
         except Refusal as error:
             # The answer could not be stored: the row is still there, and the node will give the same answer again.
             self._log.warning("answer-not-stored", establishment=finess, reason=error.reason.value)

@@ -158,8 +158,11 @@ class Files:
             self.tell((file,))
         return file
 
-    async def answered(self, request: str, answer: Answer, cursor: Cursor | None) -> None:
-        """A node's answer to a command of that request: row struck, state kept, reactions, the node's cursor."""
+    async def answered(self, request: str, answer: Answer, cursor: Cursor | None) -> RequestFile | None:
+        """A node's answer to a command of that request: row struck, state kept, reactions, the node's cursor.
+
+        Returns the file as it is then; None if there is no such request.
+        """
         now = self._clock.now()
 
         def work(transaction: Transaction) -> RequestFile | None:
@@ -176,6 +179,7 @@ class Files:
         file = await self._store.run(work)
         if file is not None:
             self.tell((file,))
+        return file
 
     def hear(
         self,

@@ -341,7 +341,12 @@ def _marked(file: RequestFile, now: datetime) -> RequestFile:
         row.reservation == request.subject and isinstance(row.body, Confirm) and now >= row.stored_at + UNANSWERED_AFTER
         for row in file.rows
     )
-    marked = replace(request, double_admission=double, unanswered=request.state is _S.CONFIRMING and unanswered)
+    marked = replace(
+        request,
+        double_admission=double,
+        unanswered=request.state is _S.CONFIRMING and unanswered,
+        archived=request.archived and not file.rows,
+    )
     if double and not request.double_admission:
         file = told(replace(file, request=marked), Event(EventKind.DOUBLE_ADMISSION, now))
         marked = file.request

@@ -336,6 +336,7 @@ def test_a_row_older_than_seven_days_is_given_up_and_what_must_be_released_gets_
     (second,) = world.file.rows
     assert second.id != first.id
     assert (second.number, second.verb, second.stored_at) == (first.number + 1, "release", world.now)
+    assert not world.file.request.archived, "what is on its way is looked after"
     world.drain()
     assert world.houses.state(A) is S.RELEASED
 

@@ -261,6 +261,21 @@ async def test_a_refusal_that_a_later_try_may_cure_leaves_the_row_which_waits() 
     await hub.stop()
 
 
+async def test_an_answer_that_is_not_to_be_taken_leaves_the_row_which_waits() -> None:
+    """It is of a history of which no snapshot has come: nothing is decided by it, and nobody is asked in a loop."""
+    hub = await fake_hub()
+    hub.start()
+    name = await create(hub, LUNEVILLE)
+    file = await until_answered(hub, name)
+    node = hub.nodes[LUNEVILLE]
+    node.incarnation, before = node.incarnation + 1, len(node.received)
+    await confirm(hub, name, file.asks[0].reservation)
+    await hub.clock.advance(60)
+    assert 3 <= len(node.received) - before <= 30
+    assert (await read(hub, name)).rows[0].last_reason == "NODE_RESTORED"
+    await hub.stop()
+
+
 async def test_a_refusal_that_no_try_cures_is_an_answer() -> None:
     hub = await fake_hub()
     hub.nodes[LUNEVILLE].answer_with = Refused("A_REASON_OF_NEXT_YEAR", retryable=False)
