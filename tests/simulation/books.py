@@ -286,7 +286,8 @@ class House:
         for stay, until, one in self._stays(unit):
             if one["bed"] == bed and one["reservation"] != key.partition("/")[2]:
                 planned = when(one["departure"] or one["stay_end"])
-                overrun = when(claim["start"]) <= self.as_of and self.as_of > planned + turnover
+                # A claim whose own time has passed takes nothing any more from who is there.
+                overrun = when(claim["start"]) <= self.as_of < end and self.as_of > planned + turnover
                 if overrun or start < min(until, end):
                     yield f"is taken by {stay} until {until}"
         for stay, arrival, departure, one in self._expected(unit):

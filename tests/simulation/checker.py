@@ -417,11 +417,14 @@ class Checker:
             "proposal": (request.proposed_next, kept.get("proposed_next", "")),
             "asks": ([one.reservation for one in request.asks], [ask["reservation"] for ask in stored["asks"]]),
         }
-        released = {row["reservation"] for row in stored["rows"] if row["body"]["type"] == "release"}
         for one, ask in zip(request.asks, stored["asks"], strict=False):
             known = (ask.get("known") or {}).get("state")
             said = _state_name(one.known) if one.HasField("known") else None
-            told[f"{one.reservation}"] = ((said, one.release_pending), (known, one.reservation in released))
+            pending = [row["body"]["type"] for row in stored["rows"] if row["reservation"] == ask["reservation"]]
+            told[f"{one.reservation}"] = (
+                (said, [row.verb for row in one.pending], one.release_pending, list(one.alternatives)),
+                (known, pending, "release" in pending, list(ask.get("alternatives", ()))),
+            )
         for what, (shown, kept_so) in told.items():
             if shown != kept_so:
                 yield f"{request.name} at revision {request.revision}: its {what} is {shown}; stored: {kept_so}"
