@@ -519,7 +519,9 @@ class Checker:
             if not ask.get("refused_reason") and not forgotten:
                 yield f"{name}: {ask['reservation']} is unknown at its node, and not refused"
             return
-        if found["state"] != known.get("state"):
+        # Put back to before a release, a node whose time ends it has nothing to tell of it a day later: it is over.
+        both_over = house.was_put_back and {found["state"], known.get("state")} <= FINAL
+        if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
         elif found["state"] not in FINAL:
             yield from _in_full(ask, self.files[name]["request"], known, found)
