@@ -165,17 +165,12 @@ class Stage:
     @contextmanager
     def put_back(self, house: str, backup: Backup) -> Iterator[None]:
         """A node runs again from that backup; while it lasts, its hub does not reach it."""
-        site = self.simulation.sites[house]
-        ways = (("hub", site.name), (site.name, "hub"))
-        for way in ways:
-            self.network.block(*way)
-        self.simulation.mishaps.put_back(house, backup)
-        while not site.up:
+        with self.cut_off(house):
+            self.simulation.mishaps.put_back(house, backup)
+            while not self.simulation.sites[house].up:
+                self.go(5.0)
             self.go(5.0)
-        self.go(5.0)
-        yield
-        for way in ways:
-            self.network.heal(*way)
+            yield
 
     def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
         """The hub runs again from that backup."""
@@ -204,6 +199,17 @@ class Stage:
     def slow_watch(self, seconds: float) -> Any:
         """The hub hears late by the watch."""
         return self.slow(WATCH, seconds, to_server=False)
+
+    @contextmanager
+    def cut_off(self, house: str) -> Iterator[None]:
+        """While it lasts, nothing passes between hub and house."""
+        name = self.simulation.sites[house].name
+        ways = (("hub", name), (name, "hub"))
+        for way in ways:
+            self.network.block(*way)
+        yield
+        for way in ways:
+            self.network.heal(*way)
 
     def cut_watches(self) -> None:
         """The hub's watches of nodes end, and both sides know it soon."""
