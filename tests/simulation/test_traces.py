@@ -52,6 +52,20 @@ def test_v2_a_late_answer_does_not_overwrite_newer_news() -> None:
         assert on.known(asked)["revision"] >= revision
 
 
+def test_v2_a_watch_goes_on_from_where_it_stood_whatever_an_answer_has_told() -> None:
+    with stage() as on:
+        _, (first,) = on.request((A, "ger", ASK))
+        on.go(5)
+        with on.slow_watch(30):
+            on.accept(first)
+            _, (second,) = on.request((A, "ger", ASK))
+            on.go(5)
+            assert (on.known(first)["state"], on.known(second)["state"]) == ("ASKED", "ASKED")
+            on.cut_watches()
+        on.go(60)
+        assert on.known(first)["state"] == "HELD"
+
+
 def test_v3_a_changed_offer_does_not_end_a_confirmation_on_its_way() -> None:
     with stage() as on:
         name, (first, second) = on.request((A, "ger", HOLD), (B, "ger", ASK))
