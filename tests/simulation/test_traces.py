@@ -214,6 +214,20 @@ def test_a_node_killed_after_its_commit_gives_the_same_answer() -> None:
         assert on.state(name) == "OPEN"
 
 
+def test_a_word_that_could_not_be_stored_is_heard_again() -> None:
+    with stage() as on:
+        _, (asked,) = on.request((A, "ger", ASK))
+        on.go(5)
+        faults = on.simulation.sites["hub"].faults
+        faults.fail = 1.0
+        on.accept(asked)
+        on.go(2)
+        assert on.known(asked)["state"] == "ASKED"
+        faults.fail = 0.0
+        on.go(60)
+        assert on.known(asked)["state"] == "HELD"
+
+
 def test_a_request_stored_by_a_commit_that_seemed_to_fail_is_kept_like_any_other() -> None:
     """Nobody was told of it; its time comes all the same, though its hub is never started again."""
     with stage() as on:
