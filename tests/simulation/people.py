@@ -194,9 +194,6 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     HOUSES[1]: ("ger",),
     HOUSES[2]: ("ger", "annexe"),
 }
-SCREEN_OFF_SECONDS_MAX = 1800.0
-"""For how long nobody looks at a screen."""
-
 BEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (HOUSES[0], "ger"): ("1", "2", "3"),
     (HOUSES[2], "ger"): ("1", "2"),
@@ -752,20 +749,6 @@ async def read_own_units(people: People, chance: random.Random) -> None:
 async def read_requests(people: People, chance: random.Random) -> None:
     """The cell reads its list."""
     await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
-
-
-async def screen(people: People, chance: random.Random) -> None:
-    """The cell's list of requests on a screen, on a watch: somebody opens it again some time after it has ended."""
-    channel, clock = people.channel(CELL, HUB), people.process.clock
-    stub: Any = request_pb2_grpc.RequestServiceStub(channel)
-    while True:
-        await channel.channel_ready()
-        try:
-            async for _ in stub.WatchRequests(rq.WatchRequestsRequest()):
-                pass
-        except grpc.aio.AioRpcError as error:
-            people.world.note("people", f"the screen is empty: {refusal_of(error).reason}")
-        await clock.sleep_until(clock.monotonic() + chance.uniform(0.5, SCREEN_OFF_SECONDS_MAX))
 
 
 async def search(people: People, chance: random.Random) -> None:

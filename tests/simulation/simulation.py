@@ -24,8 +24,9 @@ from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare, screen
+from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare
 from tests.simulation.report import Report
+from tests.simulation.screens import screen
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
 from tests.simulation.world import EPOCH, Process, World
 

@@ -11,6 +11,7 @@ import pytest
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
+from tests.simulation.compose import REVISIONS_RETAINED
 from tests.simulation.stage import A, B, C, Refused, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -212,6 +213,24 @@ def test_a_node_killed_after_its_commit_gives_the_same_answer() -> None:
         assert on.network.counts["node killed between commit and answer"] >= 1
         assert on.known(held)["state"] == on.at_node(held)["state"]
         assert on.state(name) == "OPEN"
+
+
+def test_what_ended_unheard_and_is_past_being_told_is_asked_after() -> None:
+    """A day later a node tells of it no more, and its history is compacted: a snapshot leaves it out."""
+    with stage() as on:
+        name, (held, other) = on.request((A, "ger", HOLD), (B, "ger", ASK))
+        _, (busy,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.accept(busy)
+        with on.cut_off(A):
+            on.staff("WithdrawReservation", held, rs.WithdrawReservationRequest, reason=rs.WITHDRAW_REASON_OTHER)
+            for number in range(REVISIONS_RETAINED + 5):
+                on.reoffer(busy, 2 + number % 3)
+            on.go(26 * 3600)
+            assert on.known(held)["state"] == "HELD"
+        on.go(120)
+        assert on.known(held)["state"] == "RELEASED"
+        assert (on.state(name), on.known(other)["state"]) == ("OPEN", "ASKED")
 
 
 def test_a_word_that_could_not_be_stored_is_heard_again() -> None:
