@@ -553,7 +553,7 @@ def _in_full(ask: Fact, request: Fact, known: Fact, found: Fact) -> Iterator[str
         "need": (_unordered(request["need"]), _unordered(found["need"])),
         "mode": (ask["mode"], found["mode"]),
         "number": (known.get("last_command_number", 0), found["last_number"]),
-        "unit": (known["unit"].rsplit("/", 1)[1], found["claim"]["unit"] if found["claim"] else found["unit"]),
+        "unit": (known["unit"].rsplit("/", 1)[1], found["unit"]),
         "offer": (offer.get("tag"), b64decode(granted["tag"]) if granted else None),
         "end of the hold": ((known.get("expire") or {}).get("expire_time"), found["expire_time"]),
         "time to answer": ((known.get("answer_by") or {}).get("expire_time"), found["answer_by"]),
