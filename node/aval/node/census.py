@@ -24,7 +24,7 @@ from aval.node.commands import (
     UpdateEstablishment,
 )
 from aval.node.conflicts import end_conflict, place_claim
-from aval.node.grants import find_claim
+from aval.node.grants import find_claim, make_offer
 from aval.node.model import (
     SELF,
     Bed,
@@ -443,4 +443,7 @@ def _move_away(draft: Draft, reservation: Reservation, unit: Unit, bed: str, now
     if claim is not None and (claim.end or NEVER) < (found.end or NEVER):
         found = replace(found, end=claim.end)
     end_conflict(draft, reservation)
-    draft.put_reservation(replace(reservation, claim=found))
+    moved = replace(reservation, claim=found)
+    # Another unit is another offer: who has not confirmed yet must read it first, and both sides name one unit.
+    ttl = reservation.offer.ttl if reservation.offer else timedelta(0)
+    draft.put_reservation(replace(moved, offer=make_offer(draft, moved, unit, found, ttl)))

@@ -286,6 +286,27 @@ def test_counts_below_what_is_promised() -> None:
     assert conflicts(made)[0].reservation.endswith("r2")
 
 
+def test_a_bed_of_another_unit_is_another_offer() -> None:
+    """A conflict settled elsewhere in the house: the requester confirms the unit that it reads, not the former one."""
+    made = house(LONG)
+    for name in ("r1", "r2"):
+        made.create(name, PLACES)
+    full = (c.DeclaredPlaces(Gender.ANY, 2, 2),)
+    made.say(c.DeclareCounts, unit=PLACES, places=full, stale_sources=frozenset({"his"}))
+    former = made.reservation("r2").offer
+    settled = made.say(c.SettleConflict, unit=PLACES, conflict=conflicts(made)[0].id, to_unit=BEDS, bed="b2")
+    assert refused(settled) is None
+    offer, claim = made.reservation("r2").offer, made.reservation("r2").claim
+    assert former is not None
+    assert offer is not None
+    assert claim is not None
+    assert (offer.unit, offer.arrival, offer.end) == (claim.unit, claim.start, claim.end) == (BEDS, claim.start, None)
+    assert offer.counter_offer
+    late = made.say(c.ConfirmReservation, reservation="r2", offer_tag=former.tag)
+    assert refused(late) is Reason.OFFER_CHANGED
+    assert refused(confirm(made, "r2")) is None
+
+
 # --- arrivals --------------------------------------------------------------------------------------------------------
 
 
