@@ -7,6 +7,8 @@ never asks them anything.
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +23,16 @@ from google.protobuf.message_factory import GetMessageClass
 from aval.node.ports import Batch
 from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
-from tests.simulation.books import Fact, House
+from tests.simulation.books import Fact, House, when
 from tests.simulation.coverage import Coverage
-from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
+from tests.simulation.lifecycles import CLAIMING, FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
 """The simulated territory."""
+
+Words = dict[str, dict[int, Fact]]
+"""Reservation → revision → what its node said of it then."""
 
 ASKS_MAX = 3
 """Houses asked at once for one patient (DESIGN §7)."""
@@ -119,6 +124,10 @@ class Checker:
         self.checks: Counter[str] = Counter()
         self.coverage = Coverage()
         self._told: dict[tuple[str, int], _Told] = {}
+        self._words: dict[tuple[str, int], Words] = {}
+        self._lost_words: dict[str, list[Words]] = {}
+        self._reinstates: dict[str, Any] = {}
+        """Reinstatements sent, by their row."""
         self._shown: dict[tuple[str, int], int] = {}
 
     def house(self, finess: str) -> House:
@@ -130,10 +139,17 @@ class Checker:
         now = self.houses[finess]
         house.was_put_back = True
         house.put_back, house.policies_changed, house.takings = True, now.policies_changed, now.takings
+        house.offers = now.offers
         self.houses[finess] = house
         told = self._told.get((finess, house.incarnation))
         if told is not None:
             told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
+        words = self._words.get((finess, house.incarnation), {})
+        self._lost_words.setdefault(finess, []).append(words)
+        self._words[finess, house.incarnation] = {
+            key: {revision: fact for revision, fact in line.items() if revision <= house.revision}
+            for key, line in words.items()
+        }
 
     def put_hub_back(self, files: dict[str, Fact]) -> None:
         """The hub was put back to an older state: what it stored since is forgotten, what it showed may go back."""
@@ -145,10 +161,15 @@ class Checker:
     def node_committed(self, finess: str, batch: Batch) -> None:
         """A node has committed."""
         self.checks["node commits"] += 1
+        self.checks["commits of several acts on one reservation"] += _shared(batch)
         house = self.house(finess)
         self.checks["nodes that found themselves put back"] += batch.incarnation is not None
-        for problem in house.committed(batch):
+        for problem in (*house.committed(batch), *self._put_back_as_known(house)):
             self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
+        words = self._words.setdefault((finess, house.incarnation), {})
+        for row in batch.rows:
+            if row.kind.value == "reservation" and row.body is not None:
+                words.setdefault(row.key, {})[house.revision] = house.of("reservation")[row.key]
         for key in house.reinstated:
             fact = house.of("reinstated")[key]
             self.checks[f"reinstated: {fact['known']} where it was {fact['found']}"] += 1
@@ -157,6 +178,24 @@ class Checker:
             unmoved = house.of("reservation").get(key, {}).get("state")
             acts = [(act, refused) for one, act, refused in house.acts if one == key]
             self.coverage.reservation(*moves.get(key, (unmoved, unmoved)), acts)
+
+    def _put_back_as_known(self, house: House) -> Iterator[str]:
+        """What is reinstated is what the lost history had said last, as far as the hub had heard it."""
+        for key, act, _ in house.acts:
+            told = self._reinstates.get(act)
+            if told is None or key not in house.reinstated or not house.of("reinstated")[key]["taken"]:
+                continue
+            said = [
+                line[told.revision]
+                for words in self._lost_words.get(house.finess, ())
+                for line in (words.get(key, {}),)
+                if told.revision in line
+            ]
+            fact = house.of("reservation")[key]
+            differing = [{what for what, was, now in _promised(one, fact) if was != now} for one in said]
+            self.checks["reinstatements compared"] += bool(said)
+            if differing and all(differing):
+                yield f"{key} is reinstated with other {', '.join(sorted(differing[-1]))} than was said"
 
     def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str]) -> None:
         """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids)."""
@@ -271,10 +310,8 @@ class Checker:
 
     def _of_node(self, house: House, call: Call, message: Message) -> Iterator[str]:
         for cursor in _cursors(message):
-            if cursor.revision > house.revision:
-                yield f"revision {cursor.revision}, and {house.revision} is the last committed"
-            elif cursor.revision and house.tags.get(cursor.revision) != cursor.tag:
-                yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
+            if cursor.revision:
+                yield from self._stands(house, cursor)
         for reservation in _reservations(message):
             said, state = self._state_at(house, reservation.name, reservation.revision), _state_name(reservation)
             kept = house.reservation(f"{reservation.territory}/{reservation.name.rsplit('/', 1)[1]}")
@@ -292,6 +329,16 @@ class Checker:
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 yield from self._same_as_told(cursor, message.units)
+
+    @staticmethod
+    def _stands(house: House, cursor: Any) -> Iterator[str]:
+        """A cursor is of what is stored."""
+        if cursor.revision > house.revision:
+            yield f"revision {cursor.revision}, and {house.revision} is the last committed"
+        elif cursor.incarnation != house.incarnation:
+            yield f"a cursor of history {cursor.incarnation:016x}; {house.incarnation:016x} is stored"
+        elif house.tags.get(cursor.revision) != cursor.tag:
+            yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
 
     def _watched(self, house: House, call: Call, message: Any) -> Iterator[str]:
         """Folds what a watch brings; two watches must tell the same of one revision."""
@@ -381,6 +428,8 @@ class Checker:
             name = f"{verb.parent}/reservations/{row}"
         else:
             name = verb.known.name if command.WhichOneof("verb") == "reinstate" else verb.name
+        if command.WhichOneof("verb") == "reinstate":
+            self._reinstates[row] = verb.known
         self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
@@ -432,10 +481,50 @@ class Checker:
             return
         if found["state"] != known.get("state"):
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
-        if found["state"] in ("CONFIRMED", "ADMITTED"):
+        elif "claim" in found:
+            differing = [what for what, there, here in _particulars(house, found, known) if there != here]
+            if differing:
+                yield f"{name}: of {ask['reservation']} the hub has other {', '.join(differing)} than its node"
+        # What the hub let go, and only a restored unit that nobody has compared says to be there, moves no request.
+        doubtful = ask.get("over") and known.get("unverified")
+        if found["state"] == "CONFIRMED" or (found["state"] == "ADMITTED" and not doubtful):
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
+
+
+def _shared(batch: Batch) -> bool:
+    records = [json.loads(row.body) for row in batch.rows if row.kind.value == "command" and row.body]
+    acts = [one["reservation"] for one in records if one["reservation"]]
+    return len(acts) > len(set(acts))
+
+
+def _promised(was: Fact, now: Fact) -> Iterator[tuple[str, Any, Any]]:
+    """What a promise is: (what, before, after)."""
+    if was["claim"] and was["state"] in (*CLAIMING, "ADMITTED"):
+        yield from ((what, was["claim"][what], now["claim"][what]) for what in ("unit", "start", "end"))
+    yield "offer", was["offer"] and was["offer"]["tag"], now["offer"] and now["offer"]["tag"]
+    yield from (
+        (what, was[what], now[what]) for what in ("state", "expire_time", "valid_until", "urgency", "reference")
+    )
+    yield "renewals", was["renewals"], min(was["renewals"], now["renewals"])
+
+
+def _particulars(house: House, fact: Fact, known: Fact) -> Iterator[tuple[str, Any, Any]]:
+    """What a hub keeps of a reservation beside its state: (what, at the node, at the hub)."""
+    claim, offer, unit = fact["claim"] or {}, fact["offer"], (fact["claim"] or fact)["unit"]
+    line = [
+        one for one in house.of("reservation").values() if one["state"] == "WAITLISTED" and one["unit"] == fact["unit"]
+    ]
+    rank = sum(one["waiting"] <= fact["waiting"] for one in line) if fact["state"] == "WAITLISTED" else 0
+    unsure = fact["state"] not in FINAL and unit in house.of("reconciling")
+    yield "arrival", when(claim.get("start") or fact["need"]["arrival_earliest"]), when(known["arrival"])
+    yield "end", when(claim.get("end")), when(known.get("end"))
+    yield "offer", offer and b64decode(offer["tag"]), (known.get("offer") or {}).get("tag")
+    yield "rank", rank, known.get("waiting_rank", 0)
+    yield "renewals", fact["renewals"], known.get("renewals", 0)
+    yield "notes", [note["fate"] for note in fact["notes"]], [note["fate"] for note in known.get("notes", ())]
+    yield "verification", unsure, known.get("unverified", False)
 
 
 def _may_live(ask: Fact) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from aval.hub.store.memory import MemoryStore as HubMemory
 from aval.node.ports import StorageUnavailable
 from aval.node.store.memory import MemoryStore as NodeMemory
-from tests.simulation.checker import Checker
+from tests.simulation.checker import Checker, request_of
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
@@ -40,7 +40,7 @@ ENDED_REST_SECONDS = 900.0
 """Time given to what is due then to be done, and told."""
 
 LATE_COMMANDS_MAX = 60
-"""Old commands brought again after that."""
+"""Old commands brought again after that, creations first."""
 
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
@@ -338,9 +338,10 @@ class Simulation:
         self.mishaps.dark(ENDED_SECONDS)
         self.go(ENDED_REST_SECONDS)
         self.world.problems.extend(self.checker.unended())
-        creations = [one for one in self.network.carried if one.method == EXCHANGE and self._was_decided(one)]
+        commands = [one for one in self.network.carried if one.method == EXCHANGE and self._was_decided(one)]
+        commands.sort(key=lambda one: not request_of(EXCHANGE, one.body).command.HasField("create"))
         before = self._stored()
-        for one in creations[:LATE_COMMANDS_MAX]:
+        for one in commands[:LATE_COMMANDS_MAX]:
             self.network.bring_again(one)
         self.go(2.0)
         changed = sorted(name for name, fact in self._stored().items() if before.get(name) != fact)

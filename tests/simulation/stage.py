@@ -14,9 +14,9 @@ from aval.adapters.wire.errors import refusal_of
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
-from tests.simulation.books import Fact
+from tests.simulation.books import Fact, when
 from tests.simulation.checker import request_of
-from tests.simulation.compose import logs_in
+from tests.simulation.compose import NodeParts, logs_in
 from tests.simulation.mishaps import Backup
 from tests.simulation.people import HOUSES, People, length, stamp, unit_name
 from tests.simulation.simulation import Simulation
@@ -154,6 +154,12 @@ class Stage:
         _, house, _, one = reservation.split("/")
         facts = self.checker.house(house).of("reservation")
         return next((fact for key, fact in facts.items() if key.endswith(one)), {})
+
+    def seconds_left(self, reservation: str) -> float:
+        """Until a hold ends, by its node's time."""
+        parts = self.simulation.sites[reservation.split("/")[1]].parts
+        assert isinstance(parts, NodeParts)
+        return (when(self.at_node(reservation)["expire_time"]) - parts.now()).total_seconds()
 
     # A node that is put back
 

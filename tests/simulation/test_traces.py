@@ -11,6 +11,7 @@ import pytest
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
+from tests.simulation.people import length
 from tests.simulation.stage import A, B, C, Refused, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -196,3 +197,23 @@ def test_a_node_killed_after_its_commit_gives_the_same_answer() -> None:
         assert on.network.counts["node killed between commit and answer"] >= 1
         assert on.known(held)["state"] == on.at_node(held)["state"]
         assert on.state(name) == "OPEN"
+
+
+def test_a_hold_that_ended_while_the_disk_was_down_is_not_confirmed() -> None:
+    """The confirmation comes before time could do its own work: what was due happens first all the same."""
+    with stage() as on:
+        name, (asked,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.staff("AcceptReservation", asked, rs.AcceptReservationRequest, ttl=length(300))
+        on.go(5)
+        disk = on.simulation.sites[A].faults
+        on.go(on.seconds_left(asked) - 8)
+        with on.slow_commands(12):
+            on.confirm(name, asked)
+            on.go(4)
+        disk.down = True
+        on.go(7)
+        assert on.seconds_left(asked) < -2
+        disk.down = False
+        on.go(60)
+        assert (on.state(name), on.at_node(asked)["state"]) == ("OPEN", "EXPIRED")

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-from tests.simulation.mutants.table import NOBODY, UNTRIED, Finder, Mutant, markdown, mutants
+from tests.simulation.mutants.table import DIRECTED, NOBODY, UNTRIED, Finder, Mutant, markdown, mutants
 
 NOBODY_TRIED = "1-12"
 """Seeds tried for a bug of which nothing is known."""
@@ -24,6 +24,9 @@ UNIT_TESTS = {
 }
 """Package → the folders of its unit tests."""
 
+TRACES = ("test_traces.py", "test_restore.py", "test_hub_restore.py")
+"""Directed traces, in the simulation's folder."""
+
 
 def _each(mutant: Mutant) -> int:
     status = subprocess.run([sys.executable, "-m", "tests.simulation.mutants", mutant.name], check=False).returncode
@@ -31,14 +34,22 @@ def _each(mutant: Mutant) -> int:
 
 
 def _unit(mutant: Mutant) -> int:
-    folders = UNIT_TESTS[mutant.module.split(".")[1]]
+    return _tests(mutant, UNIT_TESTS[mutant.module.split(".")[1]])
+
+
+def _directed(mutant: Mutant) -> int:
+    return _tests(mutant, tuple(f"tests/simulation/{name}" for name in TRACES))
+
+
+def _tests(mutant: Mutant, folders: tuple[str, ...]) -> int:
+    """Runs tests over one bug: 0 if one of them fails."""
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-p",
          "tests.simulation.mutants.plugin", *folders],
         env={**os.environ, "AVAL_MUTANT": mutant.name}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     found = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    sys.stdout.write(f"{mutant.name}: {found[0] if found else 'no unit test fails'}\n")
+    sys.stdout.write(f"{mutant.name}: {found[0] if found else 'no test fails'}\n")
     return 0 if run.returncode else 1
 
 
@@ -78,6 +89,8 @@ def main() -> int:
     mutant = mutants()[asked.name]
     if asked.unit:
         return _unit(mutant)
+    if mutant.seeds == DIRECTED and not asked.seeds:
+        return _directed(mutant)
     seeds = asked.seeds or (NOBODY_TRIED if mutant.seeds in (NOBODY, UNTRIED) else mutant.seeds)
     return _simulated(mutant, seeds, asked.steps or mutant.steps)
 

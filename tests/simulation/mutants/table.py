@@ -17,12 +17,16 @@ NOBODY = "none"
 UNTRIED = "untried"
 """In the place of seeds: a bug that has not been run for long enough to say anything."""
 
+DIRECTED = "directed"
+"""In the place of seeds: a bug that a directed trace finds, of a moment that chance hardly ever makes."""
+
 TABLE = Path(__file__).with_name("mutants.toml")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`.
+    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`, or one
+    of the words above says what does.
 
     `unit_tests`: what those beside its module say of it: "silent", "fail", or "not run". `what`: the bug, for people.
     """
