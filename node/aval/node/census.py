@@ -40,7 +40,7 @@ from aval.node.model import (
     Word,
 )
 from aval.node.policy import default_policy
-from aval.node.reservations import move_to, take_away, unit_of
+from aval.node.reservations import leave_doubts, move_to, take_away, unit_of
 
 UNITS_MAX = 1_000
 """Units of an establishment (DESIGN §10): the largest French hospitals have some 200."""
@@ -443,6 +443,7 @@ def _move_away(draft: Draft, reservation: Reservation, unit: Unit, bed: str, now
     if claim is not None and (claim.end or NEVER) < (found.end or NEVER):
         found = replace(found, end=claim.end)
     end_conflict(draft, reservation)
+    leave_doubts(draft, reservation, now)
     moved = replace(reservation, claim=found)
     # Another unit is another offer: who has not confirmed yet must read it first, and both sides name one unit.
     ttl = reservation.offer.ttl if reservation.offer else timedelta(0)

@@ -332,6 +332,18 @@ def test_an_arrival_counts_once_until_somebody_says_whose_it_is() -> None:
         assert refused(again) is Reason.DOUBT_NOT_FOUND
 
 
+def test_nobody_is_asked_whether_somebody_has_come_who_is_expected_elsewhere() -> None:
+    """A claim that is offered anew in another unit leaves the question; it stayed open for ever, about nobody."""
+    made = house(LONG)
+    made.create("k7", arrival_earliest=made.now + HOUR)
+    doubt = made.move(m.Admission(BEDS, "b3", Gender.FEMALE), "s1").doubt
+    assert doubt is not None
+    assert refused(made.say(c.ReofferReservation, reservation="k7", unit=PLACES)) is None
+    answered = made.ledger.doubt(doubt.id)
+    assert answered is not None
+    assert answered.answered == made.now
+
+
 def test_an_arrival_in_the_bed_that_was_kept_displaces_nobody() -> None:
     """The likeliest of all doubts: the patient arrives in the bed that was kept for her."""
     made = house(LONG)
