@@ -125,7 +125,7 @@ class Checker:
         self.coverage = Coverage()
         self._told: dict[tuple[str, int], _Told] = {}
         self._words: dict[tuple[str, int], Words] = {}
-        self._lost_words: dict[str, list[Words]] = {}
+        self._lost_words: dict[tuple[str, int], list[Words]] = {}
         self._reinstates: dict[str, Any] = {}
         """Reinstatements sent, by their row."""
         self._shown: dict[tuple[str, int], int] = {}
@@ -145,7 +145,7 @@ class Checker:
         if told is not None:
             told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
         words = self._words.get((finess, house.incarnation), {})
-        self._lost_words.setdefault(finess, []).append(words)
+        self._lost_words.setdefault((finess, house.incarnation), []).append(words)
         self._words[finess, house.incarnation] = {
             key: {revision: fact for revision, fact in line.items() if revision <= house.revision}
             for key, line in words.items()
@@ -177,7 +177,10 @@ class Checker:
         for key in {*moves, *(key for key, _, _ in house.acts if house.of("reservation").get(key))}:
             unmoved = house.of("reservation").get(key, {}).get("state")
             acts = [(act, refused) for one, act, refused in house.acts if one == key]
-            self.coverage.reservation(*moves.get(key, (unmoved, unmoved)), acts)
+            was, now = moves.get(key, (unmoved, unmoved))
+            left = self.coverage.reservation(was, now, acts)
+            if left and now and key not in house.reinstated and not reservation_reachable(left, now):
+                self._problem(f"{finess}: what was done to {key}, {was}, leaves it {left}, and {now} is stored")
 
     def _put_back_as_known(self, house: House) -> Iterator[str]:
         """What is reinstated is what the lost history had said last, as far as the hub had heard it."""
@@ -185,12 +188,9 @@ class Checker:
             told = self._reinstates.get(act)
             if told is None or key not in house.reinstated or not house.of("reinstated")[key]["taken"]:
                 continue
-            said = [
-                line[told.revision]
-                for words in self._lost_words.get(house.finess, ())
-                for line in (words.get(key, {}),)
-                if told.revision in line
-            ]
+            history = (house.finess, told.heard.incarnation)
+            lines = [words.get(key, {}) for words in (self._words.get(history, {}), *self._lost_words.get(history, ()))]
+            said = [line[told.known.revision] for line in lines if told.known.revision in line]
             fact = house.of("reservation")[key]
             differing = [{what for what, was, now in _promised(one, fact) if was != now} for one in said]
             self.checks["reinstatements compared"] += bool(said)
@@ -429,7 +429,7 @@ class Checker:
         else:
             name = verb.known.name if command.WhichOneof("verb") == "reinstate" else verb.name
         if command.WhichOneof("verb") == "reinstate":
-            self._reinstates[row] = verb.known
+            self._reinstates[row] = verb
         self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:

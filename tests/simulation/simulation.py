@@ -39,11 +39,14 @@ ENDED_SECONDS = 32 * 86_400.0
 ENDED_REST_SECONDS = 900.0
 """Time given to what is due then to be done, and told."""
 
-LATE_COMMANDS_MAX = 60
+LATE_COMMANDS_MAX = 120
 """Old commands brought again after that, creations first."""
 
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
+
+OF_RESERVATIONS = (EXCHANGE, "/aval.v1.ReservationService/")
+"""How the methods begin by which hub and staff act on a reservation."""
 
 NOT_DECIDED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 """Answers that say: send the same again. Such a message has had no first answer yet."""
@@ -338,8 +341,9 @@ class Simulation:
         self.mishaps.dark(ENDED_SECONDS)
         self.go(ENDED_REST_SECONDS)
         self.world.problems.extend(self.checker.unended())
-        commands = [one for one in self.network.carried if one.method == EXCHANGE and self._was_decided(one)]
-        commands.sort(key=lambda one: not request_of(EXCHANGE, one.body).command.HasField("create"))
+        commands = [one for one in self.network.carried if one.method.startswith(OF_RESERVATIONS)]
+        commands = [one for one in commands if self._was_decided(one)]
+        commands.sort(key=lambda one: not _creates(one))
         before = self._stored()
         for one in commands[:LATE_COMMANDS_MAX]:
             self.network.bring_again(one)
@@ -369,6 +373,10 @@ class Simulation:
             state, subject = request.get("state", "OPEN"), request.get("subject")
             states[name] = (state, subject, len(file["asks"]), request.get("handler"))
         return states
+
+
+def _creates(one: Carried) -> bool:
+    return one.method == EXCHANGE and request_of(EXCHANGE, one.body).command.HasField("create")
 
 
 def _pause(chance: random.Random) -> float:
