@@ -90,6 +90,8 @@ class House:
             yield f"time goes back from {self.as_of} to {revision.as_of}"
         conflicts_before, unsure = dict(self.of("conflict")), set(self.of("reconciling"))
         if batch.incarnation is not None:
+            if not self.put_back:
+                yield f"history {batch.incarnation:016x} begins, and nobody has put this node back"
             self.incarnation, self.put_back = batch.incarnation, False
         self.reinstated = {row.key for row in batch.rows if row.kind.value == "reinstated" and row.body is not None}
         self.revision, self.as_of = revision.number, max(self.as_of, revision.as_of)

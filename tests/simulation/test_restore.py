@@ -154,6 +154,29 @@ def test_r2_what_an_answer_alone_has_told_shows_that_the_node_was_put_back() -> 
         assert on.checker.checks["nodes that found themselves put back"] == 1
 
 
+@pytest.mark.parametrize("again", [0, 1])
+def test_r2_late_words_of_histories_that_are_over_begin_no_other_one(again: int) -> None:
+    """A node is put back twice: to the same backup, and to one of the history that began with the first restore."""
+    with stage() as on:
+        name, held = held_in(on)
+        backups = [on.back_up(A)]
+        on.confirm(name, held)
+        on.go(5)
+        with on.put_back(A, backups[0]):
+            pass
+        on.go(120)
+        backups.append(on.back_up(A))
+        other, _ = held_in(on)
+        with on.put_back(A, backups[again]):
+            pass
+        on.go(120)
+        for carried in (*on.commands("create"), *on.commands("confirm"), *on.commands("reinstate")):
+            on.again(carried)
+        assert on.checker.checks["nodes that found themselves put back"] == 2
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+        assert on.state(other) == "OPEN"
+
+
 def test_r3_what_was_forgotten_is_put_back_before_what_is_queued() -> None:
     with stage() as on:
         backup = on.back_up(A)
