@@ -10,11 +10,15 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from aval.node.ports import Batch
 from tests.simulation.lifecycles import ADVANCE, CLAIMING, FINAL, STARTS, reservation_reachable
 
 Fact = dict[str, Any]
+
+ZONE = ZoneInfo("Europe/Paris")
+"""Of the simulated houses: their days begin at its midnight."""
 
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
@@ -106,10 +110,7 @@ class House:
             yield from self._taken(key, before, after)
             yield from self._offered(key, before, after)
             yield from self._kept(key, before, after)
-            if after and after["automatic"] and not (before and before["automatic"]):
-                unit = after["claim"]["unit"]
-                if unit in unsure and unit in self.of("reconciling"):
-                    yield f"{key} is held by policy in {unit}, which nobody has compared yet"
+            yield from self._alone(key, before, after, unsure)
         yield from self._conflicts()
         yield from self._arrivals()
         for unit, fact in self.of("unit").items():
@@ -204,6 +205,10 @@ class House:
         """A patient is in one stay, and nobody is asked whether somebody has come whose reservation is over."""
         linked = [stay["reservation"] for stay in self.of("stay").values() if stay["reservation"]]
         yield from (f"the patient of {key} is in two stays" for key in set(linked) if linked.count(key) > 1)
+        for key in linked:
+            state = self.of("reservation").get(key, {"state": "ADMITTED"})["state"]
+            if state != "ADMITTED":
+                yield f"the patient of {key} is in a stay, and it is {state}"
         for name, doubt in self.of("doubt").items():
             for key in () if doubt["answered"] else doubt["candidates"]:
                 state = self.of("reservation").get(key, {}).get("state")
@@ -228,6 +233,23 @@ class House:
         elif now["tag"] in self.offers and not self.put_back:
             yield f"{key} is offered anew under the tag of an earlier offer"
         self.offers.add(now["tag"])
+
+    def _alone(self, key: str, before: Fact | None, after: Fact | None, unsure: set[str]) -> Iterator[str]:
+        """What a policy holds by itself: not in a unit that nobody has compared yet, and so many a day."""
+        if after is None or not after["automatic"] or (before and before["automatic"]):
+            return
+        unit = after["claim"]["unit"]
+        if unit in unsure and unit in self.of("reconciling"):
+            yield f"{key} is held by policy in {unit}, which nobody has compared yet"
+        most = self.of("unit")[unit]["policy"]["automatic"]["per_day_max"]
+        if before is None and most and self._granted_alone(unit, when(after["granted"])) > most:
+            yield f"{key} is held by policy in {unit}, which holds no more than {most} a day so"
+
+    def _granted_alone(self, unit: str, at: datetime) -> int:
+        facts = self.of("reservation").values()
+        alone = [fact for fact in facts if fact["automatic"] and fact["claim"] and fact["claim"]["unit"] == unit]
+        day = at.astimezone(ZONE).date()
+        return sum(when(fact["granted"]).astimezone(ZONE).date() == day for fact in alone if fact["granted"])
 
     def _kept(self, key: str, before: Fact | None, after: Fact | None) -> Iterator[str]:
         """A renewal shortens no hold, and who waits keeps the rank."""
@@ -351,7 +373,7 @@ class House:
         for stay, until, one in self._stays(unit):
             if one["bed"] == bed and one["reservation"] != key.partition("/")[2]:
                 planned = when(one["departure"] or one["stay_end"])
-                overrun = when(claim["start"]) <= self.as_of and self.as_of > planned + turnover
+                overrun = when(claim["start"]) <= self.as_of < end and self.as_of > planned + turnover
                 if overrun or start < min(until, end):
                     yield f"is taken by {stay} until {until}"
         for stay, arrival, departure, one in self._expected(unit):

@@ -119,6 +119,10 @@ def test_r1_what_was_promised_in_another_unit_and_hour_is_put_back_as_it_was() -
         for what in ("unit", "start", "end"):
             assert now["claim"][what] == promised["claim"][what]
         assert now["offer"]["tag"] == promised["offer"]["tag"]
+        assert on.known(asked)["unverified"]
+        on.census("VerifyUnit", C, cs.VerifyUnitRequest(name=unit_name(C, "ger")))
+        on.go(5)
+        assert not on.known(asked).get("unverified")
 
 
 def test_a_restored_unit_grants_nothing_alone_until_somebody_has_compared_it() -> None:
