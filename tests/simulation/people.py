@@ -40,6 +40,9 @@ T = Territory(TERRITORY)
 HOUSES = ("540000015", "540000023", "540000031")
 HUB = "hub:5000"
 HUB_NAME = "hub"
+COMES_BACK_SECONDS = (0.5, 60.0)
+"""How long a screen that was cut off waits before it looks again."""
+
 CELL = HubOperator(T, "cellule")
 
 
@@ -101,8 +104,12 @@ class People:
         """A stub of a service, for somebody, towards an address."""
         key = (kind, str(identity), address)
         if key not in self._stubs:
-            self._stubs[key] = kind(Channel(self._network, self.process, identity, address))
+            self._stubs[key] = kind(self.channel(identity, address))
         return self._stubs[key]
+
+    def channel(self, identity: Identity, address: str) -> Channel:
+        """A channel for somebody, towards an address."""
+        return Channel(self._network, self.process, identity, address)
 
     def at_hub(self, who: Identity = CELL) -> Any:
         """The hub's request service."""
@@ -771,6 +778,27 @@ async def read_own_units(people: People, chance: random.Random) -> None:
     finess = chance.choice(HOUSES)
     stub = people.stub(availability_pb2_grpc.AvailabilityServiceStub, people.staff(finess), address_of(finess))
     await people.call(stub, "ListUnits", av.ListUnitsRequest(parent=f"establishments/{finess}"), chance, finess)
+
+
+async def follow(people: People, chance: random.Random, finess: str) -> None:
+    """A screen in the house: it follows its node for ever, and comes back with its cursor when it was cut off."""
+    channel = people.channel(people.staff(finess), address_of(finess))
+    stub: Any = availability_pb2_grpc.AvailabilityServiceStub(channel)
+    request = av.WatchAvailabilityRequest(include_reservations=True)
+    while True:
+        await channel.channel_ready()
+        try:
+            async for message in stub.WatchAvailability(request):
+                for told, cursor in (
+                    (message.snapshot, message.snapshot.establishment.cursor),
+                    (message.change, message.change.cursor),
+                ):
+                    if told.last_part:
+                        del request.cursors[:]
+                        request.cursors.append(cursor)
+        except grpc.aio.AioRpcError:
+            pass
+        await people.process.clock.sleep_until(people.process.monotonic() + chance.uniform(*COMES_BACK_SECONDS))
 
 
 async def read_requests(people: People, chance: random.Random) -> None:

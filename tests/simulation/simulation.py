@@ -24,7 +24,7 @@ from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People, declare
+from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People, declare, follow
 from tests.simulation.report import Report
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
 from tests.simulation.world import Process, World
@@ -194,6 +194,7 @@ class Simulation:
         self.go(2.0)
         chance = self.world.chance("first day")
         for finess in HOUSES:
+            self.people.process.spawn(follow(self.people, self.world.chance(f"screen/{finess}"), finess))
             for message in declare(finess):
                 message.command_id = self.people.uuid(chance)
                 self.people.process.spawn(
