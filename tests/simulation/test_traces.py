@@ -11,7 +11,8 @@ import pytest
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
-from tests.simulation.people import length
+from tests.simulation.books import when
+from tests.simulation.people import length, stamp
 from tests.simulation.stage import A, B, C, Refused, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -81,6 +82,7 @@ def test_v4_a_refused_confirmation_brought_again_confirms_nothing() -> None:
     with stage() as on:
         name, (held,) = on.request((A, "ger", HOLD))
         on.go(5)
+        first = on.at_node(held)["claim"]["start"]
         # Less than a courier waits for an answer (20 s): the very first copy is refused, none is sent again.
         with on.slow_commands(12):
             on.confirm(name, held)
@@ -89,7 +91,8 @@ def test_v4_a_refused_confirmation_brought_again_confirms_nothing() -> None:
         on.go(40)
         assert on.state(name) == "OPEN"
         confirm = on.commands("confirm")[0]
-        on.reoffer(held, 1)
+        on.staff("ReofferReservation", held, rs.ReofferReservationRequest, arrival=stamp(when(first)))
+        assert on.at_node(held)["claim"]["start"] == first
         on.again(confirm)
         assert on.at_node(held)["state"] == "HELD"
 
@@ -217,3 +220,16 @@ def test_a_hold_that_ended_while_the_disk_was_down_is_not_confirmed() -> None:
         disk.down = False
         on.go(60)
         assert (on.state(name), on.at_node(asked)["state"]) == ("OPEN", "EXPIRED")
+
+
+def test_a_renewal_shortens_no_hold() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.accept(asked)
+        on.go(5)
+        end = on.at_node(asked)["expire_time"]
+        on.regulator("RenewHold", name, rq.RenewHoldRequest, reservation=asked, ttl=length(600))
+        on.go(5)
+        assert on.at_node(asked)["renewals"] == 1
+        assert on.at_node(asked)["expire_time"] == end
