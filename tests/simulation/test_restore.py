@@ -158,6 +158,23 @@ def test_r2_what_an_answer_alone_has_told_shows_that_the_node_was_put_back() -> 
         assert on.checker.checks["nodes that found themselves put back"] == 1
 
 
+def test_r1_a_patient_who_came_into_another_unit_is_in_one_stay() -> None:
+    with stage() as on:
+        name, held = held_in(on, C, "annexe")
+        on.confirm(name, held)
+        on.go(5)
+        on.comes(C, "ger", "1", reference=on.at_node(held)["reference"])
+        on.go(5)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+        backup = on.back_up(C)
+        held_in(on, C, "annexe")
+        with on.put_back(C, backup):
+            pass
+        on.go(120)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+        assert list(on.checker.house(C).of("stay")) == ["s1"]
+
+
 @pytest.mark.parametrize("again", [0, 1])
 def test_r2_late_words_of_histories_that_are_over_begin_no_other_one(again: int) -> None:
     """A node is put back twice: to the same backup, and to one of the history that began with the first restore."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import pytest
 
+from aval.v1 import census_pb2 as cs
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
 from tests.simulation.books import when
-from tests.simulation.people import length, stamp
+from tests.simulation.people import bed_name, length, stamp, unit_name
 from tests.simulation.stage import A, B, C, Refused, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -233,3 +234,41 @@ def test_a_renewal_shortens_no_hold() -> None:
         on.go(5)
         assert on.at_node(asked)["renewals"] == 1
         assert on.at_node(asked)["expire_time"] == end
+
+
+def test_a_hold_without_its_bed_is_not_confirmed_and_settled_in_another_unit_is_another_offer() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((C, "annexe", ASK))
+        on.go(5)
+        on.accept(asked)
+        full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+        on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+        (conflict,) = on.checker.house(C).of("conflict").values()
+        on.go(5)
+        on.confirm(name, asked)
+        on.go(5)
+        assert (on.state(name), on.at_node(asked)["state"]) == ("OPEN", "HELD")
+        settled = cs.SettleConflictRequest(
+            name=f"{unit_name(C, 'annexe')}/conflicts/{conflict['id']}", bed=bed_name(C, "ger", "1")
+        )
+        on.census("SettleConflict", C, settled)
+        on.go(5)
+        assert on.known(asked)["offer"]["unit"] == unit_name(C, "ger")
+        on.confirm(name, asked)
+        on.go(5)
+        assert (on.state(name), on.at_node(asked)["claim"]["unit"]) == ("CONFIRMED", "ger")
+
+
+def test_nobody_is_asked_about_a_claim_that_left_the_unit() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((C, "ger", ASK))
+        on.go(5)
+        on.accept(asked)
+        on.comes(C, "ger", "1")
+        (doubt,) = on.checker.house(C).of("doubt").values()
+        assert doubt["answered"] is None
+        on.staff("ReofferReservation", asked, rs.ReofferReservationRequest, unit=unit_name(C, "annexe"))
+        on.regulator("CancelRequest", name, rq.CancelRequestRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(5)
+        assert on.at_node(asked)["state"] == "RELEASED"
+        assert all(one["answered"] for one in on.checker.house(C).of("doubt").values())
