@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from aval.kernel.hours import WeekHours
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender, RoomRule, SourceKind, SupplementaryKind
+from aval.node.arrivals import remove_told_by_hand
 from aval.node.book import Draft
 from aval.node.claims import NEVER, Spot, ground
 from aval.node.commands import (
@@ -273,7 +274,7 @@ def tell_counts(draft: Draft, unit: Unit, word: Word, told: tuple[DeclaredPlaces
         # Admissions by hand, closed since, that no system will ever discharge: the person's count holds them now.
         reservation = draft.reservation(stay.reservation) if stay.reservation else None
         if not stay.source and (reservation is None or reservation.closed is not None):
-            draft.put(Kind.STAY, stay.key, None)
+            remove_told_by_hand(draft, stay)
     _declare_places(draft, unit, told, replace_all=False)
     draft.put(Kind.WORD, word_key, replace(word, free=free))
     draft.put(Kind.CORRECTION, unit.id, None)

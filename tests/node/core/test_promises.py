@@ -393,6 +393,19 @@ def test_an_admission_cancelled_after_its_bed_was_taken() -> None:
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_patient_who_never_came_is_not_brought_back_by_what_is_told_of_the_stay() -> None:
+    """Met in a run: a movement that had named the stay of a cancelled admission put its patient back into the unit."""
+    made = house(LONG)
+    expecting(made)
+    made.say(c.AdmitReservation, reservation="k7")
+    stay = made.reservation("k7").stay
+    assert made.move(m.LeaveReturn(None), stay).fate is m.Fate.PARKED
+    made.say(c.CancelAdmission, reservation="k7")
+    assert made.move(m.LeaveReturn(None), stay).fate is m.Fate.PARKED
+    assert made.state("k7") == "CONFIRMED"
+    assert made.ledger.stay(stay) is None
+
+
 def test_telephone_notes() -> None:
     """A no applies by itself, a yes is proposed and applied by a person, as the policy says."""
     made = house(replace(LONG, answering=Answering.PERSON))
