@@ -272,9 +272,11 @@ class Checker:
             if known["revision"] > house.revision:
                 yield f"{name} is known at revision {known['revision']}, which its node has not reached"
         was = next((one.get("known") for one in (before or {"asks": ()})["asks"] if one["reservation"] == name), None)
-        # Put back to before a release, a node may find that time has ended it meanwhile.
-        both_over = was and was["incarnation"] != known["incarnation"] and {was["state"], known["state"]} <= FINAL
-        if was and not (reservation_reachable(was["state"], known["state"]) or ask.get("over") or both_over):
+        # Put back to before a release, a node may find that time has ended it meanwhile; to before its answer, its
+        # people may say no.
+        ends = was and (known["state"] == "DECLINED" or {was["state"], known["state"]} <= FINAL)
+        over = was and was["incarnation"] != known["incarnation"] and ends
+        if was and not (reservation_reachable(was["state"], known["state"]) or ask.get("over") or over):
             yield f"{name} was known {was['state']}, and is {known['state']} now: nothing said leads there"
         if was and was["incarnation"] == known["incarnation"] and was["revision"] > known["revision"]:
             yield f"{name}: older news ({known['revision']}) replaced newer ({was['revision']})"
