@@ -10,11 +10,15 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from aval.node.ports import Batch
 from tests.simulation.lifecycles import ADVANCE, CLAIMING, FINAL, STARTS, reservation_reachable
 
 Fact = dict[str, Any]
+
+ZONE = ZoneInfo("Europe/Paris")
+"""Of the simulated houses: their days begin at its midnight."""
 
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
@@ -26,6 +30,9 @@ def when(text: str | None) -> datetime:
     """An instant as stored; the end of what has none."""
     return NEVER if text is None else datetime.fromisoformat(text)
 
+
+OFFERED = ("unit", "arrival", "end", "gender", "features")
+"""What a requester reads in an offer, and confirms by its tag."""
 
 HISTORY_TOLD_MAX = 8
 """Entries of a bed's history that a failure tells."""
@@ -63,6 +70,8 @@ class House:
         """Reservations that the last commit reinstated."""
         self.takings = 0
         """How often a bed or place was taken, left or changed hands, and was followed."""
+        self.offers: set[str] = set()
+        """Tags of all offers ever made: a new one bears none of them."""
         self.histories: dict[str, list[str]] = {}
         """Bed or place → what became of it, as told in a failure."""
         self.acts: list[tuple[str, str, bool]] = []
@@ -83,8 +92,10 @@ class House:
             yield f"revision {revision.number} follows {self.revision}"
         if revision.as_of < self.as_of:
             yield f"time goes back from {self.as_of} to {revision.as_of}"
-        conflicts_before = dict(self.of("conflict"))
+        conflicts_before, unsure = dict(self.of("conflict")), set(self.of("reconciling"))
         if batch.incarnation is not None:
+            if not self.put_back:
+                yield f"history {batch.incarnation:016x} begins, and nobody has put this node back"
             self.incarnation, self.put_back = batch.incarnation, False
         self.reinstated = {row.key for row in batch.rows if row.kind.value == "reinstated" and row.body is not None}
         self.revision, self.as_of = revision.number, max(self.as_of, revision.as_of)
@@ -97,7 +108,11 @@ class House:
                 continue
             yield from self._moved(key, before, after, conflicts_before)
             yield from self._taken(key, before, after)
+            yield from self._offered(key, before, after)
+            yield from self._kept(key, before, after)
+            yield from self._alone(key, before, after, unsure)
         yield from self._conflicts()
+        yield from self._arrivals()
         for unit, fact in self.of("unit").items():
             yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
 
@@ -174,6 +189,78 @@ class House:
                 yield f"conflict {name} is of {one['reservation']}, which is {fact and fact['state']}"
             elif _bed_of(fact) is not None:
                 yield f"conflict {name} is of {one['reservation']}, which has {_bed_of(fact)}"
+            elif fact["state"] == "ADMITTED" and one["cause"] != "reinstated":
+                yield f"conflict {name} is of {one['reservation']}, whose patient has come"
+        named = {one["reservation"] for one in self.of("conflict").values()} | self._presumed()
+        for key, fact in self.of("reservation").items():
+            bare = fact["state"] in CLAIMING and _bed_of(fact) is None and when(fact["claim"]["end"]) > self.as_of
+            if bare and key not in named:
+                yield f"{key} ({fact['state']}) has no bed, and no conflict says so"
+
+    def _presumed(self) -> set[str]:
+        """Reservations that open doubts take for one with a stay."""
+        return {doubt["presumed"] for doubt in self.of("doubt").values() if doubt["answered"] is None}
+
+    def _arrivals(self) -> Iterator[str]:
+        """A patient is in one stay, and nobody is asked whether somebody has come whose reservation is over."""
+        linked = [stay["reservation"] for stay in self.of("stay").values() if stay["reservation"]]
+        yield from (f"the patient of {key} is in two stays" for key in set(linked) if linked.count(key) > 1)
+        for key in linked:
+            state = self.of("reservation").get(key, {"state": "ADMITTED"})["state"]
+            if state != "ADMITTED":
+                yield f"the patient of {key} is in a stay, and it is {state}"
+        for name, doubt in self.of("doubt").items():
+            for key in () if doubt["answered"] else doubt["candidates"]:
+                state = self.of("reservation").get(key, {}).get("state")
+                if state not in CLAIMING:
+                    yield f"doubt {name} asks about {key}, which is {state}"
+
+    # What is offered
+
+    def _offered(self, key: str, before: Fact | None, after: Fact | None) -> Iterator[str]:
+        """Each offer has a tag of its own, and what is offered is what is claimed."""
+        was, now = (before or {}).get("offer"), (after or {}).get("offer")
+        if now is None or after is None:
+            return
+        claim = after["claim"]
+        if after["state"] in CLAIMING and (now["unit"], now["arrival"]) != (claim["unit"], claim["start"]):
+            yield f"{key} is offered {now['unit']}, {now['arrival']}; its claim is on {claim['unit']}, {claim['start']}"
+        if was is not None and was["tag"] == now["tag"]:
+            one, other = ({**offer, "features": sorted(offer["features"])} for offer in (was, now))
+            changed = sorted(name for name in OFFERED if one[name] != other[name])
+            if changed:
+                yield f"{key} is offered something else ({changed}) under the tag of the former offer"
+        elif now["tag"] in self.offers and not self.put_back:
+            yield f"{key} is offered anew under the tag of an earlier offer"
+        self.offers.add(now["tag"])
+
+    def _alone(self, key: str, before: Fact | None, after: Fact | None, unsure: set[str]) -> Iterator[str]:
+        """What a policy holds by itself: not in a unit that nobody has compared yet, and so many a day."""
+        if after is None or not after["automatic"] or (before and before["automatic"]):
+            return
+        unit = after["claim"]["unit"]
+        if unit in unsure and unit in self.of("reconciling"):
+            yield f"{key} is held by policy in {unit}, which nobody has compared yet"
+        most = self.of("unit")[unit]["policy"]["automatic"]["per_day_max"]
+        if before is None and most and self._granted_alone(unit, when(after["granted"])) > most:
+            yield f"{key} is held by policy in {unit}, which holds no more than {most} a day so"
+
+    def _granted_alone(self, unit: str, at: datetime) -> int:
+        facts = self.of("reservation").values()
+        alone = [fact for fact in facts if fact["automatic"] and fact["claim"] and fact["claim"]["unit"] == unit]
+        day = at.astimezone(ZONE).date()
+        return sum(when(fact["granted"]).astimezone(ZONE).date() == day for fact in alone if fact["granted"])
+
+    def _kept(self, key: str, before: Fact | None, after: Fact | None) -> Iterator[str]:
+        """A renewal shortens no hold, and who waits keeps the rank."""
+        if before is None or after is None or before["state"] != after["state"]:
+            return
+        if before["renewals"] < after["renewals"] and before["granted"] == after["granted"]:
+            ends = [when(one["expire_time"]) for one in (before, after)]
+            if after["state"] == "HELD" and ends[1] < ends[0]:
+                yield f"{key} is renewed, and ends at {ends[1]} instead of {ends[0]}"
+        if after["state"] == "WAITLISTED" and before["waiting"] != after["waiting"]:
+            yield f"{key} loses its rank on the waiting list"
 
     # The history of a bed or place
 
@@ -237,7 +324,7 @@ class House:
 
     def _claims(self, unit: str) -> Iterator[tuple[str, datetime, datetime, Fact]]:
         """Claims with a bed or place behind them, save those that an open doubt takes for one with a stay."""
-        presumed = {doubt["presumed"] for doubt in self.of("doubt").values() if doubt["answered"] is None}
+        presumed = self._presumed()
         for key, fact in self.of("reservation").items():
             claim = fact["claim"]
             if fact["state"] not in CLAIMING or not claim or claim["unit"] != unit or key in presumed:

@@ -7,6 +7,7 @@ never asks them anything.
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +26,14 @@ from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
 from tests.simulation.books import Fact, House, when
 from tests.simulation.coverage import Coverage
-from tests.simulation.lifecycles import FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
+from tests.simulation.lifecycles import CLAIMING, FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
 """The simulated territory."""
+
+Words = dict[str, dict[int, Fact]]
+"""Reservation → revision → what its node said of it then."""
 
 ASKS_MAX = 3
 """Houses asked at once for one patient (DESIGN §7)."""
@@ -137,6 +141,10 @@ class Checker:
         self.checks: Counter[str] = Counter()
         self.coverage = Coverage()
         self._told: dict[tuple[str, int], _Told] = {}
+        self._words: dict[tuple[str, int], Words] = {}
+        self._lost_words: dict[tuple[str, int], list[Words]] = {}
+        self._reinstates: dict[str, Any] = {}
+        """Reinstatements sent, by their row."""
         self._shown: dict[tuple[str, int], int] = {}
         self.unheard: set[str] = set()
         """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
@@ -151,10 +159,17 @@ class Checker:
         now = self.houses[finess]
         house.was_put_back = True
         house.put_back, house.policies_changed, house.takings = True, now.policies_changed, now.takings
+        house.offers = now.offers
         self.houses[finess] = house
         told = self._told.get((finess, house.incarnation))
         if told is not None:
             told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
+        words = self._words.get((finess, house.incarnation), {})
+        self._lost_words.setdefault((finess, house.incarnation), []).append(words)
+        self._words[finess, house.incarnation] = {
+            key: {revision: fact for revision, fact in line.items() if revision <= house.revision}
+            for key, line in words.items()
+        }
 
     def put_hub_back(self, files: dict[str, Fact]) -> None:
         """The hub was put back to an older state: what it stored since is forgotten, what it showed may go back."""
@@ -166,10 +181,15 @@ class Checker:
     def node_committed(self, finess: str, batch: Batch) -> None:
         """A node has committed."""
         self.checks["node commits"] += 1
+        self.checks["commits of several acts on one reservation"] += _shared(batch)
         house = self.house(finess)
         self.checks["nodes that found themselves put back"] += batch.incarnation is not None
-        for problem in house.committed(batch):
+        for problem in (*house.committed(batch), *self._put_back_as_known(house)):
             self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
+        words = self._words.setdefault((finess, house.incarnation), {})
+        for row in batch.rows:
+            if row.kind.value == "reservation" and row.body is not None:
+                words.setdefault(row.key, {})[house.revision] = house.of("reservation")[row.key]
         for key in house.reinstated:
             fact = house.of("reinstated")[key]
             self.checks[f"reinstated: {fact['known']} where it was {fact['found']}"] += 1
@@ -177,7 +197,25 @@ class Checker:
         for key in {*moves, *(key for key, _, _ in house.acts if house.of("reservation").get(key))}:
             unmoved = house.of("reservation").get(key, {}).get("state")
             acts = [(act, refused) for one, act, refused in house.acts if one == key]
-            self.coverage.reservation(*moves.get(key, (unmoved, unmoved)), acts)
+            was, now = moves.get(key, (unmoved, unmoved))
+            left = self.coverage.reservation(was, now, acts)
+            if left and now and key not in house.reinstated and not reservation_reachable(left, now):
+                self._problem(f"{finess}: what was done to {key}, {was}, leaves it {left}, and {now} is stored")
+
+    def _put_back_as_known(self, house: House) -> Iterator[str]:
+        """What is reinstated is what the lost history had said last, as far as the hub had heard it."""
+        for key, act, _ in house.acts:
+            told = self._reinstates.get(act)
+            if told is None or key not in house.reinstated or not house.of("reinstated")[key]["taken"]:
+                continue
+            history = (house.finess, told.heard.incarnation)
+            lines = [words.get(key, {}) for words in (self._words.get(history, {}), *self._lost_words.get(history, ()))]
+            said = [line[told.known.revision] for line in lines if told.known.revision in line]
+            fact = house.of("reservation")[key]
+            differing = [{what for what, was, now in _promised(one, fact) if was != now} for one in said]
+            self.checks["reinstatements compared"] += bool(said)
+            if differing and all(differing):
+                yield f"{key} is reinstated with other {', '.join(sorted(differing[-1]))} than was said"
 
     def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str]) -> None:
         """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids)."""
@@ -263,9 +301,11 @@ class Checker:
             if known["revision"] > house.revision:
                 yield f"{name} is known at revision {known['revision']}, which its node has not reached"
         was = next((one.get("known") for one in (before or {"asks": ()})["asks"] if one["reservation"] == name), None)
-        # Put back to before a release, a node may find that time has ended it meanwhile.
-        both_over = was and was["incarnation"] != known["incarnation"] and {was["state"], known["state"]} <= FINAL
-        if was and not (reservation_reachable(was["state"], known["state"]) or ask.get("over") or both_over):
+        # Put back to before a release, a node may find that time has ended it meanwhile; to before its answer, its
+        # people may say no.
+        ends = was and (known["state"] == "DECLINED" or {was["state"], known["state"]} <= FINAL)
+        over = was and was["incarnation"] != known["incarnation"] and ends
+        if was and not (reservation_reachable(was["state"], known["state"]) or ask.get("over") or over):
             yield f"{name} was known {was['state']}, and is {known['state']} now: nothing said leads there"
         if was and was["incarnation"] == known["incarnation"] and was["revision"] > known["revision"]:
             yield f"{name}: older news ({known['revision']}) replaced newer ({was['revision']})"
@@ -301,10 +341,8 @@ class Checker:
 
     def _of_node(self, house: House, call: Call, message: Message) -> Iterator[str]:
         for cursor in _cursors(message):
-            if cursor.revision > house.revision:
-                yield f"revision {cursor.revision}, and {house.revision} is the last committed"
-            elif cursor.revision and house.tags.get(cursor.revision) != cursor.tag:
-                yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
+            if cursor.revision:
+                yield from self._stands(house, cursor)
         for reservation in _reservations(message):
             said, state = self._state_at(house, reservation.name, reservation.revision), _state_name(reservation)
             kept = house.reservation(f"{reservation.territory}/{reservation.name.rsplit('/', 1)[1]}")
@@ -322,6 +360,16 @@ class Checker:
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 yield from self._same_as_told(cursor, message.units)
+
+    @staticmethod
+    def _stands(house: House, cursor: Any) -> Iterator[str]:
+        """A cursor is of what is stored."""
+        if cursor.revision > house.revision:
+            yield f"revision {cursor.revision}, and {house.revision} is the last committed"
+        elif cursor.incarnation != house.incarnation:
+            yield f"a cursor of history {cursor.incarnation:016x}; {house.incarnation:016x} is stored"
+        elif house.tags.get(cursor.revision) != cursor.tag:
+            yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
 
     def _watched(self, house: House, call: Call, message: Any) -> Iterator[str]:
         """Folds what a watch brings; two watches must tell the same of one revision."""
@@ -390,10 +438,12 @@ class Checker:
         call.base = said
 
     def unsaid(self, calls: Iterable[Call], now: float) -> Iterator[str]:
-        """A watch of requests says each change within moments; `now` in seconds of the world."""
+        """A watch of requests that is read says each change within moments; `now` in seconds of the world."""
         waiting, self._unsaid = self._unsaid, {}
         for call in calls:
             if not call.method.endswith("/WatchRequests") or not call.is_served or CAUGHT_UP not in (call.base or ()):
+                continue
+            if call.is_full:
                 continue
             for name, file in self.files.items():
                 if call.base.get(name, 0) < _revision(file) and name not in self.unheard:
@@ -464,6 +514,8 @@ class Checker:
             name = f"{verb.parent}/reservations/{row}"
         else:
             name = verb.known.name if command.WhichOneof("verb") == "reinstate" else verb.name
+        if command.WhichOneof("verb") == "reinstate":
+            self._reinstates[row] = verb
         self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
@@ -523,11 +575,11 @@ class Checker:
         both_over = house.was_put_back and {found["state"], known.get("state")} <= FINAL
         if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
-        elif found["state"] not in FINAL:
-            yield from _in_full(ask, self.files[name]["request"], known, found)
-        # An admission that only a restored node tells, of what was over, is on its people's list until they compare.
+        elif found["state"] == known.get("state") and "claim" in found:
+            yield from _in_full(house, ask, self.files[name]["request"], known, found)
+        # What the hub let go, and only a restored unit that nobody has compared says to be there, moves no request.
         doubtful = ask.get("over") and known.get("unverified")
-        if found["state"] in ("CONFIRMED", "ADMITTED") and not doubtful:
+        if found["state"] == "CONFIRMED" or (found["state"] == "ADMITTED" and not doubtful):
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
@@ -544,23 +596,53 @@ def _open(name: str, file: Fact, now: datetime) -> Iterator[str]:
             yield f"{name} is OPEN, {ask['reservation']} came to nothing, and nobody was told what is left"
 
 
-def _in_full(ask: Fact, request: Fact, known: Fact, found: Fact) -> Iterator[str]:
-    """Each side took the other's word in full: the node what was asked, the hub what was offered, and until when."""
+def _shared(batch: Batch) -> bool:
+    records = [json.loads(row.body) for row in batch.rows if row.kind.value == "command" and row.body]
+    acts = [one["reservation"] for one in records if one["reservation"]]
+    return len(acts) > len(set(acts))
+
+
+def _promised(was: Fact, now: Fact) -> Iterator[tuple[str, Any, Any]]:
+    """What a promise is: (what, before, after)."""
+    if was["claim"] and was["state"] in (*CLAIMING, "ADMITTED"):
+        yield from ((what, was["claim"][what], now["claim"][what]) for what in ("unit", "start", "end"))
+    yield "offer", was["offer"] and was["offer"]["tag"], now["offer"] and now["offer"]["tag"]
+    yield from (
+        (what, was[what], now[what]) for what in ("state", "expire_time", "valid_until", "urgency", "reference")
+    )
+    yield "renewals", was["renewals"], min(was["renewals"], now["renewals"])
+
+
+def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact) -> Iterator[str]:
+    """Each side took the other's word in full: the node what was asked, the hub what was made of it, and until when."""
+    claim, unit, state = found["claim"] or {}, (found["claim"] or found)["unit"], found["state"]
+    line = [
+        one for one in house.of("reservation").values() if one["state"] == "WAITLISTED" and one["unit"] == found["unit"]
+    ]
+    rank = sum(one["waiting"] <= found["waiting"] for one in line) if state == "WAITLISTED" else 0
     offer, granted = known.get("offer") or {}, found["offer"] or {}
     sides = {
-        "reference": (request["reference"], found["reference"]),
-        "urgency": (request["urgency"], found["urgency"]),
-        "need": (_unordered(request["need"]), _unordered(found["need"])),
-        "mode": (ask["mode"], found["mode"]),
-        "number": (known.get("last_command_number", 0), found["last_number"]),
-        "unit": (known["unit"].rsplit("/", 1)[1], found["unit"]),
+        "arrival": (when(known["arrival"]), when(claim.get("start") or found["need"]["arrival_earliest"])),
+        "end": (when(known.get("end")), when(claim.get("end"))),
         "offer": (offer.get("tag"), b64decode(granted["tag"]) if granted else None),
-        "end of the hold": ((known.get("expire") or {}).get("expire_time"), found["expire_time"]),
-        "time to answer": ((known.get("answer_by") or {}).get("expire_time"), found["answer_by"]),
-        "validity": ((known.get("valid_until") or {}).get("expire_time"), found["valid_until"]),
-        "questions": (list(known.get("marks", {}).get("open_questions", ())), found["questions"]),
-        "notes": (len(known.get("notes", ())), len(found["notes"])),
+        "rank": (known.get("waiting_rank", 0), rank),
+        "renewals": (known.get("renewals", 0), found["renewals"]),
+        "notes": ([note["fate"] for note in known.get("notes", ())], [note["fate"] for note in found["notes"]]),
+        "verification": (known.get("unverified", False), state not in FINAL and unit in house.of("reconciling")),
     }
+    if state not in FINAL:
+        sides |= {
+            "reference": (request["reference"], found["reference"]),
+            "urgency": (request["urgency"], found["urgency"]),
+            "need": (_unordered(request["need"]), _unordered(found["need"])),
+            "mode": (ask["mode"], found["mode"]),
+            "number": (known.get("last_command_number", 0), found["last_number"]),
+            "unit": (known["unit"].rsplit("/", 1)[1], found["unit"]),
+            "end of the hold": ((known.get("expire") or {}).get("expire_time"), found["expire_time"]),
+            "time to answer": ((known.get("answer_by") or {}).get("expire_time"), found["answer_by"]),
+            "validity": ((known.get("valid_until") or {}).get("expire_time"), found["valid_until"]),
+            "questions": (list(known.get("marks", {}).get("open_questions", ())), found["questions"]),
+        }
     for what, (ours, theirs) in sides.items():
         if ours != theirs:
             yield f"{ask['reservation']}: its {what} is {ours} at the hub, {theirs} at its node"

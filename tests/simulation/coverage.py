@@ -122,11 +122,14 @@ class Coverage:
         if given and state in TABLES[kind] and reason.startswith(BY_STATE):
             self.met[kind, state, given, "refused"] += 1
 
-    def reservation(self, before: str | None, after: str | None, acts: Iterable[tuple[str, bool]]) -> None:
-        """A commit took a reservation from one state to another, with these acts (id, refused) in it, in order."""
+    def reservation(self, before: str | None, after: str | None, acts: Iterable[tuple[str, bool]]) -> str | None:
+        """A commit took a reservation from one state to another, with these acts (id, refused) in it, in order.
+
+        Gives the state to which the acts alone lead.
+        """
         state = before
         if state is None or after is None:
-            return
+            return None
         if "time" in RESERVATION[state] and after == "EXPIRED":
             self.met["reservation", state, "time", "EXPIRED"] += 1
             state = after
@@ -136,6 +139,7 @@ class Coverage:
                 following = RESERVATION[state].get(given, state)
                 self.met["reservation", state, given, following] += 1
                 state = following
+        return state
 
     def request(self, was: tuple[str, str], now: tuple[str, str], acts: Iterable[str]) -> None:
         """A commit took a request from one (state, subject) to another, with these acts (not refused) in it."""

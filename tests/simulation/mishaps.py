@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aval.hub.ports import Origin
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Node
-from tests.simulation.books import Fact, House
+from tests.simulation.books import Fact, House, when
 from tests.simulation.disks import copied, put_back
-from tests.simulation.people import CELL, HOUSES, HUB_NAME, T
+from tests.simulation.people import CELL, HOUSES, HUB_NAME, T, on_file
 from tests.simulation.world import EPOCH
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ UNHEARD_SHARE = 0.4
 
 CUT_OFF_SECONDS = 2_500.0
 """How long a house is cut off, about: long enough for its people to end what the hub believes live."""
+
+AT_AN_END_SHARE = 0.6
+"""How often a disk that goes down does so just before a hold ends there, if one does."""
+
+END_SECONDS_MAX = 2400.0
+"""A hold that ends within so long does so soon."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Mishaps:
             self._crash, self._partition, self._disk, self._jump, self._lapse, self._put_back, self._night,
             self._cut_off,
         )  # fmt: skip
-        chance.choices(kinds, (5, 5, 2, 2, 1.5, 1.5, 0.3, 1.5))[0](chance)
+        chance.choices(kinds, (5, 5, 2, 2, 1.5, 2.5, 0.3, 1.5))[0](chance)
 
     def _crash(self, chance: random.Random) -> None:
         on = self._on
@@ -84,7 +90,9 @@ class Mishaps:
 
     def _disk(self, chance: random.Random) -> None:
         on = self._on
-        site = on.sites[chance.choice(tuple(on.sites))]
+        ending = self._ending(chance) if chance.random() < AT_AN_END_SHARE else None
+        key, seconds = ending or (chance.choice(tuple(on.sites)), chance.choice((1.0, 20.0, 300.0)))
+        site = on.sites[key]
         on.network.counts["disk down"] += 1
         on.world.note(site.name, "disk down")
         site.faults.down = True
@@ -94,7 +102,26 @@ class Mishaps:
             site.faults.down = False
             site.sound_since = on.world.time
 
-        on.world.after(chance.choice((1.0, 20.0, 300.0)), back)
+        on.world.after(seconds, back)
+
+    def _ending(self, chance: random.Random) -> tuple[str, float] | None:
+        """A node where a hold ends soon, and how long until a little after; its requester confirms it meanwhile."""
+        on = self._on
+        holds = [
+            (key, (when(fact["expire_time"]) - on.people.now()).total_seconds(), fact)
+            for key in HOUSES
+            for fact in on.checker.house(key).of("reservation").values()
+            if fact["state"] == "HELD"
+        ]
+        soon = [one for one in holds if 1.0 < one[1] < END_SECONDS_MAX]
+        if not soon:
+            return None
+        key, left, fact = chance.choice(soon)
+        on.network.counts["disk down over a hold's end"] += 1
+        deed = on_file(on.people, chance, "ConfirmRequest", on.checker.files[f"requests/{fact['request']}"])
+        if deed is not None:
+            on.people.process.spawn(deed)
+        return key, left + chance.uniform(3.0, 30.0)
 
     def _jump(self, chance: random.Random) -> None:
         on = self._on

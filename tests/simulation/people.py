@@ -40,6 +40,9 @@ T = Territory(TERRITORY)
 HOUSES = ("540000015", "540000023", "540000031")
 HUB = "hub:5000"
 HUB_NAME = "hub"
+COMES_BACK_SECONDS = (0.5, 60.0)
+"""How long a screen that was cut off waits before it looks again."""
+
 CELL = HubOperator(T, "cellule")
 
 
@@ -61,6 +64,9 @@ def length(seconds: float) -> Duration:
     span.FromTimedelta(timedelta(seconds=seconds))
     return span
 
+
+TROUBLED_SHARE = 0.3
+"""How often who acts looks first at what is in conflict or in doubt."""
 
 Deed = Coroutine[Any, Any, None]
 """What somebody does, not begun yet."""
@@ -102,7 +108,7 @@ class People:
         return self._stubs[key]
 
     def channel(self, identity: Identity, address: str) -> Channel:
-        """A channel of somebody to an address."""
+        """A channel for somebody, towards an address."""
         return Channel(self._network, self.process, identity, address)
 
     def at_hub(self, who: Identity = CELL) -> Any:
@@ -148,6 +154,15 @@ class People:
 
     # Choosing
 
+    def troubled(self, chance: random.Random) -> set[str]:
+        """Now and then the ids of reservations in conflict or in doubt: what people have most to say about."""
+        if chance.random() >= TROUBLED_SHARE:
+            return set()
+        houses = [self.checker.house(finess) for finess in HOUSES]
+        keys = {one["reservation"] for house in houses for one in house.of("conflict").values()}
+        keys |= {key for house in houses for one in house.of("doubt").values() for key in one["candidates"]}
+        return {key.rsplit("/", 1)[1] for key in keys}
+
     def a_file(self, chance: random.Random, *states: str, known: str = "") -> Fact | None:
         """A request, one not over by preference; `known`: one with a reservation known in that state."""
         files = list(self.checker.files.values())
@@ -157,6 +172,8 @@ class People:
             files = [f for f in files if f["request"].get("state", "OPEN") in states] or files
         elif chance.random() < 0.9:
             files = [f for f in files if not f["request"].get("archived")] or files
+        troubled = self.troubled(chance)
+        files = [f for f in files if any(a["reservation"].rsplit("/", 1)[1] in troubled for a in f["asks"])] or files
         return chance.choice(files[-12:]) if files else None
 
     def a_reservation(self, chance: random.Random, *states: str) -> tuple[str, str, Fact] | None:
@@ -168,6 +185,8 @@ class People:
             wanted = [one for one in found if one[2]["state"] not in FINAL] or found
         if not wanted:
             return None
+        troubled = self.troubled(chance)
+        wanted = [one for one in wanted if one[2]["id"] in troubled] or wanted
         finess, _, fact = chance.choice(wanted)
         return finess, f"establishments/{finess}/reservations/{fact['id']}", fact
 
@@ -237,8 +256,14 @@ def a_policy(chance: random.Random) -> cs.UnitPolicy:
 # --- the requester's side --------------------------------------------------------------------------------------------
 
 
+FAR, FAR_SHARE = timedelta(days=100), 0.08
+"""How far ahead some plan, and how many: such a demand could still be granted after its details are forgotten."""
+
+
 def _need(people: People, chance: random.Random) -> tm.Need:
     earliest = people.some_time(chance)
+    if chance.random() < FAR_SHARE:
+        earliest += FAR
     need = tm.Need(
         discipline=tm.DISCIPLINE_SMR_GERIATRIC,
         gender=chance.choice(GENDERS),
@@ -418,6 +443,21 @@ def _of_reservation(method: str, *states: str) -> Act:
     return act
 
 
+RUSH_ACTS = 4
+"""What is said in a rush: enough for several acts to share a commit."""
+
+
+async def rush(people: People, chance: random.Random) -> None:
+    """Several people act on one reservation in the same instant."""
+    found = people.a_reservation(chance, "ASKED", "WAITLISTED", "HELD", "CONFIRMED")
+    if found is None:
+        return
+    for method in chance.sample(sorted(ANSWERS), RUSH_ACTS):
+        deed = on_reservation(people, chance, method, found[0], found[2])
+        if deed is not None:
+            people.process.spawn(deed)
+
+
 def _accept(people: People, chance: random.Random, finess: str, fact: Fact) -> Any:
     message = rs.AcceptReservationRequest()
     if chance.random() < 0.2:
@@ -481,14 +521,13 @@ def _set_policy(_: People, chance: random.Random, finess: str, unit: str) -> Any
     return cs.SetUnitPolicyRequest(policy=policy)
 
 
-def _counts(_: People, chance: random.Random, finess: str, unit: str) -> Any:
+def _counts(people: People, chance: random.Random, finess: str, unit: str) -> Any:
+    """Counts by hand: at times all is taken, and where several promises have lost their place, one is free again."""
+    lost = [one["unit"] for one in people.checker.house(finess).of("conflict").values()]
+    occupied = chance.choice((0, 0, 1, 2, 2)) if lost.count(unit) < 2 else 1
     if (finess, unit) in BEDS and chance.random() < 0.95:
         return None
-    places = [
-        cs.PlaceCapacity(
-            gender=tm.GENDER_ANY, open=chance.choice((1, 2, 2, 2)), occupied=chance.choice((0, 0, 0, 1, 2))
-        )
-    ]
+    places = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=chance.choice((1, 2, 2, 2)), occupied=occupied)]
     return cs.DeclareCountsRequest(unit=unit_name(finess, unit), places=places)
 
 
@@ -523,9 +562,9 @@ def _settle_conflict(people: People, chance: random.Random, finess: str, _: str)
     one = chance.choice(conflicts)
     message = cs.SettleConflictRequest(name=f"{unit_name(finess, one['unit'])}/conflicts/{one['id']}")
     draw = chance.random()
-    beds = BEDS.get((finess, one["unit"]))
+    beds = [bed_name(finess, unit, bed) for unit in UNITS[finess] for bed in BEDS.get((finess, unit), ())]
     if draw < 0.4 and beds:
-        message.bed = bed_name(finess, one["unit"], chance.choice(beds))
+        message.bed = chance.choice(beds)
     elif draw < 0.7:
         message.withdraw = rs.WITHDRAW_REASON_BED_TAKEN_BY_EMERGENCY
     else:
@@ -746,6 +785,27 @@ async def read_own_units(people: People, chance: random.Random) -> None:
     await people.call(stub, "ListUnits", av.ListUnitsRequest(parent=f"establishments/{finess}"), chance, finess)
 
 
+async def follow(people: People, chance: random.Random, finess: str) -> None:
+    """A screen in the house: it follows its node for ever, and comes back with its cursor when it was cut off."""
+    channel = people.channel(people.staff(finess), address_of(finess))
+    stub: Any = availability_pb2_grpc.AvailabilityServiceStub(channel)
+    request = av.WatchAvailabilityRequest(include_reservations=True)
+    while True:
+        await channel.channel_ready()
+        try:
+            async for message in stub.WatchAvailability(request):
+                for told, cursor in (
+                    (message.snapshot, message.snapshot.establishment.cursor),
+                    (message.change, message.change.cursor),
+                ):
+                    if told.last_part:
+                        del request.cursors[:]
+                        request.cursors.append(cursor)
+        except grpc.aio.AioRpcError:
+            pass
+        await people.process.clock.sleep_until(people.process.monotonic() + chance.uniform(*COMES_BACK_SECONDS))
+
+
 async def read_requests(people: People, chance: random.Random) -> None:
     """The cell reads its list."""
     await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
@@ -827,6 +887,7 @@ ACTS: tuple[tuple[float, Act], ...] = (
     (1, _of_reservation("MarkReservationSeen", "ASKED")),
     (1, _of_reservation("TickReservationStep", "ASKED", "HELD")),
     (2, _of_reservation("SettleReservationNote", "ASKED", "WAITLISTED")),
+    (4, rush),
     (3, _of_house("SetUnitPolicy", _set_policy)),
     (3, _of_house("DeclareCounts", _counts)),
     (0.5, _of_house("CorrectFigures", _correct)),

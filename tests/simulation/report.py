@@ -10,6 +10,7 @@ from tests.simulation.coverage import Coverage
 
 KINDS_OF_FAULT = (
     "answer lost", "request lost", "connection half open", "message late", "message very late", "message again",
+    "stream read slowly",
     "message held by a partition", "partition one way", "partition both ways", "node killed",
     "node killed before a commit", "node killed between commit and answer", "node commit failed",
     "node commit of unknown fate", "hub killed", "hub killed before a commit", "hub killed between commit and answer",

@@ -19,12 +19,12 @@ from typing import Any
 from aval.hub.store.memory import MemoryStore as HubMemory
 from aval.node.ports import StorageUnavailable
 from aval.node.store.memory import MemoryStore as NodeMemory
-from tests.simulation.checker import Checker
+from tests.simulation.checker import Checker, request_of
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare
+from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare, follow
 from tests.simulation.report import Report
 from tests.simulation.screens import screen
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
@@ -40,11 +40,14 @@ ENDED_SECONDS = 32 * 86_400.0
 ENDED_REST_SECONDS = 900.0
 """Time given to what is due then to be done, and told."""
 
-LATE_COMMANDS_MAX = 60
-"""Old commands brought again after that, and as many acts of regulators."""
+LATE_COMMANDS_MAX = 120
+"""Old commands brought again after that, creations first, and as many acts of regulators."""
 
 SOUND_SECONDS = 30.0
 """A node that has run so long with a sound disk has resolved every hold that was due before."""
+
+OF_RESERVATIONS = (EXCHANGE, "/aval.v1.ReservationService/")
+"""How the methods begin by which hub and staff act on a reservation."""
 
 NOT_DECIDED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 """Answers that say: send the same again. Such a message has had no first answer yet."""
@@ -193,6 +196,7 @@ class Simulation:
         self.go(2.0)
         chance = self.world.chance("first day")
         for finess in HOUSES:
+            self.people.process.spawn(follow(self.people, self.world.chance(f"screen/{finess}"), finess))
             for message in declare(finess):
                 message.command_id = self.people.uuid(chance)
                 self.people.process.spawn(
@@ -347,7 +351,8 @@ class Simulation:
         self.go(ENDED_REST_SECONDS)
         self.world.problems.extend(self.checker.unended(self._hub_time()))
         decided = [one for one in self.network.carried if self._was_decided(one)]
-        commands = [one for one in decided if one.method == EXCHANGE]
+        commands = [one for one in decided if one.method.startswith(OF_RESERVATIONS)]
+        commands.sort(key=lambda one: not _creates(one))
         acts = [one for one in decided if one.address == HUB]
         before = self._stored()
         for one in (*commands[:LATE_COMMANDS_MAX], *acts[:LATE_COMMANDS_MAX]):
@@ -382,6 +387,10 @@ class Simulation:
             state, subject = request.get("state", "OPEN"), request.get("subject")
             states[name] = (state, subject, len(file["asks"]), request.get("handler"))
         return states
+
+
+def _creates(one: Carried) -> bool:
+    return one.method == EXCHANGE and request_of(EXCHANGE, one.body).command.HasField("create")
 
 
 def _pause(chance: random.Random) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -11,14 +11,18 @@ from typing import Any
 import grpc
 
 from aval.adapters.wire.errors import refusal_of
+from aval.kernel.finess import FinessET
+from aval.kernel.identity import Adapter
+from aval.v1 import census_pb2 as cs
+from aval.v1 import census_pb2_grpc
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
-from tests.simulation.books import Fact
+from tests.simulation.books import Fact, when
 from tests.simulation.checker import request_of
-from tests.simulation.compose import logs_in
+from tests.simulation.compose import NodeParts, logs_in
 from tests.simulation.mishaps import Backup
-from tests.simulation.people import HOUSES, People, length, stamp, unit_name
+from tests.simulation.people import HOUSES, People, T, address_of, bed_name, length, stamp, unit_name
 from tests.simulation.simulation import Simulation
 from tests.simulation.wire import EXCHANGE, Carried
 
@@ -53,7 +57,10 @@ class Stage:
         async def one() -> Any:
             return await getattr(stub, method)(message, timeout=50.0)
 
-        task = self.people.process.spawn(one())
+        return self._done(one())
+
+    def _done(self, deed: Coroutine[Any, Any, Any]) -> Any:
+        task = self.people.process.spawn(deed)
         while not task.done():
             self.go(0.05)
         try:
@@ -100,6 +107,22 @@ class Stage:
         """An act of a house's staff on its census."""
         message.command_id = self.people.uuid(self._chance)
         return self._call(self.people.census(house), method, message)
+
+    def comes(self, house: str, unit: str, bed: str, *, reference: str = "") -> Any:
+        """The house's system tells that a patient has come; `reference`: of which reservation, if it says so."""
+        movement = cs.Movement(movement_id=self.people.uuid(self._chance), source_id="sih", stay_key="s1")
+        movement.admission.unit, movement.admission.reservation = unit_name(house, unit), reference
+        movement.admission.bed, movement.admission.gender = bed_name(house, unit, bed), tm.GENDER_ANY
+        who = Adapter(T, FinessET(house), "sih")
+        stub = self.people.stub(census_pb2_grpc.CensusServiceStub, who, address_of(house))
+
+        async def tell() -> Any:
+            call = stub.ApplyMovements()
+            await call.write(cs.ApplyMovementsRequest(movement=movement))
+            await call.done_writing()
+            return [answer async for answer in call]
+
+        return self._done(tell())
 
     def hours_from_now(self, hours: float) -> Any:
         """An instant on the wire."""
@@ -154,6 +177,12 @@ class Stage:
         _, house, _, one = reservation.split("/")
         facts = self.checker.house(house).of("reservation")
         return next((fact for key, fact in facts.items() if key.endswith(one)), {})
+
+    def seconds_left(self, reservation: str) -> float:
+        """Until a hold ends, by its node's time."""
+        parts = self.simulation.sites[reservation.split("/")[1]].parts
+        assert isinstance(parts, NodeParts)
+        return (when(self.at_node(reservation)["expire_time"]) - parts.now()).total_seconds()
 
     # A node that is put back
 

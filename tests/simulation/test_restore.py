@@ -11,7 +11,7 @@ from aval.v1 import census_pb2 as cs
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
-from tests.simulation.people import unit_name
+from tests.simulation.people import length, unit_name
 from tests.simulation.stage import A, C, Stage, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -99,6 +99,50 @@ def test_r1_a_promise_without_a_free_bed_is_a_conflict_and_not_lost(confirmed: b
         assert [one["cause"] for one in conflicts] == ["reinstated"]
 
 
+def test_r1_what_was_promised_in_another_unit_and_hour_is_put_back_as_it_was() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((C, "annexe", ASK))
+        on.go(5)
+        backup = on.back_up(C)
+        fields = {"unit": unit_name(C, "ger"), "arrival": on.hours_from_now(7), "ttl": length(7200)}
+        on.staff("AcceptReservation", asked, rs.AcceptReservationRequest, **fields)
+        on.go(5)
+        on.regulator("RenewHold", name, rq.RenewHoldRequest, reservation=asked, ttl=length(20_000))
+        on.go(5)
+        promised = on.at_node(asked)
+        with on.put_back(C, backup):
+            assert on.at_node(asked)["state"] == "ASKED"
+        on.go(120)
+        now = on.at_node(asked)
+        for what in ("state", "expire_time", "renewals"):
+            assert now[what] == promised[what]
+        for what in ("unit", "start", "end"):
+            assert now["claim"][what] == promised["claim"][what]
+        assert now["offer"]["tag"] == promised["offer"]["tag"]
+        assert on.known(asked)["unverified"]
+        on.census("VerifyUnit", C, cs.VerifyUnitRequest(name=unit_name(C, "ger")))
+        on.go(5)
+        assert not on.known(asked).get("unverified")
+
+
+def test_a_restored_unit_grants_nothing_alone_until_somebody_has_compared_it() -> None:
+    with stage() as on:
+        on.request((A, "ger", ASK))
+        on.go(5)
+        backup = on.back_up(A)
+        held_in(on)
+        with on.put_back(A, backup):
+            pass
+        on.go(120)
+        _, (asked,) = on.request((A, "ger", HOLD))
+        on.go(5)
+        assert on.known(asked)["state"] == "ASKED"
+        on.census("VerifyUnit", A, cs.VerifyUnitRequest(name=unit_name(A, "ger")))
+        _, (held,) = on.request((A, "ger", HOLD))
+        on.go(5)
+        assert on.known(held)["state"] == "HELD"
+
+
 def test_r2_what_an_answer_alone_has_told_shows_that_the_node_was_put_back() -> None:
     with stage() as on:
         name, held = held_in(on)
@@ -149,6 +193,46 @@ def test_r2_an_answer_from_before_the_restore_is_not_taken_once_the_other_histor
         on.network.faults.half_open = 0.0
         on.go(120)
         assert states(on, name, asked) == ("OPEN", "ASKED", "ASKED")
+
+
+def test_r1_a_patient_who_came_into_another_unit_is_in_one_stay() -> None:
+    with stage() as on:
+        name, held = held_in(on, C, "annexe")
+        on.confirm(name, held)
+        on.go(5)
+        on.comes(C, "ger", "1", reference=on.at_node(held)["reference"])
+        on.go(5)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+        backup = on.back_up(C)
+        held_in(on, C, "annexe")
+        with on.put_back(C, backup):
+            pass
+        on.go(120)
+        assert states(on, name, held) == ("ADMITTED", "ADMITTED", "ADMITTED")
+        assert list(on.checker.house(C).of("stay")) == ["s1"]
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_r2_late_words_of_histories_that_are_over_begin_no_other_one(again: int) -> None:
+    """A node is put back twice: to the same backup, and to one of the history that began with the first restore."""
+    with stage() as on:
+        name, held = held_in(on)
+        backups = [on.back_up(A)]
+        on.confirm(name, held)
+        on.go(5)
+        with on.put_back(A, backups[0]):
+            pass
+        on.go(120)
+        backups.append(on.back_up(A))
+        other, _ = held_in(on)
+        with on.put_back(A, backups[again]):
+            pass
+        on.go(120)
+        for carried in (*on.commands("create"), *on.commands("confirm"), *on.commands("reinstate")):
+            on.again(carried)
+        assert on.checker.checks["nodes that found themselves put back"] == 2
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+        assert on.state(other) == "OPEN"
 
 
 def test_r3_what_was_forgotten_is_put_back_before_what_is_queued() -> None:

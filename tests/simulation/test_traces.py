@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import pytest
 
+from aval.v1 import census_pb2 as cs
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
+from tests.simulation.books import when
 from tests.simulation.compose import REVISIONS_RETAINED
+from tests.simulation.people import bed_name, length, stamp, unit_name
 from tests.simulation.stage import A, B, C, Refused, stage
 
 HOLD, ASK = tm.MODE_HOLD, tm.MODE_ASK
@@ -95,6 +98,7 @@ def test_v4_a_refused_confirmation_brought_again_confirms_nothing() -> None:
     with stage() as on:
         name, (held,) = on.request((A, "ger", HOLD))
         on.go(5)
+        first = on.at_node(held)["claim"]["start"]
         # Less than a courier waits for an answer (20 s): the very first copy is refused, none is sent again.
         with on.slow_commands(12):
             on.confirm(name, held)
@@ -103,7 +107,8 @@ def test_v4_a_refused_confirmation_brought_again_confirms_nothing() -> None:
         on.go(40)
         assert on.state(name) == "OPEN"
         confirm = on.commands("confirm")[0]
-        on.reoffer(held, 1)
+        on.staff("ReofferReservation", held, rs.ReofferReservationRequest, arrival=stamp(when(first)))
+        assert on.at_node(held)["claim"]["start"] == first
         on.again(confirm)
         assert on.at_node(held)["state"] == "HELD"
 
@@ -258,3 +263,74 @@ def test_a_request_stored_by_a_commit_that_seemed_to_fail_is_kept_like_any_other
         (name,) = on.checker.files
         on.go(21 * 3600)
         assert on.state(name) == "EXPIRED"
+
+
+def test_a_hold_that_ended_while_the_disk_was_down_is_not_confirmed() -> None:
+    """The confirmation comes before time could do its own work: what was due happens first all the same."""
+    with stage() as on:
+        name, (asked,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.staff("AcceptReservation", asked, rs.AcceptReservationRequest, ttl=length(300))
+        on.go(5)
+        disk = on.simulation.sites[A].faults
+        on.go(on.seconds_left(asked) - 8)
+        with on.slow_commands(12):
+            on.confirm(name, asked)
+            on.go(4)
+        disk.down = True
+        on.go(7)
+        assert on.seconds_left(asked) < -2
+        disk.down = False
+        on.go(60)
+        assert (on.state(name), on.at_node(asked)["state"]) == ("OPEN", "EXPIRED")
+
+
+def test_a_renewal_shortens_no_hold() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.accept(asked)
+        on.go(5)
+        end = on.at_node(asked)["expire_time"]
+        on.regulator("RenewHold", name, rq.RenewHoldRequest, reservation=asked, ttl=length(600))
+        on.go(5)
+        assert on.at_node(asked)["renewals"] == 1
+        assert on.at_node(asked)["expire_time"] == end
+
+
+def test_a_hold_without_its_bed_is_not_confirmed_and_settled_in_another_unit_is_another_offer() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((C, "annexe", ASK))
+        on.go(5)
+        on.accept(asked)
+        full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+        on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+        (conflict,) = on.checker.house(C).of("conflict").values()
+        on.go(5)
+        on.confirm(name, asked)
+        on.go(5)
+        assert (on.state(name), on.at_node(asked)["state"]) == ("OPEN", "HELD")
+        settled = cs.SettleConflictRequest(
+            name=f"{unit_name(C, 'annexe')}/conflicts/{conflict['id']}", bed=bed_name(C, "ger", "1")
+        )
+        on.census("SettleConflict", C, settled)
+        on.go(5)
+        assert on.known(asked)["offer"]["unit"] == unit_name(C, "ger")
+        on.confirm(name, asked)
+        on.go(5)
+        assert (on.state(name), on.at_node(asked)["claim"]["unit"]) == ("CONFIRMED", "ger")
+
+
+def test_nobody_is_asked_about_a_claim_that_left_the_unit() -> None:
+    with stage() as on:
+        name, (asked,) = on.request((C, "ger", ASK))
+        on.go(5)
+        on.accept(asked)
+        on.comes(C, "ger", "1")
+        (doubt,) = on.checker.house(C).of("doubt").values()
+        assert doubt["answered"] is None
+        on.staff("ReofferReservation", asked, rs.ReofferReservationRequest, unit=unit_name(C, "annexe"))
+        on.regulator("CancelRequest", name, rq.CancelRequestRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(5)
+        assert on.at_node(asked)["state"] == "RELEASED"
+        assert all(one["answered"] for one in on.checker.house(C).of("doubt").values())

@@ -124,6 +124,13 @@ class Network:
             return self._chance.uniform(0.5, 15.0)
         return self._chance.uniform(0.001, 0.03)
 
+    def reading_seconds(self) -> float:
+        """How long the reader of a stream takes before it reads on."""
+        if self._chance.random() >= self.faults.slow:
+            return 0.0
+        self.counts["stream read slowly"] += 1
+        return self._chance.uniform(0.5, 15.0)
+
     def carry(self, call: Call, *, to_server: bool, deliver: Callable[[], None]) -> None:
         """Brings something to the other side of a call, after what was sent there before it."""
         source, target = call.client.name, call.server.process.name
@@ -233,6 +240,8 @@ class Call:
         self.carried: list[Carried] = []
         self.when_done: list[Callable[[Any], object]] = []
         self.base: Any = None
+        self.is_full = False
+        """Whether its server waits for a slow reader."""
         self.first = b""
         self._starving = False
         self._answered = 0
@@ -358,6 +367,15 @@ class Call:
             return
         self.network.carry(self, to_server=False, deliver=lambda: self._received(body))
 
+    async def taken(self) -> None:
+        """Waits until the stream takes more: where its reader is slow, what comes next is older by then."""
+        seconds = self.network.reading_seconds()
+        if seconds:
+            clock = self.server.process.clock
+            self.is_full = True
+            await clock.sleep_until(clock.monotonic() + seconds)
+            self.is_full = False
+
     def server_closes(self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, bytes], ...]) -> None:
         """The server has done with the call."""
         if self._server_over or not self.server.process.alive:
@@ -426,6 +444,7 @@ class _Context:
         self._code: grpc.StatusCode | None = None
         self.trailing: tuple[tuple[str, bytes], ...] = ()
         self.details_text = ""
+        self.is_stream = False
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         return self._call.metadata
@@ -456,6 +475,8 @@ class _Context:
 
     async def write(self, message: Any) -> None:
         self._call.server_sends(self._serializer(message) if self._serializer is not None else message)
+        if self.is_stream:
+            await self._call.taken()
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, bytes], ...] = ()
@@ -530,6 +551,7 @@ class Server:
         context: Any = _Context(call, handler.response_serializer)
         try:
             if handler.response_streaming:
+                context.is_stream = True
                 await handler.stream_stream(call.requests(), context)
             else:
                 await context.write(await handler.stream_unary(call.requests(), context))

@@ -122,8 +122,10 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
         raise Refusal(Reason.CANCEL_TOO_LATE)
     stay = draft.stay(reservation.stay)
     if stay is not None and stay.reservation == reservation.key:
-        unlinked = replace(stay, reservation="", stay_end=None) if stay.source else None
-        draft.put(Kind.STAY, stay.key, unlinked)
+        if stay.source:
+            draft.put(Kind.STAY, stay.key, replace(stay, reservation="", stay_end=None))
+        else:
+            remove_told_by_hand(draft, stay)
     claim = reservation.claim
     if claim is None:
         end = None if reservation.need.stay_max is None else now + reservation.need.stay_max
@@ -150,6 +152,14 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
         if spot is not None:
             return place_claim(draft, confirmed, spot)
     return confirmed
+
+
+def remove_told_by_hand(draft: Draft, stay: Stay) -> None:
+    """Removes a stay that a person's admission alone told: a story that began with it must not bring it back."""
+    draft.put(Kind.STAY, stay.key, None)
+    story = draft.story(stay.key)
+    if story is not None:
+        draft.put(Kind.STORY, stay.key, replace(story, before=None))
 
 
 # --- doubts ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from aval.kernel.hours import WeekHours
 from aval.kernel.reasons import Reason, Refusal, field_invalid
 from aval.kernel.statuses import Counting, Gender, RoomRule, SourceKind, SupplementaryKind
+from aval.node.arrivals import remove_told_by_hand
 from aval.node.book import Draft
 from aval.node.claims import NEVER, Spot, ground
 from aval.node.commands import (
@@ -24,7 +25,7 @@ from aval.node.commands import (
     UpdateEstablishment,
 )
 from aval.node.conflicts import end_conflict, place_claim
-from aval.node.grants import find_claim
+from aval.node.grants import find_claim, make_offer
 from aval.node.model import (
     SELF,
     Bed,
@@ -40,7 +41,7 @@ from aval.node.model import (
     Word,
 )
 from aval.node.policy import default_policy
-from aval.node.reservations import move_to, take_away, unit_of
+from aval.node.reservations import leave_doubts, move_to, take_away, unit_of
 
 UNITS_MAX = 1_000
 """Units of an establishment (DESIGN §10): the largest French hospitals have some 200."""
@@ -273,7 +274,7 @@ def tell_counts(draft: Draft, unit: Unit, word: Word, told: tuple[DeclaredPlaces
         # Admissions by hand, closed since, that no system will ever discharge: the person's count holds them now.
         reservation = draft.reservation(stay.reservation) if stay.reservation else None
         if not stay.source and (reservation is None or reservation.closed is not None):
-            draft.put(Kind.STAY, stay.key, None)
+            remove_told_by_hand(draft, stay)
     _declare_places(draft, unit, told, replace_all=False)
     draft.put(Kind.WORD, word_key, replace(word, free=free))
     draft.put(Kind.CORRECTION, unit.id, None)
@@ -443,4 +444,8 @@ def _move_away(draft: Draft, reservation: Reservation, unit: Unit, bed: str, now
     if claim is not None and (claim.end or NEVER) < (found.end or NEVER):
         found = replace(found, end=claim.end)
     end_conflict(draft, reservation)
-    draft.put_reservation(replace(reservation, claim=found))
+    leave_doubts(draft, reservation, now)
+    moved = replace(reservation, claim=found)
+    # Another unit is another offer: who has not confirmed yet must read it first, and both sides name one unit.
+    ttl = reservation.offer.ttl if reservation.offer else timedelta(0)
+    draft.put_reservation(replace(moved, offer=make_offer(draft, moved, unit, found, ttl)))

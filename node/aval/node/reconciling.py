@@ -190,7 +190,10 @@ def _placed(draft: Draft, known: Reservation, claim: Claim, found: Reservation |
 def _put_in(draft: Draft, known: Reservation, found: Reservation | None, now: datetime) -> Reservation:
     """The patient had arrived: in the stay that the census holds for it, else in a stay of its own."""
     claim = known.claim if known.claim is not None else Claim(known.unit, now)
-    stay = next((one for one in draft.book(claim.unit).stays.values() if one.reservation == known.key), None)
+    # People may have said that it is the patient of a stay in another unit of the house.
+    linked = draft.stay(found.stay) if found is not None else None
+    held = draft.book(claim.unit).stays.values() if linked is None else (linked,)
+    stay = next((one for one in held if one.reservation == known.key), None)
     if stay is not None:
         return draft.put_reservation(replace(known, claim=claim, stay=stay.key, admitted=known.admitted or now))
     unit = draft.unit(claim.unit)

@@ -309,6 +309,8 @@ def reoffer(draft: Draft, reservation: Reservation, command: ReofferReservation,
         )
     else:
         found = _claim_at(draft, reservation, unit, arrival, now)
+    if found.unit != claim.unit:
+        leave_doubts(draft, reservation, now)
     usual = reservation.offer.ttl if reservation.offer else None
     ttl = hold_ttl(unit, command.ttl or usual, by_staff=True)
     return hold(draft, reservation, unit, found, ttl, now, automatic=False)
@@ -452,7 +454,10 @@ def end(
 
 
 def leave_doubts(draft: Draft, reservation: Reservation, now: datetime) -> None:
-    """Takes a reservation out of the doubts that name it; one left without a candidate is answered: none of them."""
+    """Takes a reservation out of the doubts that name it: it is over, has come, or leaves the unit that asks.
+
+    One left without a candidate is answered: none of them.
+    """
     unit = reservation.claim.unit if reservation.claim else reservation.unit
     for _, doubt in sorted(draft.book(unit).doubts.items()):
         if reservation.key in doubt.candidates:

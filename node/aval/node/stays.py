@@ -16,7 +16,15 @@ from msgspec.structs import replace
 
 from aval.kernel.reasons import Reason, Refusal
 from aval.kernel.statuses import Counting, Gender, SupplementaryKind
-from aval.node.arrivals import gender_known, link, occupant, raise_doubt, stay_gone, undo_admission
+from aval.node.arrivals import (
+    gender_known,
+    link,
+    occupant,
+    raise_doubt,
+    remove_told_by_hand,
+    stay_gone,
+    undo_admission,
+)
 from aval.node.book import Draft, UnitBook
 from aval.node.claims import spot_for_patient
 from aval.node.model import (
@@ -146,7 +154,7 @@ def _present(draft: Draft, before: Stay | None, after: Stay, told: Course, now: 
     moved = before is None or before.unit != after.unit
     known = before or _told_by_hand(draft, after, told.reference)
     if known is not None and known is not before:
-        draft.put(Kind.STAY, known.key, None)
+        remove_told_by_hand(draft, known)
         reservation = draft.reservation(known.reservation)
         if reservation is not None:
             draft.put_reservation(replace(reservation, stay=after.key))

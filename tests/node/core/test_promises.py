@@ -286,6 +286,27 @@ def test_counts_below_what_is_promised() -> None:
     assert conflicts(made)[0].reservation.endswith("r2")
 
 
+def test_a_bed_of_another_unit_is_another_offer() -> None:
+    """A conflict settled elsewhere in the house: the requester confirms the unit that it reads, not the former one."""
+    made = house(LONG)
+    for name in ("r1", "r2"):
+        made.create(name, PLACES)
+    full = (c.DeclaredPlaces(Gender.ANY, 2, 2),)
+    made.say(c.DeclareCounts, unit=PLACES, places=full, stale_sources=frozenset({"his"}))
+    former = made.reservation("r2").offer
+    settled = made.say(c.SettleConflict, unit=PLACES, conflict=conflicts(made)[0].id, to_unit=BEDS, bed="b2")
+    assert refused(settled) is None
+    offer, claim = made.reservation("r2").offer, made.reservation("r2").claim
+    assert former is not None
+    assert offer is not None
+    assert claim is not None
+    assert (offer.unit, offer.arrival, offer.end) == (claim.unit, claim.start, claim.end) == (BEDS, claim.start, None)
+    assert offer.counter_offer
+    late = made.say(c.ConfirmReservation, reservation="r2", offer_tag=former.tag)
+    assert refused(late) is Reason.OFFER_CHANGED
+    assert refused(confirm(made, "r2")) is None
+
+
 # --- arrivals --------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +330,18 @@ def test_an_arrival_counts_once_until_somebody_says_whose_it_is() -> None:
         assert sum(x.count for x in made.figures().counts if x.horizon.value == "01" and x.status.value == "02") == free
         again = made.say(c.AnswerArrivalDoubt, doubt=verdict.doubt.id)
         assert refused(again) is Reason.DOUBT_NOT_FOUND
+
+
+def test_nobody_is_asked_whether_somebody_has_come_who_is_expected_elsewhere() -> None:
+    """A claim that is offered anew in another unit leaves the question; it stayed open for ever, about nobody."""
+    made = house(LONG)
+    made.create("k7", arrival_earliest=made.now + HOUR)
+    doubt = made.move(m.Admission(BEDS, "b3", Gender.FEMALE), "s1").doubt
+    assert doubt is not None
+    assert refused(made.say(c.ReofferReservation, reservation="k7", unit=PLACES)) is None
+    answered = made.ledger.doubt(doubt.id)
+    assert answered is not None
+    assert answered.answered == made.now
 
 
 def test_an_arrival_in_the_bed_that_was_kept_displaces_nobody() -> None:
@@ -358,6 +391,19 @@ def test_an_admission_cancelled_after_its_bed_was_taken() -> None:
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_patient_who_never_came_is_not_brought_back_by_what_is_told_of_the_stay() -> None:
+    """Met in a run: a movement that had named the stay of a cancelled admission put its patient back into the unit."""
+    made = house(LONG)
+    expecting(made)
+    made.say(c.AdmitReservation, reservation="k7")
+    stay = made.reservation("k7").stay
+    assert made.move(m.LeaveReturn(None), stay).fate is m.Fate.PARKED
+    made.say(c.CancelAdmission, reservation="k7")
+    assert made.move(m.LeaveReturn(None), stay).fate is m.Fate.PARKED
+    assert made.state("k7") == "CONFIRMED"
+    assert made.ledger.stay(stay) is None
 
 
 def test_telephone_notes() -> None:

@@ -177,6 +177,19 @@ def test_the_bed_that_it_had_is_taken_again_if_it_is_free() -> None:
     assert at.bed_of(R) == bed
 
 
+def test_a_patient_who_came_into_another_unit_stays_one_patient() -> None:
+    """Met in a run: the admission was put back into a second stay, in the unit that had been asked."""
+    at = house()
+    reach(at, S.CONFIRMED, unit=PLACES)
+    at.move(Admission(BEDS, "b2"), "s1")
+    at.say(c.AdmitReservation, reservation=R, stay="s1")
+    restored(at)
+    assert reinstate(at, known(S.ADMITTED, PLACES)).refusal is None
+    stays = at.ledger.all(Kind.STAY)
+    assert list(stays) == ["s1"]
+    assert at.reservation(R).stay == "s1"
+
+
 def test_a_hold_is_confirmed_by_the_tag_that_the_hub_knows() -> None:
     at = house()
     restored(at)

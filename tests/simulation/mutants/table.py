@@ -25,7 +25,8 @@ TABLE = Path(__file__).with_name("mutants.toml")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`.
+    """One bug: in `module`, `old` (which is there exactly once) becomes `new`. `seeds` find it within `steps`, or one
+    of the words above says what does.
 
     `directed`: the directed test (`file.py::test` of tests/simulation) that finds it where random seeds do not.
     `unit_tests`: what those beside its module say of it: "silent", "fail", or "not run". `what`: the bug, for people.
