@@ -571,14 +571,15 @@ class Checker:
             if not ask.get("refused_reason") and not forgotten:
                 yield f"{name}: {ask['reservation']} is unknown at its node, and not refused"
             return
+        # What the hub let go, and only a restored unit that nobody has compared says to be there, moves no request; and
+        # people may have changed the request since.
+        doubtful = ask.get("over") and known.get("unverified")
         # Put back to before a release, a node whose time ends it has nothing to tell of it a day later: it is over.
         both_over = house.was_put_back and {found["state"], known.get("state")} <= FINAL
         if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
-        elif found["state"] == known.get("state") and "claim" in found:
+        elif found["state"] == known.get("state") and "claim" in found and not doubtful:
             yield from _in_full(house, ask, self.files[name]["request"], known, found)
-        # What the hub let go, and only a restored unit that nobody has compared says to be there, moves no request.
-        doubtful = ask.get("over") and known.get("unverified")
         if found["state"] == "CONFIRMED" or (found["state"] == "ADMITTED" and not doubtful):
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":

@@ -19,12 +19,13 @@ from typing import Any
 from aval.hub.store.memory import MemoryStore as HubMemory
 from aval.node.ports import StorageUnavailable
 from aval.node.store.memory import MemoryStore as NodeMemory
+from tests.simulation.beginning import declare, follow
 from tests.simulation.checker import Checker, request_of
 from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People, declare, follow
+from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People
 from tests.simulation.report import Report
 from tests.simulation.screens import screen
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network

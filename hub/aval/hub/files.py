@@ -64,7 +64,7 @@ class Files:
         self._store = store
         self._clock = clock
         self._wake = wake
-        self.bell: Bell[RequestFile] = bell if bell is not None else Bell()
+        self.bell: Bell[RequestFile] = bell if bell is not None else Bell(lambda file: file.request.revision)
 
     async def read(self, name: str) -> RequestFile | None:
         """A request's file."""
