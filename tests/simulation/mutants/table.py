@@ -20,6 +20,9 @@ UNTRIED = "untried"
 DIRECTED = "directed"
 """In the place of seeds: a bug that a directed test finds, named in `directed`, and no seed tried does."""
 
+SILENT = "silent"
+"""What the unit tests say of a bug that they do not see."""
+
 TABLE = Path(__file__).with_name("mutants.toml")
 
 
@@ -42,6 +45,11 @@ class Mutant:
     unit_tests: str = "not run"
     directed: str = ""
 
+    @property
+    def found_by_seeds(self) -> bool:
+        """Whether seeds are named that find it."""
+        return self.seeds not in (NOBODY, UNTRIED, DIRECTED)
+
 
 def mutants() -> dict[str, Mutant]:
     """All of them, by name."""
@@ -49,11 +57,22 @@ def mutants() -> dict[str, Mutant]:
 
 
 def markdown() -> str:
-    """The table of `docs/simulation.md`."""
-    lines = ["| bug | what it does | module | found within seeds | unit tests |", "|---|---|---|---|---|"]
+    """The count and the table of `docs/simulation.md`."""
+    every = list(mutants().values())
+    by_seeds = [one for one in every if one.found_by_seeds]
+    directed = [one for one in every if one.directed]
+    silent = [sum(one.unit_tests == SILENT for one in found) for found in (by_seeds, directed)]
+    nobody = len(every) - len(by_seeds) - len(directed)
+    lines = [
+        f"Of {len(every)} bugs {len(by_seeds)} are found by the seeds named, {silent[0]} of them silent in the unit",
+        f"tests; {len(directed)} by a directed test, {silent[1]} of them silent; {nobody} by nothing here.",
+        "",
+        "| bug | what it does | module | found by | unit tests |",
+        "|---|---|---|---|---|",
+    ]
     lines += [
         f"| {one.name} | {one.what} | `{one.module}` | {one.directed or one.seeds} | {one.unit_tests} |"
-        for one in mutants().values()
+        for one in every
     ]
     return "\n".join(lines)
 
