@@ -277,7 +277,9 @@ class BedGround(Ground):
         """
         bed = self._known.get(take.bed or "")
         if bed is None:
-            self.levels.add(take.start, take.end, -take.number)
+            # The closure of a bed that the unit has no more is nobody's loss; a patient in one is somewhere.
+            if take.bed is None or take.what is not What.CLOSURE:
+                self.levels.add(take.start, take.end, -take.number)
             return
         patient = take.what in (What.STAY, What.EXPECTED)
         room = self._rooms.get(bed.room)
