@@ -259,8 +259,9 @@ class SettleNote(ReservationStaffCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveClaim(ReservationStaffCommand):
-    """Moves a claim to another bed of its unit."""
+    """Moves a claim to another bed of its unit; `unit` is that of the bed."""
 
+    unit: str
     bed: str
 
 

@@ -414,6 +414,8 @@ def move_claim(draft: Draft, reservation: Reservation, command: MoveClaim, now: 
     claim = reservation.claim
     if claim is None or not reservation.state.takes_claim:
         raise Refusal(Reason.NOT_IN_THIS_STATE, {"state": reservation.state.value})
+    if command.unit != claim.unit:
+        raise Refusal(Reason.BED_NOT_FOUND, {"unit": claim.unit, "bed": f"{command.unit}/{command.bed}"})
     return move_to(draft, reservation, unit_of(draft, claim.unit), command.bed, now)
 
 

@@ -185,7 +185,7 @@ class Day:
             (c.AdmitReservation, {}),
             (c.CancelAdmission, {}),
             (c.SettleNote, {"note": note, "apply": rng.random() < 0.7}),
-            (c.MoveClaim, {"bed": self.bed()}),
+            (c.MoveClaim, {"unit": BEDS, "bed": self.bed()}),
         ]
         verb, given_fields = rng.choice(choices)
         self.house.say(verb, reservation=name, **given_fields)

@@ -496,6 +496,12 @@ async def test_a_claim_is_moved_by_staff(at: House) -> None:
     at.calls_as(MARIE)
     beds = (await at.census.ListBeds(census_pb2.ListBedsRequest(parent=unit_name("med")), NO_CONTEXT)).beds
     free = next(bed for bed in beds if not bed.claim)
+    elsewhere = free.name.replace(unit_name("med"), unit_name("ger"))
+    with pytest.raises(Refusal) as refused:
+        await at.census.MoveClaim(
+            census_pb2.MoveClaimRequest(command_id=new_id(), reservation=held.name, bed=elsewhere), NO_CONTEXT
+        )
+    assert refused.value.reason is Reason.BED_NOT_FOUND
     moved = await at.census.MoveClaim(
         census_pb2.MoveClaimRequest(command_id=new_id(), reservation=held.name, bed=free.name), NO_CONTEXT
     )

@@ -398,11 +398,9 @@ def settle_conflict(request: census_pb2.SettleConflictRequest, caller: c.Caller,
 
 def move_claim(request: census_pb2.MoveClaimRequest, caller: c.Caller, names: Names) -> c.MoveClaim:
     """A claim's move to another bed of its unit."""
-    return c.MoveClaim(
-        **staff(request, caller),
-        reservation=names.read_reservation(request.reservation, "reservation"),
-        bed=names.read_bed(request.bed, "bed")[1],
-    )
+    unit, bed = names.read_bed(request.bed, "bed")
+    reservation = names.read_reservation(request.reservation, "reservation")
+    return c.MoveClaim(**staff(request, caller), reservation=reservation, unit=unit, bed=bed)
 
 
 def report_alive(request: census_pb2.ReportAliveRequest, caller: c.Caller) -> c.ReportAlive:
