@@ -660,10 +660,12 @@ def _lapse_time(file: RequestFile) -> datetime | None:
 
 
 def _archive_time(file: RequestFile) -> datetime | None:
-    """When it leaves the lists: an admission after 72 h, what ended a day after, with nothing on its way."""
+    """When it leaves the lists: an admission after 72 h, what ended a day after, with nothing on its way.
+
+    One that is over and has its patient in a house counts as an admission: the house may be put back to before it.
+    """
     request = file.request
-    if request.archived or file.rows:
+    if request.archived or file.rows or not (request.state.is_final or request.state is _S.ADMITTED):
         return None
-    if request.state is _S.ADMITTED:
-        return request.change_time + ADMITTED_ARCHIVED_AFTER
-    return request.change_time + FINAL_ARCHIVED_AFTER if request.state.is_final else None
+    admitted = request.state is _S.ADMITTED or any(ask.state is _V.ADMITTED for ask in file.asks)
+    return request.change_time + (ADMITTED_ARCHIVED_AFTER if admitted else FINAL_ARCHIVED_AFTER)

@@ -348,6 +348,21 @@ def test_a_creation_never_sent_in_seven_days_is_refused_by_name() -> None:
     assert world.file.request.state is R.EXPIRED
 
 
+def test_what_is_over_is_looked_after_as_long_as_a_house_may_forget_its_patient() -> None:
+    """Cancelled while the patient arrived unheard: a house put back to before must be told of the admission again."""
+    world = Territory(target(0))
+    world.run()
+    world.cancel()
+    world.houses.staff(A, G.ADMIT)
+    world.hear()
+    world.drain()
+    assert (world.file.request.state, world.houses.state(A)) == (R.CANCELLED, S.ADMITTED)
+    world.wait(timedelta(hours=71))
+    assert not world.file.request.archived
+    world.wait(timedelta(hours=2))
+    assert world.file.request.archived
+
+
 def test_what_is_over_leaves_the_lists_and_comes_back_if_it_is_not() -> None:
     world = confirmed()
     world.houses.staff(A, G.ADMIT)
