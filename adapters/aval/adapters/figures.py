@@ -38,6 +38,11 @@ def count(
     )
 
 
+def genders_counted(unit: availability_pb2.Unit) -> set[terms_pb2.Gender.ValueType]:
+    """The genders whose places are counted apart now: `GENDER_ANY` alone where none are."""
+    return {one.gender for one in unit.counts if one.horizon == availability_pb2.HORIZON_NOW}
+
+
 def open_places(unit: availability_pb2.Unit, gender: terms_pb2.Gender.ValueType) -> int:
     """Places of a gender that are open now: installed and supplementary ones, less those closed."""
     status = availability_pb2

@@ -19,14 +19,18 @@ ELEMENTS_MAX = 200_000
 """Elements of a document, whatever their size."""
 
 
-class MarkupFault(ValueError):
-    """A document that is not read: `what` names why, `line` where."""
+class Unread(ValueError):
+    """A file that is not read: `what` names why for programs, `line` where (1 is the first), 0 for the whole file."""
 
     def __init__(self, what: str, line: int = 0, **details: object) -> None:
         self.what = what
         self.line = line
         self.details = {name: str(value) for name, value in details.items()}
         super().__init__(what)
+
+
+class MarkupFault(Unread):
+    """A document that is not read."""
 
 
 @dataclass(slots=True)

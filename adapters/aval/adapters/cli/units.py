@@ -360,7 +360,7 @@ def declared_places(
 ) -> census_pb2.PlaceCapacity:
     """Open and occupied places of a gender, from how many are free. Raises `Failure` when that cannot be."""
     which = _GENDERS[gender]
-    counted = {one.gender for one in unit.counts if one.horizon == availability_pb2.HORIZON_NOW}
+    counted = figures.genders_counted(unit)
     if opened is None and which not in counted:
         words = (speech().state(enum_name(terms_pb2.Gender, one, "GENDER_")) for one in sorted(counted))
         why = say("unit.other.genders", genders=", ".join(words))

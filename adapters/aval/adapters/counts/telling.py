@@ -13,7 +13,7 @@ import grpc
 
 from aval.adapters.counts.rows import LineProblem, UnitCounts, folded
 from aval.adapters.dial import Line, every_unit
-from aval.adapters.figures import count, open_places
+from aval.adapters.figures import count, genders_counted, open_places
 from aval.adapters.wire import refusal_of
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
@@ -116,7 +116,7 @@ def _resolve_one(
     if speaking not in {one.id for one in unit.sources}:
         return _problem(row, "source-unknown", unit=row.unit, source=speaking, known=", ".join(known))
     gender = _GENDERS[row.gender]
-    counted = {one.gender for one in unit.counts if one.horizon == availability_pb2.HORIZON_NOW}
+    counted = genders_counted(unit)
     if gender not in counted:
         words = (word for one, word in _GENDER_WORDS.items() if _GENDERS[one] in counted)
         return _problem(row, "gender-not-counted", unit=row.unit, known=", ".join(words))

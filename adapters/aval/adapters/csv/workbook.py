@@ -3,9 +3,9 @@
 A workbook is a ZIP archive of XML. What a table of beds needs of it is the names of its sheets, the texts that they
 share, and their cells; `aval.adapters.markup` reads the XML within its bounds, and a part that would unpack to more is
 not unpacked. Libraries were tried for files of strangers: python-calamine 0.9 asks for 512 GB and ends the process at a
-file of 5 kB with one cell in the last corner; openpyxl builds styles, charts and formulas that nobody asked for, has no
-types, and fails in as many ways as a file can be broken. A date is what the workbook keeps, a number or ISO 8601, which
-the sheet's reading knows; a formula is its last value.
+file of 5 kB with one cell in the last corner; openpyxl builds styles, charts and formulas that nobody asked for, and
+fails in as many ways as a file can be broken. A date is what the workbook keeps, a number or ISO 8601, which the
+sheet's reading knows; a formula is its last value.
 """
 
 import zipfile
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from aval.adapters.markup import BYTES_MAX as PART_BYTES_MAX
-from aval.adapters.markup import Element, MarkupFault, parse
+from aval.adapters.markup import Element, MarkupFault, Unread, parse
 
 BYTES_MAX = 1_048_576
 """Bytes of a file: the largest house has under 1,000 units, and a line is about 60 bytes."""
@@ -38,14 +38,8 @@ _REPEATED_MAX = 10_000
 """Times that a row or cell of .ods may stand for: more than any bound below lets through, and no bomb."""
 
 
-class TableFault(ValueError):
-    """A file that is no table: `line` is where (1 is the first), 0 for the whole file; `what` names it for programs."""
-
-    def __init__(self, what: str, line: int = 0, **details: object) -> None:
-        self.what = what
-        self.line = line
-        self.details = {name: str(value) for name, value in details.items()}
-        super().__init__(what)
+class TableFault(Unread):
+    """A file that is no table."""
 
 
 def is_workbook(content: bytes) -> bool:
@@ -59,6 +53,7 @@ def sheets_of(content: bytes) -> list[tuple[str, Iterator[Cells]]]:
         raise TableFault("workbook")
     try:
         archive = zipfile.ZipFile(BytesIO(content))
+    # NotImplementedError: a version or a compression of ZIP that Python does not read.
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise TableFault("workbook-broken") from error
     parts = _Parts(archive)
