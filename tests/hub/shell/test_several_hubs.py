@@ -187,15 +187,20 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
         await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
         name = await confirmed(client, unit)
         watch = client.requests.WatchRequests(requests.WatchRequestsRequest(names=[name]))
-        seen: dict[int, requests.Request] = {}
+        has_begun = False
+        changed: list[requests.Request] = []
 
         async def watching() -> None:
+            nonlocal has_begun
             async for message in watch:
-                if message.HasField("request"):
-                    seen[message.request.revision] = message.request
+                has_begun = has_begun or message.caught_up
+                if message.request.notify_when_free:
+                    changed.append(message.request)
 
         watcher = asyncio.ensure_future(watching())
-        await until(lambda: len(seen) == 1, 10, "the watch has begun")
+        # Not a count of revisions: the node's own word of the confirmation may be one more, at any time.
+        await until(lambda: has_begun, 10, "the watch has begun")
+        assert not changed
         # A store with the hub's own number: the hub takes its notification for one of its own, and passes it over.
         beside = PostgresStore(url, SilentMeters(), replica=0)
 
@@ -208,8 +213,7 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
 
         await beside.run(work)
         beside.close()
-        await until(lambda: len(seen) == 2, 20, "the change is heard of")
-        assert seen[max(seen)].notify_when_free
+        await until(lambda: bool(changed), 20, "the change is heard of")
         watch.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
 
@@ -238,10 +242,21 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
             assert await sees_unit(client, unit)
             server.start()
             back = time.monotonic()
-            await all_followed(town, {0, 1})
-            asked = await client.requests.CreateRequest(act, timeout=10)
-            await until_request(client, asked.name, lambda one: one.asks[0].known.state == HELD, 30)
+            names: list[str] = []
+
+            async def is_taken() -> bool:
+                """The same act again, as its refusal says: the hub may yet have to notice that its database is back."""
+                try:
+                    names.append((await client.requests.CreateRequest(act, timeout=10)).name)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                return bool(names)
+
+            await until(is_taken, 10, "the act is taken")
+            await until_request(client, names[0], lambda one: one.asks[0].known.state == HELD, 30)
             figure(f"requests were held again {time.monotonic() - back:.1f} s after the database was back")
+            await all_followed(town, {0, 1})
             assert not [hub for hub in town.hubs if hub.process_has_ended]
     finally:
         server.remove()
