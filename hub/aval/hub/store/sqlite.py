@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -68,21 +68,21 @@ class SqliteStore:
         self._lock = lock(path)
         # AUTOCOMMIT: SQLAlchemy and sqlite3 leave transactions to us, so that one may hold many works.
         self._engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
-        try:
-            self._connection = self._engine.connect()
-            self._connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            self._connection.exec_driver_sql("PRAGMA synchronous=FULL")
-            check(self._connection, path)
-            migrate(self._connection, path)
-        except (sa.exc.DatabaseError, DatabaseUnusable) as error:
-            self._engine.dispose()
-            os.close(self._lock)
-            if isinstance(error, sa.exc.DatabaseError):
+        with ExitStack() as undone:
+            undone.callback(os.close, self._lock)
+            undone.callback(self._engine.dispose)
+            try:
+                self._connection = undone.enter_context(self._engine.connect())
+                self._connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                self._connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                check(self._connection, path)
+                migrate(self._connection, path)
+            except sa.exc.DatabaseError as error:
                 raise DatabaseUnusable(
                     f"{path} cannot be used as a hub's database ({error.orig}): look at the folder and the disk, or "
                     "put back a backup"
                 ) from error
-            raise
+            undone.pop_all()  # from here on `close` does all that
         self._transaction = SqlTransaction(self._connection)
         self._works: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._waiting = 0
