@@ -114,7 +114,9 @@ def takes(unit: Unit, book: UnitBook, now: datetime, *, keeping: bool = False) -
         end = NEVER if late or beyond or planned is None else planned + turnover
         yield Take(start, end, What.STAY, stay.key, bed, stay.place, stay.gender)
     for expected in book.expected.values():
-        end = NEVER if expected.departure is None else expected.departure + turnover
+        # Nor has one who is to come after it.
+        planned = expected.departure
+        end = NEVER if planned is None or planned <= expected.arrival else planned + turnover
         yield Take(expected.arrival, end, What.EXPECTED, expected.key, expected.bed, expected.place, expected.gender)
     for closure in book.closures.values():
         end = NEVER if closure.reopening_asked or closure.end <= now else closure.end

@@ -45,8 +45,9 @@ def closure_span(closure: Closure, now: datetime) -> Span:
 
 
 def expected_span(expected: Expected) -> Span:
-    """When a patient that the house expects is there."""
-    return expected.arrival, expected.departure or FAR
+    """When a patient that the house expects is there: for good, if the departure that was told is past by then."""
+    leaves = expected.departure is not None and expected.departure > expected.arrival
+    return expected.arrival, (expected.departure if leaves else None) or FAR
 
 
 def check(ledger: Ledger, now: datetime) -> None:

@@ -110,8 +110,9 @@ def everybody(ledger: Ledger, unit: m.Unit, now: datetime) -> list[Inside]:
         bed = None if stay.on_leave and not stay.keep_bed else stay.bed
         found.append(Inside("stay", bed, stay.place, start, end))
     for expected in book.expected.values():
-        end = FAR if expected.departure is None else expected.departure + pause
-        found.append(Inside("expected", expected.bed, expected.place, expected.arrival, end))
+        start, end = oracle.expected_span(expected)
+        end = FAR if end == FAR else end + pause
+        found.append(Inside("expected", expected.bed, expected.place, start, end))
     covered = {doubt.presumed for doubt in book.doubts.values()}
     for key, reservation in book.claims.items():
         claim = reservation.claim

@@ -292,6 +292,7 @@ def test_no_grant_gives_what_is_not_free(seed: int) -> None:
 @settings(max_examples=30)
 @given(st.integers(min_value=0, max_value=2**32))
 @example(2441437)  # two doubts that end at once were written in the order in which they had been loaded
+@example(946110060)  # who was to leave before the day of the arrival took a bed for less than no time
 def test_a_restart_gives_the_same_state(seed: int) -> None:
     """Facts through bytes and back make the same figures, timers and decisions."""
     day = Day(seed)

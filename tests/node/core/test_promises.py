@@ -92,6 +92,18 @@ def test_an_announced_departure_counts_only_if_the_policy_promises() -> None:
         assert made.state("r") == state
 
 
+def test_who_was_to_leave_before_the_day_of_the_arrival_takes_the_bed_for_good() -> None:
+    """Told in two words: the bed is neither taken for less than no time, nor free before the patient comes."""
+    made = house(LONG)
+    full_but(made)
+    made.move(m.Discharge(), "in-b3")
+    made.move(m.ArrivalExpected(BEDS, made.now + 4 * DAY, "b3", Gender.FEMALE), "late")
+    made.move(m.DepartureAnnounced(made.now + DAY), "late")
+    made.create("r", arrival_earliest=made.now + 2 * DAY)
+    assert made.state("r") == "ASKED"
+    oracle.check(made.ledger, made.now)
+
+
 def test_features_and_gender_choose_the_bed() -> None:
     """What is required is there; what nobody asked for is kept for those who will; a man never takes a woman's bed."""
     made = house(LONG)
