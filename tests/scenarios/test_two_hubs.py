@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from aval.adapters.cli.exits import Exit
 from aval.adapters.demo.building import CELL, HUB, LOOPBACK, free_ports
 from aval.adapters.demo.cast import in_state, target
-from aval.adapters.dial import Line, ask
+from aval.adapters.dial import Line, ask, every_unit
 from aval.v1 import request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
@@ -105,6 +105,11 @@ async def test_53_two_hubs_on_two_copies_make_no_second_winner(play: Play, town:
         assert there.state == Request.STATE_CANCELLED
         assert [bed.claim for bed in await play.beds(unit)] == [""]
         last = await play.ready(PARTNER, beds=1)
+
+        async def known_there() -> bool:
+            return last in {shown.name for shown in await every_unit(other, f"establishments/{PARTNER}")}
+
+        await until(known_there, WITHIN_SECONDS, "the other hub has heard of the unit too")
         wishes = [play.wish(target(last, hold=True)) for _ in range(2)]
         wishes[1].on_behalf_of = here.requester.on_behalf_of
         await asyncio.gather(play.insist(wishes[0]), insisted(lambda: ask(other.requests.CreateRequest, wishes[1])))

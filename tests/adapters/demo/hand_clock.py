@@ -12,7 +12,7 @@ class HandClock:
     def __init__(self, now: datetime) -> None:
         self._begin = now
         self._elapsed = 0.0
-        self._sleepers: set[asyncio.Event] = set()
+        self._sleepers: dict[asyncio.Event, float] = {}
 
     def now(self) -> datetime:
         return self._begin + timedelta(seconds=self._elapsed)
@@ -23,11 +23,15 @@ class HandClock:
     async def sleep_until(self, monotonic: float) -> None:
         while self._elapsed < monotonic:
             moved = asyncio.Event()
-            self._sleepers.add(moved)
+            self._sleepers[moved] = monotonic
             try:
                 await moved.wait()
             finally:
-                self._sleepers.discard(moved)
+                del self._sleepers[moved]
+
+    def is_slept_for(self, length: timedelta) -> bool:
+        """Whether somebody sleeps for just so long from now."""
+        return self._elapsed + length.total_seconds() in self._sleepers.values()
 
     def advance(self, length: timedelta) -> None:
         self._elapsed += length.total_seconds()

@@ -317,6 +317,7 @@ async def test_a_quiet_feed_says_that_it_is_alive() -> None:
             await asyncio.wait_for(feed.caught_up.wait(), 10)
             for _ in range(3):
                 before = len(node.alive)
+                await wait_until(partial(clock.is_slept_for, ALIVE_EVERY), 10, "the feed has nothing to say")
                 clock.advance(ALIVE_EVERY)
                 await wait_until(partial(heard_since, node, before), 10, "a proof of life")
 
