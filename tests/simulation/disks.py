@@ -2,7 +2,8 @@
 
 A disk outlives the process that writes to it and keeps what was committed, no more. Around each commit lie the points
 at which a process can be killed: before the write, after it, and before anybody is told. A commit can fail with nothing
-written; it can also fail with everything written, which the store's port allows (« cannot say: then `load` tells »).
+written; it can also fail with everything written, which the store's port allows (« cannot say: then `load` tells »);
+and what a node could not flush may be there after all once it has been killed, unless it has written over it since.
 The hub's works may be run twice, as a database that retries its transactions would.
 
 Whoever checks sees each commit here, after it, as the rows that were written.
@@ -31,9 +32,17 @@ WRITE_SECONDS = (0.001, 0.02)
 """How long a commit takes: long enough for other commands to gather behind it."""
 
 
+LEFT_SHARE = 0.7
+"""How often what could not be flushed is written all the same, and its node killed soon after."""
+
+SOON_SECONDS_MAX = 0.1
+"""How soon: its caller has mostly been refused by then, and mostly nothing else written."""
+
+
 @dataclass(slots=True)
 class DiskFaults:
-    """How likely what is, for each commit. `down` refuses everything while it is true."""
+    """How likely what is, for each commit. `down` refuses everything while it is true; `left` is what lies written and
+    unflushed at the end of a node's log, and by which process."""
 
     fail: float = 0.0
     unknown: float = 0.0
@@ -41,6 +50,7 @@ class DiskFaults:
     crash_after: float = 0.0
     rerun: float = 0.0
     down: bool = False
+    left: tuple[Process, Batch] | None = None
 
     def stop(self) -> None:
         """The device is sound."""
@@ -77,6 +87,14 @@ class Device:
         self.counts[kind] += 1
         return True
 
+    def happens(self, likelihood: float) -> bool:
+        """Whether something as likely as that is so now."""
+        return self._chance.random() < likelihood
+
+    def die_soon(self) -> None:
+        """The process is killed in a moment, if it still lives."""
+        self.process.world.after(self._chance.uniform(0.0, SOON_SECONDS_MAX), lambda: self.gone or self._died())
+
     async def die(self) -> None:
         """The process is killed here and now; nothing after this line runs."""
         self._died()
@@ -97,10 +115,16 @@ class NodeStore:
         self._committed = committed
 
     async def load(self) -> Stored:
-        """See the port."""
+        """See the port. One that was just started reads its log to the end."""
         await self._device.spin()
         if self._device.faults.down:
             raise StorageUnavailable("disk I/O error")
+        left = self._device.faults.left
+        if left is not None and left[0] is not self._device.process:
+            self._device.faults.left = None
+            self._device.counts["node commit that failed, there after a crash"] += 1
+            await self._disk.commit(left[1])
+            self._committed(left[1])
         return await self._disk.load()
 
     async def commit(self, batch: Batch) -> None:
@@ -109,10 +133,16 @@ class NodeStore:
         await device.spin()
         if device.draws(faults.crash_before, "node killed before a commit"):
             await device.die()
-        if faults.down or device.draws(faults.fail, "node commit failed"):
+        if faults.down:
             raise StorageUnavailable("database or disk is full")
         if device.gone:
             return
+        if device.draws(faults.fail, "node commit failed"):
+            if device.happens(LEFT_SHARE):
+                faults.left = (device.process, batch)
+                device.die_soon()
+            raise StorageUnavailable("disk I/O error")
+        faults.left = None
         await self._disk.commit(batch)
         self._committed(batch)
         if device.draws(faults.crash_after, "node killed between commit and answer"):
@@ -127,6 +157,7 @@ class NodeStore:
         if self._device.faults.down:
             raise StorageUnavailable("database or disk is full")
         if not self._device.gone:
+            self._device.faults.left = None
             await self._disk.save_proofs(proofs)
 
     async def digest_of(self, number: int) -> bytes | None:
@@ -136,6 +167,7 @@ class NodeStore:
     async def compact(self, before: int) -> None:
         """See the port."""
         if not self._device.gone:
+            self._device.faults.left = None
             await self._disk.compact(before)
 
     async def close(self) -> None:

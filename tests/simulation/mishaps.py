@@ -184,6 +184,7 @@ class Mishaps:
         on.kill(key)
         on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
         put_back(site.disk, backup.disk)
+        site.faults.left = None
         on.checker.put_back(key, deepcopy(backup.book or House(key)))
         site.forgotten.append((backup.time, on.world.time))
 
