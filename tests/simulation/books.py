@@ -70,6 +70,8 @@ class House:
         """Reservations that the last commit reinstated."""
         self.takings = 0
         """How often a bed or place was taken, left or changed hands, and was followed."""
+        self.lost: set[int] = set()
+        """Histories that this node began and knows nothing of any more: it was put back to before them."""
         self.offers: set[str] = set()
         """Tags of all offers ever made: a new one bears none of them."""
         self.histories: dict[str, list[str]] = {}
@@ -85,6 +87,15 @@ class House:
         """A reservation, or what is left of it."""
         return self.of("reservation").get(key) or self.of("tombstone").get(key)
 
+    def _heard_late(self, batch: Batch) -> bool:
+        """Whether a new history begins because a word came, late, of one that was lost by going back once more."""
+        past = set(self.of("restore").get("self", {}).get("past", ()))
+        told = [json.loads(row.body)["past"] for row in batch.rows if row.kind.value == "restore" and row.body]
+        late = {heard for one in told for heard in one} - past
+        late &= self.lost
+        self.lost -= late
+        return bool(late)
+
     def committed(self, batch: Batch) -> Iterator[str]:
         """Takes up a batch; tells what is wrong with it, or with what it leads to."""
         revision = batch.revision
@@ -94,7 +105,7 @@ class House:
             yield f"time goes back from {self.as_of} to {revision.as_of}"
         conflicts_before, unsure = dict(self.of("conflict")), set(self.of("reconciling"))
         if batch.incarnation is not None:
-            if not self.put_back:
+            if not self.put_back and not self._heard_late(batch):
                 yield f"history {batch.incarnation:016x} begins, and nobody has put this node back"
             self.incarnation, self.put_back = batch.incarnation, False
         self.reinstated = {row.key for row in batch.rows if row.kind.value == "reinstated" and row.body is not None}

@@ -160,6 +160,7 @@ class Checker:
         house.was_put_back = True
         house.put_back, house.policies_changed, house.takings = True, now.policies_changed, now.takings
         house.offers = now.offers
+        house.lost = now.lost | {now.incarnation}
         self.houses[finess] = house
         told = self._told.get((finess, house.incarnation))
         if told is not None:
