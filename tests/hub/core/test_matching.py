@@ -271,7 +271,7 @@ def worsened(need: Need, one: Candidate, other: Candidate, criterion: Criterion)
         case Criterion.SURE:
             return replace(one, seen=Seen(unit, Freshness.STALE))
         case Criterion.ANSWER:
-            later = replace(unit.policy, answering=Answering.PERSON, next_answer_time=hour(5))
+            later = replace(unit.policy, answering=Answering.PERSON, next_answer_time=hour(24 * 365))
             return replace(one, seen=Seen(replace(unit, policy=later), one.seen.freshness))
         case Criterion.UNMET_WISHES:
             bare = tuple(replace(places, features=places.features - need.wished) for places in unit.classes)

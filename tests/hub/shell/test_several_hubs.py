@@ -275,8 +275,9 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
     async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
         await all_followed(town, {0, 1})
         unit = await declare_unit(town.small, PARTNER)
+        for number in range(2):
+            await until(partial(sees_unit, town.to(number, REGULATOR), unit), 20, "the unit is seen")
         client = town.to_any(REGULATOR)
-        await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
         name = await confirmed(client, unit)
         calls = [town.metric(number, "aval_rpc_seconds_count") for number in range(2)]
         for _ in range(20):
