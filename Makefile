@@ -13,7 +13,7 @@ FIND_PYTHON = for python in python3.11 python3; do \
 HOUSES = $(shell sed -n 's/^finess = "\(.*\)"/\1/p' adapters/aval/adapters/demo/ge-10.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demos test fuzz simulate mutants claims bench lint proto clean setup lock
+.PHONY: help demo demos test fuzz hunt simulate mutants claims bench lint proto clean setup lock
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -32,6 +32,10 @@ test: lint ## Check everything: lint, then the whole test suite
 
 fuzz: setup ## Fuzz each parser of what strangers send (COUNT=100000 SEED=1 ONLY=hl7v2)
 	@$(PYTHON) -m tests.fuzz --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --only "$(ONLY)"
+
+hunt: setup ## Try each property with other examples than the tests do (ROUNDS=10); a failure is told with its example
+	@for round in $$(seq $(or $(ROUNDS),10)); do \
+		AVAL_EXAMPLES=hunt $(PYTHON) -m pytest -m hypothesis -n 2 || exit 1; done
 
 simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300); a failure is told with its trace
 	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1-200) --steps $(or $(STEPS),300)
