@@ -131,6 +131,21 @@ class Adt:
         return replace(self, **changes)
 
 
+def of_several(*messages: Adt) -> str:
+    """One message of several patients: the header of the first, then the segments of each from its PID on."""
+    first, *others = (message.text() for message in messages)
+    return first + "".join("PID|" + text.partition("\rPID|")[2] for text in others)
+
+
+def without(text: str, name: str, keep: int = 0) -> str:
+    """A message without its segments of that name, save the first `keep`."""
+    kept: list[str] = []
+    for segment in text.rstrip("\r").split("\r"):
+        if segment[:3] != name or sum(one[:3] == name for one in kept) < keep:
+            kept.append(segment)
+    return "\r".join(kept) + "\r"
+
+
 def _maybe(instant: datetime | None) -> str:
     return stamp(instant) if instant is not None else ""
 

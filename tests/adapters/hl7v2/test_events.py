@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aval.adapters.hl7v2.events import EVENTS, Action
-from aval.adapters.hl7v2.faults import Fault, Severity
-from aval.adapters.hl7v2.meaning import understand
-from aval.adapters.hl7v2.reading import parse
+from aval.adapters.hl7v2.events import EVENTS, SWAP, Action
 from tests.adapters.hl7v2.core import CoreNode
 from tests.adapters.hl7v2.desks import desk_of, give, stay_of
-from tests.adapters.hl7v2.messages import CANCELLING, CUSTOMS, Adt, at
+from tests.adapters.hl7v2.messages import CANCELLING, Adt, at
 from tests.conftest import CHECKOUT
 
 IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
@@ -76,7 +73,7 @@ STORIES: dict[str, tuple[list[Adt], object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("event", sorted(set(EVENTS) - {"A17"}))
+@pytest.mark.parametrize("event", sorted(set(EVENTS) - {SWAP}))
 async def test_each_event_does_what_the_table_says(event: str, tmp_path: Path) -> None:
     messages, where = STORIES[event]
     assert messages[-1].event == event
@@ -96,12 +93,6 @@ def test_every_event_has_its_section_of_the_standard() -> None:
     assert undoing == set(CANCELLING)
     for code, undone in CANCELLING.items():
         assert EVENTS[code].kind is EVENTS[undone].kind
-
-
-def test_a_swap_of_two_patients_is_refused_by_name() -> None:
-    with pytest.raises(Fault) as raised:
-        understand(parse(IN.again(event="A17", movement="").text()), CUSTOMS)
-    assert raised.value.severity is Severity.REJECT
 
 
 @pytest.mark.parametrize("event", ["A09", "A10", "A24", "A33", "A60", "Z98"])

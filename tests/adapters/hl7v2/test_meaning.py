@@ -29,14 +29,6 @@ def test_a_message_says_a_place_a_gender_and_times_and_no_identity() -> None:
         assert canary not in stored.replace("v-", "").replace(said.visit, "").replace(said.movements[0], ""), canary
 
 
-def test_several_merges_in_one_message_are_refused_by_name() -> None:
-    text = MESSAGE.again(event="A42", movement="", absorbed="V7").text()
-    assert understand(parse(text), CUSTOMS).said[0].absorbed
-    with pytest.raises(Fault) as raised:
-        understand(parse(text + "PID|2||OTHER\rMRG|OTHER||||V8^^^CHU^VN\rPV1|2|I\r"), CUSTOMS)
-    assert raised.value.place == "MRG"
-
-
 def test_the_same_visit_has_the_same_hash_and_another_house_another() -> None:
     first, again = (understand(parse(MESSAGE.again(event=event).text()), CUSTOMS).said[0] for event in ("A01", "A03"))
     assert first.visit == again.visit
@@ -73,7 +65,15 @@ def test_each_fault_names_its_field(old: str, new: str, place: str, severity: Se
     assert not any(canary in str(raised.value) for canary in CANARIES)
 
 
-@pytest.mark.parametrize(("action", "original", "place"), [("INSERT", "A02", "ZBE-4"), ("UPDATE", "A12", "ZBE-6")])
+@pytest.mark.parametrize(
+    ("action", "original", "place"),
+    [
+        ("INSERT", "A02", "ZBE-4"),
+        ("UPDATE", "A12", "ZBE-6"),
+        ("UPDATE", "A23", "ZBE-6"),
+        ("UPDATE", "A42", "ZBE-6"),
+    ],
+)
 def test_a_correction_corrects_and_says_what(action: str, original: str, place: str) -> None:
     with pytest.raises(Fault) as raised:
         understand(parse(MESSAGE.again(event="Z99", action=action, original=original).text()), CUSTOMS)

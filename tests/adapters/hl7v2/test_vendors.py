@@ -115,6 +115,12 @@ STORIES: dict[str, tuple[list[bytes], object]] = {
         [written(OUT.again(visit="V7")), written(IN.again(event="A06", movement="M7", sent=at(9), absorbed="V7"))],
         HERE,
     ),
+    "the event of a departure says CANCEL, names no event in ZBE-6, and another bed": (
+        [written(IN), written(GONE), written(GONE.again(action="CANCEL", sent=at(11), room="102", bed="2"))], BESIDE,
+    ),
+    "the event of a transfer that nobody knows says CANCEL, of one whose admission was never told": (
+        [written(MOVE), written(MOVE.again(action="CANCEL", movement="M8", sent=at(11)))], THERE,
+    ),
     "a visit is deleted (HL7 §3.3.23)": (
         [written(IN), written(MOVE), written(IN.again(event="A23", movement="", version="2.5", sent=at(11)))], NOBODY,
     ),

@@ -31,7 +31,7 @@ from aval.v1 import census_pb2
 
 hl7 = Group("hl7", "help.hl7")
 
-CHECK_FIELDS = ("file", "number", "event", "outcome", "phase", "place", "unit", "bed", "fault", "code")
+CHECK_FIELDS = ("file", "number", "event", "patient", "outcome", "phase", "place", "unit", "bed", "fault", "code")
 
 _paths = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|DIR…")
 _config = click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="opt.config")
@@ -79,7 +79,7 @@ def check(terminal: Terminal, paths: Sequence[Path], mapping: Path | None, confi
         terminal.objects([_plain(one) for one in findings.checked])
     else:
         heads = [say(f"col.{head}") for head in ("file", "event", "hl7-what", "hl7-after")]
-        terminal.table(heads, ([one.file, one.event, _said(one), _after(one)] for one in findings.checked))
+        terminal.table(heads, ([one.file, _event(one), _said(one), _after(one)] for one in findings.checked))
     _sum_up(terminal, findings)
 
 
@@ -231,6 +231,7 @@ def _plain(one: Checked) -> dict[str, object]:
         "file": one.file,
         "number": one.number,
         "event": one.event,
+        "patient": one.patient,
         "outcome": one.outcome.value,
         "phase": one.phase.value,
         "place": _codes(one),
@@ -239,6 +240,10 @@ def _plain(one: Checked) -> dict[str, object]:
         "fault": ",".join(fault.place for fault in (one.fault, *one.passed_over) if fault),
         "code": "" if one.outcome is Outcome.NO_MESSAGE else one.fault.severity.value if one.fault else "AA",
     }
+
+
+def _event(one: Checked) -> str:
+    return one.event if one.patient == 1 else f"{one.event}[{one.patient}]"
 
 
 def _codes(one: Checked) -> str:
@@ -267,7 +272,7 @@ def _fault(fault: Fault) -> str:
 
 
 def _sum_up(terminal: Terminal, findings: Findings) -> None:
-    terminal.tell(say("hl7.total", count=sum(one.outcome is not Outcome.NO_MESSAGE for one in findings.checked)))
+    terminal.tell(say("hl7.total", count=findings.messages))
     for outcome, count in sorted(findings.outcomes.items()):
         terminal.tell(f"  {number(str(count)).text:>6}  {say(f'hl7.outcome.{outcome}')}")
     for key, found in (("hl7.units", findings.unmapped_units), ("hl7.beds", findings.unmapped_beds)):

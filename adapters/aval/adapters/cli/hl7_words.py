@@ -66,13 +66,17 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
     "hl7.phase.present": ("présent", "present"),
     "hl7.phase.outpatient": ("externe", "outpatient"),
     "hl7.phase.gone": ("sorti", "gone"),
-    "hl7.fault.100": ("{place} : segment absent ou illisible", "{place}: segment missing or unreadable"),
+    "hl7.fault.100": (
+        "{place} : segment absent, de trop ou illisible",
+        "{place}: segment missing, too many or unreadable",
+    ),
     "hl7.fault.101": ("{place} : champ obligatoire absent", "{place}: required field missing"),
     "hl7.fault.102": ("{place} : date ou type illisible", "{place}: unreadable date or type"),
     "hl7.fault.103": ("{place} : valeur hors de la table", "{place}: value not of the table"),
     "hl7.fault.200": ("{place} : type de message non traité", "{place}: message type not handled"),
     "hl7.fault.202": ("{place} : message d’essai ou de formation", "{place}: a message for tests or training"),
     "hl7.fault.203": ("{place} : version non traitée", "{place}: version not handled"),
+    "hl7.fault.205": ("{place} : numéro déjà dit dans le message", "{place}: number said already in the message"),
     "hl7.fault.207": ("{place} : dépasse ce qui est traité", "{place}: beyond what is handled"),
     "hl7.total": ("Messages lus : {count}.", "Messages read: {count}."),
     "hl7.units": (

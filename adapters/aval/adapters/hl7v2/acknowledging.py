@@ -123,12 +123,12 @@ def _asked(header: Header, code: str) -> str:
 
 def _place(one: Fault) -> str:
     """A fault as ERR-1 before HL7 2.5; its words stand in MSA-3."""
-    return f"{one.segment}^1^{one.number or ''}^{one.code}&{CODES[one.code]}&HL70357"
+    return f"{one.segment}^{one.sequence}^{one.number or ''}^{one.code}&{CODES[one.code]}&HL70357"
 
 
 def _error(one: Fault, severity: str) -> str:
     """A fault as an ERR segment of HL7 2.5 (`severity`: table 0516)."""
-    location = f"{one.segment}^1^{one.number}^1^{one.component}" if one.number else f"{one.segment}^1"
+    location = f"{one.segment}^{one.sequence}" + (f"^{one.number}^1^{one.component}" if one.number else "")
     return f"ERR||{location}|{one.code}^{CODES[one.code]}^HL70357|{severity}||||{_clean(str(one), 250)}"
 
 

@@ -47,7 +47,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One message. `phase`, `place`, `unit`, `bed`: where the stay is after it, in the sender's and our codes.
+    """One message, or what it does to one of its patients (`patient`, from 1). `phase`, `place`, `unit`, `bed`: where
+    the stay is after it, in the sender's and our codes.
 
     `unit` is empty where none is mapped; `fault` refuses it; `passed_over` were unreadable in one that is taken.
     """
@@ -62,6 +63,7 @@ class Checked:
     bed: str = ""
     fault: Fault | None = None
     passed_over: tuple[Fault, ...] = ()
+    patient: int = 1
 
 
 @dataclass(slots=True)
@@ -74,8 +76,13 @@ class Findings:
     habits: Habits = field(default_factory=Habits)
 
     @property
+    def messages(self) -> int:
+        """How many messages were read."""
+        return sum(one.outcome is not Outcome.NO_MESSAGE and one.patient == 1 for one in self.checked)
+
+    @property
     def outcomes(self) -> Counter[str]:
-        """How many messages of each outcome."""
+        """How many messages, or patients of a message, of each outcome."""
         return Counter(one.outcome.value for one in self.checked)
 
 
@@ -121,7 +128,7 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
                 continue
             for text in texts:
                 number += 1
-                findings.checked.append(_checked(path.name, number, text, codes, customs, logs))
+                findings.checked += _checked(path.name, number, text, codes, customs, logs)
         if not number and (not findings.checked or findings.checked[-1].file != path.name):
             findings.checked.append(Checked(path.name, 0, "", Outcome.NO_MESSAGE))
     for one in findings.checked:
@@ -134,19 +141,27 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
 
 def _checked(
     file: str, number: int, text: str, codes: Mapping, customs: Customs, logs: dict[str, tuple[Said, ...]]
-) -> Checked:
+) -> list[Checked]:
     event = ""
     try:
         message = parse(text)
         event = message.get("MSH", 9, 2) or message.get("EVN", 1)
         if is_acknowledgement(message):
-            return Checked(file, number, event, Outcome.NO_EFFECT)
+            return [Checked(file, number, event, Outcome.NO_EFFECT)]
         heard = understand(message, customs)
     except Fault as wrong:
-        return Checked(file, number, event[:8], Outcome.REFUSED, fault=wrong)
+        return [Checked(file, number, event[:8], Outcome.REFUSED, fault=wrong)]
     if not heard.said:
-        return Checked(file, number, heard.event, Outcome.NO_EFFECT)
-    word = heard.said[0]
+        return [Checked(file, number, heard.event, Outcome.NO_EFFECT)]
+    return [
+        replace(_folded(word, codes, logs), file=file, number=number, event=heard.event, patient=patient,
+                passed_over=heard.passed_over)
+        for patient, word in enumerate(heard.said, 1)
+    ]  # fmt: skip
+
+
+def _folded(word: Said, codes: Mapping, logs: dict[str, tuple[Said, ...]]) -> Checked:
+    """What one word does to its stay."""
     former = logs.get(word.visit, ())
     log = former if word.kind is Kind.MERGE else added(former, word)
     joined = word.absorbed != word.visit and word.absorbed in logs and joins(word, logs[word.absorbed])
@@ -169,6 +184,4 @@ def _checked(
     elif present.place is not None and codes.unmapped(present.place):
         outcome = Outcome.UNMAPPED
     unit = "" if present.place is None or codes.unmapped(present.place) else standing.unit
-    return Checked(
-        file, number, heard.event, outcome, present.phase, present.place, unit, standing.bed, None, heard.passed_over
-    )
+    return Checked("", 0, "", outcome, present.phase, present.place, unit, standing.bed)

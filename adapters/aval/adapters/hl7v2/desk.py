@@ -41,6 +41,9 @@ ROUND_MAX = 64
 MERGES_MAX = 8
 """Visits that may have been merged one into the other in a row."""
 
+_APPLIED = "applied"
+"""The outcome of a message of which the node has been told something."""
+
 _COUNTS_ANYWAY = frozenset({"BED_OCCUPIED", "BED_CLOSED", "BED_UNKNOWN", "UNIT_FULL"})
 """Reasons of a parked movement whose patient the node counts all the same."""
 
@@ -63,11 +66,23 @@ class Census(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Item:
-    """One word of one message, waiting for its round. `outcome` is set once the node has spoken."""
+    """Words of one message that stand or fall together, each of another visit, waiting for their round. `outcome` is
+    set once the node has spoken; `found` and `refusal` are what became of them until then."""
 
-    word: Said
+    words: tuple[Said, ...]
     outcome: "asyncio.Future[str]"
+    found: list[str] = field(default_factory=list)
     refusal: str = ""
+
+    @property
+    def keys(self) -> set[str]:
+        """The visits that it is about."""
+        return {key for word in self.words for key in (word.visit, word.absorbed) if key}
+
+    @property
+    def joins(self) -> bool:
+        """Whether it may make one stay of two."""
+        return any(word.absorbed for word in self.words)
 
 
 @dataclass(slots=True)
@@ -153,22 +168,31 @@ class Desk:
         return acknowledging.accepted(header, self._clock.now(), heard.passed_over)
 
     async def _said(self, said: Sequence[Said]) -> str:
-        items = [_Item(word, asyncio.get_running_loop().create_future()) for word in said]
-        for item in items:
-            if item.word.place is not None and self._mapping.unmapped(item.word.place):
+        loop = asyncio.get_running_loop()
+        # Merges follow each other, each by itself; movements of one message are one matter (A17).
+        together = [said] if said[0].kind is not Kind.MERGE else [[word] for word in said]
+        items = [_Item(tuple(words), loop.create_future()) for words in together]
+        for word in said:
+            if word.place is not None and self._mapping.unmapped(word.place):
                 self._meters.unmapped()
         self._waiting.extend(items)
         self._bell.set()
         try:
-            outcomes = [await item.outcome for item in items]
+            await asyncio.wait([item.outcome for item in items])
         except asyncio.CancelledError:
             # Its sender has hung up without an answer, and sends it again: what waits is thus never more than what
             # is in hand on open connections, however long the node is away.
             for item in items:
+                item.outcome.cancel()
                 if item in self._waiting:
                     self._waiting.remove(item)
             raise
-        return outcomes[0]
+        # All have ended: each exception is looked at, and the first one raised.
+        faults = [wrong for item in items if (wrong := item.outcome.exception()) is not None]
+        if faults:
+            raise faults[0]
+        outcomes = [item.outcome.result() for item in items]
+        return next((outcome for outcome in outcomes if outcome == _APPLIED), outcomes[0])
 
     async def _refuse(self, header: Header, event: str, wrong: Fault, began: float) -> bytes:
         self._meters.message(event, wrong.severity, self._clock.monotonic() - began)
@@ -241,12 +265,7 @@ class Desk:
     async def _round(self) -> None:
         items = self._chosen()
         known = await self._known(items)
-        plans: list[_Plan] = []
-        for item in items:
-            plan = self._plan(item, known)
-            if plan is None:
-                continue
-            plans.append(plan)
+        plans = [plan for item in items for plan in self._plans(item, known)]
         written = [visit for plan in plans for visit in (plan.after, *plan.others)]
         try:
             if written:
@@ -257,6 +276,23 @@ class Desk:
             log.warning("inbox cannot be written", database="inbox")
             return
         await self._told(plans)
+        await self._take_back(plans)
+        for item in items:
+            _answer(item)
+
+    async def _take_back(self, plans: Sequence[_Plan]) -> None:
+        """A message that the node refuses in part is refused whole: what was told of it is told back."""
+        refused = [plan for plan in plans if plan.item is not None and plan.item.refusal and not plan.others]
+        back = [_Plan(None, plan.after, self._planned(plan.after, plan.before.log)) for plan in refused]
+        back = [plan for plan in back if plan.after.pending]
+        if not back:
+            return
+        try:
+            await self._inbox.commit([plan.after for plan in back], self._inbox.number)
+        except InboxUnusable:
+            log.warning("inbox cannot be written", database="inbox")
+            return
+        await self._told(back)
 
     def _chosen(self) -> list[_Item]:
         """One message of each visit, in the order in which they came; the rest waits."""
@@ -265,21 +301,20 @@ class Desk:
         taken: set[str] = set()
         while self._waiting and len(chosen) < ROUND_MAX:
             item = self._waiting.popleft()
-            keys = {item.word.visit, item.word.absorbed} - {""}
-            if keys & taken or (item.word.absorbed and chosen):
+            keys = item.keys
+            if keys & taken or (item.joins and chosen):
                 left.append(item)
                 taken |= keys
                 continue
             taken |= keys
             chosen.append(item)
-            if item.word.absorbed:
+            if item.joins:
                 break
         self._waiting.extendleft(reversed(left))
         return chosen
 
     async def _known(self, items: Sequence[_Item]) -> dict[str, Visit]:
-        keys = {key for item in items for key in (item.word.visit, item.word.absorbed) if key}
-        known = await self._inbox.visits(keys)
+        known = await self._inbox.visits({key for item in items for key in item.keys})
         for _ in range(MERGES_MAX):
             beyond = {visit.merged_into for visit in known.values() if visit.merged_into} - set(known)
             if not beyond:
@@ -287,45 +322,53 @@ class Desk:
             known.update(await self._inbox.visits(beyond))
         return known
 
-    def _plan(self, item: _Item, known: dict[str, Visit]) -> _Plan | None:
-        """What follows of one word; None if nothing does, and the outcome is set."""
-        word = item.word
+    def _plans(self, item: _Item, known: dict[str, Visit]) -> list[_Plan]:
+        """What follows of a message: of all its words, or, where there is no room for one of them, of none."""
+        before = dict(known)
+        plans = [plan for word in item.words if (plan := self._plan(item, word, known)) is not None]
+        if item.refusal:
+            known.update(before)
+            return []
+        return plans
+
+    def _plan(self, item: _Item, word: Said, known: dict[str, Visit]) -> _Plan | None:
+        """What follows of one word; None if nothing does."""
         visit = _resolved(known[word.visit], known)
         now = self._clock.now()
         if not visit.log and not visit.steps:
             stale = word.time < now - KEPT and (word.kind not in _BEGINS or word.action is not Action.INSERT)
             if stale:
-                _settle(item, "too-old")
+                item.found.append("too-old")
                 return None
             if self._visits >= VISITS_MAX:
-                _fail(item, "no room for another visit")
+                item.refusal = "no room for another visit"
                 return None
             self._visits += 1
         if word.absorbed and joins(word, known[word.absorbed].log):
             absorbed = _resolved(known[word.absorbed], known)
             if absorbed.key != visit.key:
-                return self._merge(item, visit, absorbed)
+                return self._merge(item, word, visit, absorbed)
         if word.kind is Kind.MERGE:
-            _settle(item, "already")
+            item.found.append("already")
             return None
         grown = added(visit.log, word)
         if grown == visit.log and not visit.pending and all(step.fate is not Fate.REFUSED for step in visit.steps):
-            _settle(item, "already")
+            item.found.append("already")
             return None
         after = self._planned(visit, grown, word.time)
         known[visit.key] = after
         return _Plan(item, visit, after)
 
-    def _merge(self, item: _Item, visit: Visit, absorbed: Visit) -> _Plan:
+    def _merge(self, item: _Item, word: Said, visit: Visit, absorbed: Visit) -> _Plan:
         """What follows of two numbers that are one stay.
 
         The row of the one that is no more holds the word that said so, and is thus remembered as long as any stay: what
         comes late under that number is said of the other.
         """
         union = visit.log
-        for word in absorbed.log if item.word.kind is Kind.MERGE else (*absorbed.log, item.word):
-            union = added(union, word)
-        when, merged = item.word.time, (item.word,)
+        for one in absorbed.log if word.kind is Kind.MERGE else (*absorbed.log, word):
+            union = added(union, one)
+        when, merged = word.time, (word,)
         if visit.steps:
             # The node has both: the other one is taken back as the double that it was.
             no_more, told = self._teller.tell(absorbed.key, absorbed.steps, Standing(), when, self._inbox.number)
@@ -353,7 +396,7 @@ class Desk:
     # --- the node -----------------------------------------------------------------------------------------------------
 
     async def _told(self, plans: list[_Plan]) -> None:
-        """Sends what the plans hold until the node has answered all of it, then answers the senders."""
+        """Sends what the plans hold until the node has answered all of it, whose word is in `after` from then on."""
         waiting = [told for plan in plans for visit in (*plan.others, plan.after) for told in visit.pending]
         answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
         attempt = 0
@@ -366,10 +409,15 @@ class Desk:
             if waiting and attempt != 1:  # the first time the server may only have ended a stream, as it does
                 await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
         others = [replace(visit, pending=()) for plan in plans for visit in plan.others]
-        await self._inbox.leave([*others, *(self._heard(plan, answers) for plan in plans)])
+        for plan in plans:
+            plan.after = self._heard(plan, answers)
+        for plan in plans:
+            if plan.item is not None and plan.item.refusal:
+                plan.after = replace(plan.after, log=plan.before.log)
+        await self._inbox.leave([*others, *(plan.after for plan in plans)])
 
     def _heard(self, plan: _Plan, answers: dict[str, census_pb2.ApplyMovementsResponse]) -> Visit:
-        """The visit with the node's word on each step; the sender is answered."""
+        """The visit with the node's word on each step."""
         refusal = ""
         fates: dict[str, Fate] = {}
         for told in plan.after.pending:
@@ -383,19 +431,18 @@ class Desk:
                 refusal = refusal or answer.reason
                 log.error("movement refused", reason=answer.reason, count=1)
         steps = tuple(_with(step, fates) for step in plan.after.steps)
-        item = plan.item
-        words = plan.after.log
-        if item is not None and refusal:
-            words = plan.before.log
-            _fail(item, f"refused by the node: {refusal}")
-        elif item is not None:
-            _settle(item, "applied" if plan.after.pending else "already")
-        return replace(plan.after, log=words, steps=steps, pending=())
+        if plan.item is not None and refusal:
+            plan.item.refusal = plan.item.refusal or f"refused by the node: {refusal}"
+        elif plan.item is not None:
+            plan.item.found.append(_APPLIED if plan.after.pending else "already")
+        return replace(plan.after, steps=steps, pending=())
 
 
-def _settle(item: _Item, outcome: str) -> None:
-    if not item.outcome.done():  # a connection that was closed waits no more
-        item.outcome.set_result(outcome)
+def _answer(item: _Item) -> None:
+    if item.refusal:
+        _fail(item, item.refusal)
+    elif not item.outcome.done():  # a connection that was closed waits no more
+        item.outcome.set_result(_APPLIED if _APPLIED in item.found else item.found[0])
 
 
 def _fail(item: _Item, problem: str) -> None:

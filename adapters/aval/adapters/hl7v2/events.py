@@ -40,8 +40,6 @@ class Kind(StrEnum):
     """A movement that changes no bed: a doctor, a transfer that is only planned."""
     INFORM = "inform"
     """No movement: a gender, a planned departure."""
-    SWAP = "swap"
-    """Two patients change places."""
     DELETE = "delete"
     """The visit never was, whatever was said of it."""
     MERGE = "merge"
@@ -86,7 +84,7 @@ EVENTS: dict[str, Event] = {
     "A14": Event(Kind.EXPECT, "PAM.FR §5.3.2 (admission to come); HL7 §3.3.14"),
     "A15": Event(Kind.ASIDE, "PAM.FR §5.3.2 (transfer to come); HL7 §3.3.15"),
     "A16": Event(Kind.PLAN_DEPARTURE, "PAM.FR §5.3.6; HL7 §3.3.16"),
-    "A17": Event(Kind.SWAP, "HL7 §3.3.17"),
+    "A17": Event(Kind.MOVE, "HL7 §3.3.17 (no event of PAM.FR)"),
     "A21": Event(Kind.LEAVE, "PAM.FR §5.3.2, §6.11.11; HL7 §3.3.21"),
     "A22": Event(Kind.RETURN, "PAM.FR §5.3.2; HL7 §3.3.22"),
     "A23": Event(Kind.DELETE, "HL7 §3.3.23 (a visit is deleted)"),
@@ -110,6 +108,9 @@ EVENTS: dict[str, Event] = {
 """Trigger event → what it does. `Z99` takes its kind from ZBE-6."""
 
 CORRECTION = "Z99"
+
+SWAP = "A17"
+"""Two patients change places: a movement of each, in one message (HL7 §3.3.17)."""
 
 ACTIONS = {
     "INSERT": Action.INSERT,

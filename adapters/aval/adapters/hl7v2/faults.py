@@ -18,7 +18,8 @@ class Severity(StrEnum):
 
 @dataclass(eq=False)
 class Fault(Exception):
-    """Where and what. `number` 0: the whole segment. `code`: HL7 table 0357."""
+    """Where and what. `number` 0: the whole segment. `code`: HL7 table 0357. `sequence`: which of the segments of that
+    name, from 1, in a message of several patients."""
 
     segment: str
     number: int
@@ -26,16 +27,18 @@ class Fault(Exception):
     code: str
     severity: Severity
     problem: str
+    sequence: int = 1
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}"
 
     @property
     def place(self) -> str:
-        """`PV1-19`, `PV1-3.1`, `ZBE`."""
+        """`PV1-19`, `PV1-3.1`, `PV1[2]-3` (that of the second patient), `ZBE`."""
+        segment = self.segment + (f"[{self.sequence}]" if self.sequence > 1 else "")
         if not self.number:
-            return self.segment
-        return f"{self.segment}-{self.number}" + (f".{self.component}" if self.component > 1 else "")
+            return segment
+        return f"{segment}-{self.number}" + (f".{self.component}" if self.component > 1 else "")
 
 
 CODES = {
@@ -46,6 +49,7 @@ CODES = {
     "200": "Unsupported message type",
     "202": "Unsupported processing id",
     "203": "Unsupported version id",
+    "205": "Duplicate key identifier",
     "207": "Application internal error",
 }
 """HL7 table 0357, what we use of it."""

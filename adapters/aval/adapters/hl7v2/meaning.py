@@ -7,14 +7,14 @@ times are kept.
 
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, OUTPATIENT, Action, Event, Kind
+from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, OUTPATIENT, SWAP, Action, Event, Kind
 from aval.adapters.hl7v2.faults import Fault, Severity, fault, missing
 from aval.adapters.hl7v2.reading import Message
 from aval.kernel.statuses import Gender
@@ -116,21 +116,42 @@ def understand(message: Message, customs: Customs) -> Heard:
     event = EVENTS.get(code)
     if event is None or (event.kind is Kind.NOTHING and code != CORRECTION):
         return Heard(code)
-    action = _action(message, event, code)
-    if action is None:
-        return Heard(code)
-    kind = _kind(message, event, code, action)
-    if kind is Kind.NOTHING:
-        return Heard(code)
-    if kind is Kind.MERGE:
-        return Heard(code, (_merge(message, customs),))
-    if kind is Kind.SWAP:
-        # The second patient stands in segments of the same names, which no kept parser groups; the sample feeds send
-        # two A02 instead, as PAM.FR asks.
-        raise fault("MSH", 9, Severity.REJECT, "200", "a swap of two patients: send two A02", 2)
+    if event.kind is Kind.MERGE:
+        return Heard(code, _merges(message, customs))
     passed_over: list[Fault] = []
-    said = _said(message, customs, kind, action, passed_over)
-    return Heard(code, (said,), tuple(passed_over))
+    if code == SWAP:
+        return Heard(code, _swapped(message, customs, event, passed_over), tuple(passed_over))
+    if not customs.zbe_optional and not message.has("ZBE") and _is_french(message) and event.kind is not Kind.INFORM:
+        raise fault("ZBE", 0, Severity.ERROR, "100", "the French profile has it in each movement (PAM.FR §5.2)")
+    said = _said(message, customs, event, code, passed_over)
+    return Heard(code, () if said is None else (said,), tuple(passed_over))
+
+
+def _swapped(message: Message, customs: Customs, event: Event, passed_over: list[Fault]) -> tuple[Said, ...]:
+    """What a swap says: a movement of each of two patients to what its own PV1-3 names (HL7 §3.3.17).
+
+    PAM.FR has no such event, so no ZBE is asked for. Each movement is known within its visit: by its own ZBE-1, by the
+    one ZBE-1 of both, or without any by its time, as that of an A02.
+    """
+    patients = message.patients()
+    if len(patients) != 2:
+        raise fault("PID", 0, Severity.ERROR, "100", "a swap is of two patients, each with PID and PV1")
+    said: list[Said] = []
+    for number, patient in enumerate(patients, 1):
+        try:
+            word = _said(patient, customs, event, SWAP, passed_over)
+        except Fault as wrong:
+            raise _of(wrong, number) from wrong
+        if word is not None:
+            said.append(word)
+    if len({word.visit for word in said}) != len(said):
+        raise _of(fault("PV1", 19, Severity.ERROR, "205", "one visit cannot change places with itself"), 2)
+    return tuple(said)
+
+
+def _of(wrong: Fault, number: int) -> Fault:
+    """A fault of one patient of several; what stands in the header is of all."""
+    return wrong if wrong.segment in ("MSH", "EVN") else replace(wrong, sequence=number)
 
 
 def is_acknowledgement(message: Message) -> bool:
@@ -184,34 +205,53 @@ def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
     if not original:
         if code == CORRECTION:
             raise missing("ZBE", 6, "a correction names the event that it corrects")
-        return Kind.TO_OUTPATIENT if event.kind is Kind.TO_INPATIENT else Kind.TO_INPATIENT
+        return _UNDONE_BY.get(event.kind, event.kind)
     corrected = EVENTS.get(original)
-    if corrected is None or corrected.action is Action.CANCEL:
+    if corrected is None or corrected.action is Action.CANCEL or corrected.kind in (Kind.MERGE, Kind.DELETE):
         raise fault("ZBE", 6, Severity.ERROR, "103", "no event that inserts a movement")
     return corrected.kind
 
 
-def _merge(message: Message, customs: Customs) -> Said:
-    absorbed = _number(message, customs, "MRG", 5)
-    if not absorbed:
-        raise missing("MRG", 5, "which visit is no more")
-    if message.count("MRG") > 1:
-        # They may repeat (HL7 §3.3.42), and of which patient is which is told by the order alone.
-        raise fault("MRG", 0, Severity.ERROR, "207", "several merges in one message: send one for each")
+_UNDONE_BY = {Kind.TO_INPATIENT: Kind.TO_OUTPATIENT, Kind.TO_OUTPATIENT: Kind.TO_INPATIENT}
+"""What an event with CANCEL takes back, where it is not its own kind: A06 an A07, and the other way round (PAM.FR §2.2,
+remark 2)."""
+
+
+def _merges(message: Message, customs: Customs) -> tuple[Said, ...]:
+    """Each MRG of each patient, the visit of that patient's PV1 being the one that stays: PID, MRG and PV1 may repeat
+    (HL7 §3.3.42, ADT_A39), and of whom each is, is told by the order alone."""
     now = _sent(message, customs)
-    return Said(visit=_visit(message, customs, Kind.MERGE), kind=Kind.MERGE, sent=now, time=now, absorbed=absorbed)
+    said: list[Said] = []
+    merges = 0
+    for number, patient in enumerate(message.patients() or [message], 1):
+        visit = ""
+        for merge in patient.with_each("MRG") or [patient]:
+            merges += 1
+            absorbed = _number(merge, customs, "MRG", 5)
+            if not absorbed:
+                raise _of(missing("MRG", 5, "which visit is no more"), merges)
+            try:
+                visit = visit or _visit(patient, customs, Kind.MERGE)
+            except Fault as wrong:
+                raise _of(wrong, number) from wrong
+            said.append(Said(visit=visit, kind=Kind.MERGE, sent=now, time=now, absorbed=absorbed))
+    return tuple(said)
 
 
-def _said(message: Message, customs: Customs, kind: Kind, action: Action, passed_over: list[Fault]) -> Said:
-    if not customs.zbe_optional and not message.has("ZBE") and _is_french(message) and kind is not Kind.INFORM:
-        raise fault("ZBE", 0, Severity.ERROR, "100", "the French profile has it in each movement (PAM.FR §5.2)")
+def _said(message: Message, customs: Customs, event: Event, code: str, passed_over: list[Fault]) -> Said | None:
+    """What is said of one patient; None where a movement is only referred to."""
+    action = _action(message, event, code)
+    kind = event.kind if action is None else _kind(message, event, code, action)
+    if action is None or kind is Kind.NOTHING:
+        return None
     place = _place(message, customs)
     sent = _sent(message, customs)
     patient_class = _value(message, "PV1", 2).upper()
     if patient_class in customs.outpatient_classes:
         patient_class = OUTPATIENT
     newborn = message.get("PV1", 4) == NEWBORN or message.get("ZFM", 1) == NEWBORN
-    needs_place = kind in (Kind.ADMIT, Kind.TO_INPATIENT) or (kind is Kind.MOVE and _changes_place(message))
+    moves = kind is Kind.MOVE and (code == SWAP or _changes_place(message))
+    needs_place = moves or kind in (Kind.ADMIT, Kind.TO_INPATIENT)
     if needs_place and action is Action.INSERT and place is None and patient_class not in ("O", "E", "N", "R", "V"):
         raise missing("PV1", 3, "no unit: where is the patient?")
     visit = _visit(message, customs, kind)

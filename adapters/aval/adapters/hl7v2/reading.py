@@ -12,7 +12,7 @@ A message is text here for the time of its reading only; nothing of this module 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import hl7
@@ -89,13 +89,15 @@ class Habits:
 class Message:
     """One parsed message: fields by name, as plain text without escapes, empty where absent."""
 
-    def __init__(self, parsed: hl7.Message, marks: str) -> None:
+    def __init__(self, parsed: Iterable[hl7.Segment], marks: str) -> None:
         """`marks`: MSH-1 and MSH-2 as they stand."""
+        self._whole = tuple(parsed)
+        self._header = marks
         self._escape = marks[3]
         self._escaped = re.compile(f"{re.escape(marks[3])}([A-Z])[^{re.escape(marks[3])}]*{re.escape(marks[3])}")
         self._marks = {"F": marks[0], "S": marks[1], "R": marks[2], "E": marks[3], "T": marks[4:5]}
         self._segments: dict[str, list[hl7.Segment]] = {}
-        for segment in parsed:
+        for segment in self._whole:
             self._segments.setdefault(str(segment[0]), []).append(segment)
 
     def has(self, segment: str) -> bool:
@@ -105,6 +107,29 @@ class Message:
     def count(self, segment: str) -> int:
         """How many segments of that name are there."""
         return len(self._segments.get(segment, ()))
+
+    def patients(self) -> list["Message"]:
+        """The message once for each PID, with what stands above the first and what follows its own up to the next.
+
+        HL7's grammar has no movements (ZBE): the n-th is of the n-th patient wherever it stands, one alone is of all.
+        """
+        movements = self._segments.get("ZBE", [])
+        above: list[hl7.Segment] = []
+        groups: list[list[hl7.Segment]] = []
+        for segment in self._whole:
+            name = str(segment[0])
+            if name == "PID":
+                groups.append([*above])
+            if name != "ZBE":
+                (groups[-1] if groups else above).append(segment)
+        for number, group in enumerate(groups):
+            group.extend(movements if len(movements) == 1 else movements[number : number + 1])
+        return [Message(group, self._header) for group in groups]
+
+    def with_each(self, name: str) -> list["Message"]:
+        """The message once for each segment of that name, and with no other of that name."""
+        others = [segment for segment in self._whole if str(segment[0]) != name]
+        return [Message([*others, one], self._header) for one in self._segments.get(name, ())]
 
     def get(self, segment: str, number: int, component: int = 1, part: int = 1) -> str:
         """First repetition of a field; `part` is the subcomponent. HL7's null (two quotes) is given as it stands."""
