@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from aval.adapters.hl7v2.desk import Census, Desk
 from aval.adapters.hl7v2.inbox import Inbox
 from aval.adapters.hl7v2.mapping import mapping_of
-from aval.adapters.hl7v2.meaning import understand
+from aval.adapters.hl7v2.meaning import Customs, understand
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.reading import parse
 from aval.adapters.hl7v2.telling import Teller
@@ -29,12 +29,13 @@ async def desk_of(
     clock: HandClock | None = None,
     mapping: Mapping[str, object] = MAPPING,
     first_number: int = 1,
+    customs: Customs = CUSTOMS,
 ) -> AsyncIterator[Desk]:
     """A desk at work."""
     inbox = Inbox(folder / "hl7.db", first_number)
     clock = clock or HandClock(at(12))
     meters = Meters(CollectorRegistry())
-    desk = Desk(inbox, census, mapping_of(mapping), CUSTOMS, Teller(f"establishments/{HOUSE}", "gam"), clock, meters)
+    desk = Desk(inbox, census, mapping_of(mapping), customs, Teller(f"establishments/{HOUSE}", "gam"), clock, meters)
     working = asyncio.create_task(desk.run())
     try:
         await desk.ready.wait()

@@ -12,10 +12,12 @@ from random import Random
 from aval.adapters.hl7v2 import acknowledging, faults, framing, mapping, meaning, reading, stays, telling
 from aval.adapters.hl7v2.events import EVENTS
 from tests.adapters.hl7v2.days import MAPPING
-from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
+from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at, of_several
 from tests.fuzz.campaign import Parser
 
 EVENT_CODES = sorted(EVENTS)
+SEVERAL = ("A17", "A42", "A50")
+"""Events whose messages may be of several patients."""
 GARBAGE = (
     "", '""', "^", "~", "&", "\\", "\\F\\", "\\X41\\", "\\Xzz\\", "\\.br\\", "~~~~", "^^^^^^^^", "0", "-1", "9" * 40,
     "é" * 30,
@@ -45,7 +47,9 @@ def structured(random: Random) -> bytes:
         absorbed=f"V{random.randrange(40)}" if event in ("A40", "A42", "A50") else "",
         charset=random.choice(("UNICODE UTF-8", "8859/1", "8859/15", "")),
     )
-    segments = message.text().rstrip("\r").split("\r")
+    patients = [message.again(visit=f"V{random.randrange(40)}") for _ in range(random.choice((0, 1, 1, 2)))]
+    whole = of_several(message, *patients if event in SEVERAL else ())
+    segments = whole.rstrip("\r").split("\r")
     for _ in range(random.choice((0, 1, 1, 2, 3))):
         _spoil(random, segments)
     text = random.choice(("\r", "\r", "\r", "\n", "\r\n")).join(segments) + "\r"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from aval.adapters.hl7v2.checking import Outcome, check, practice
 from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.framing import framed
 from aval.adapters.hl7v2.mapping import mapping_of
+from aval.adapters.hl7v2.meaning import Place
 from aval.adapters.hl7v2.meters import Meters
-from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, correction, said_in
+from aval.adapters.hl7v2.reconciling import Difference, Finding, census_of, compare, correction, said_in
 from aval.adapters.hl7v2.replaying import replay
 from aval.adapters.hl7v2.sending import Sender
 from aval.adapters.hl7v2.server import Limits, MllpServer
@@ -185,6 +187,58 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
             stay_of("V3"): ("U1", "102-1", False),
         }
         assert compare(hospital, await node.stays(), "gam") == []
+
+
+TWO_SITES = {
+    "ignored": ["9*"],
+    "unit": [
+        {"codes": ["1050"], "unit": "U1", "bed": "{room}-{bed}"},
+        {"facility": "540001286", "codes": ["1050", "9050"], "unit": "U2", "bed": "{room}-{bed}"},
+    ],
+}
+
+
+@pytest.mark.parametrize("field", ["PV1-3.4", "MSH-4", "ZBE-7"])
+async def test_two_sites_with_the_same_codes_are_told_apart_by_the_facility(field: str, tmp_path: Path) -> None:
+    """On the way of messages, in a census, and in the messages that put a difference right."""
+    declared = replace(CUSTOMS, facility={"PV1-3.4": ("PV1", 3, 4), "MSH-4": ("MSH", 4, 1)}.get(field, ("ZBE", 7, 6)))
+    there = OTHER.again(room="103", bed="1").text()
+    old, new = {
+        "PV1-3.4": ("1050^103^1|", "1050^103^1^540001286|"),
+        "MSH-4": ("|GAM|CHU|", "|GAM|540001286|"),
+        "ZBE-7": ("^^^^^CHU^UF", "^^^^^540001286^UF"),
+    }[field]
+    assert there.count(old) == 1
+    there = there.replace(old, new)
+    codes = mapping_of(TWO_SITES)
+    node = CoreNode(at(12))
+    (tmp_path / "b.hl7").write_text(there, newline="")
+    async with desk_of(tmp_path, node, mapping=TWO_SITES, customs=declared) as desk:
+        assert [code_of(await desk.take(one)) for one in (IN.frame(), there.encode())] == ["AA", "AA"]
+        assert node.census() == {stay_of("V1"): ("U1", "101-1", False), stay_of("V2"): ("U2", "103-1", False)}
+        assert code_of(await desk.take(OTHER.again(event="A03", movement="M9", sent=at(11)).frame())) == "AA"
+        hospital = census_of(said_in([tmp_path / "b.hl7"], declared), codes)
+        (missing,) = (one for one in compare(hospital, await node.stays(), "gam") if one.stay == stay_of("V2"))
+        assert code_of(await desk.take(correction(missing, at(13), 1))) == "AA"
+    assert node.census()[stay_of("V2")] == ("U2", "103-1", False)
+    checked = check([tmp_path / "b.hl7"], codes, declared).checked
+    assert [(one.unit, one.bed) for one in checked] == [("U2", "103-1")]
+
+
+async def test_a_code_with_accents_is_put_right_as_it_is_written(tmp_path: Path) -> None:
+    mapping = {"unit": [{"codes": ["PÉDIATRIE"], "unit": "U1"}]}
+    finding = Finding(Difference.MISSING, stay_of("V1"), Place("PÉDIATRIE"), "U1", "")
+    node = CoreNode(at(12))
+    async with desk_of(tmp_path, node, mapping=mapping) as desk:
+        assert code_of(await desk.take(correction(finding, at(11), 0))) == "AA"
+    assert node.census() == {stay_of("V1"): ("U1", None, False)}
+
+
+def test_a_code_that_only_another_site_has_is_shown_with_its_facility(tmp_path: Path) -> None:
+    text = IN.text().replace("1050^101^1|", "9060^101^1^540000486|")
+    (tmp_path / "a.hl7").write_text(text, newline="")
+    for codes, name in (({**TWO_SITES, "ignored": []}, "9060 @ 540000486"), (MAPPING, "9060")):
+        assert check([tmp_path], mapping_of(codes), practice()).unmapped_units == {name: 1}
 
 
 @pytest.mark.parametrize(

@@ -142,11 +142,44 @@ def test_a_site_says_which_classes_of_its_own_take_no_bed() -> None:
         ({"unit": [{"codes": ["1"], "unit": "U1", "colour": "red"}]}, "colour"),
         ({"unit": [{"codes": ["1"], "unit": "U1", "beds": {"1^2": "a b"}}]}, "bed"),
         ({"ignored": ["1"], "unit": [{"codes": ["1"], "unit": "U1"}]}, "ignored"),
+        ({"unit": [{"facility": "B", "codes": ["1"], "unit": unit} for unit in ("U1", "U2")]}, "twice"),
     ],
 )
 def test_a_mapping_that_cannot_be_meant_is_refused(table: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         mapping_of(table)
+
+
+def test_what_a_mapping_says_of_a_facility_goes_before_what_it_says_of_any() -> None:
+    codes = mapping_of(
+        {
+            "ignored": ["9*"],
+            "unit": [
+                {"codes": ["1050", "2*"], "unit": "U1"},
+                {"facility": "B", "codes": ["10*", "9001"], "unit": "U2", "beds": {"^1": "B1"}},
+                {"facility": "C", "codes": ["1050"], "unit": "U3"},
+            ],
+        }
+    )
+    found = {
+        facility: row.unit for facility in ("", "A", "B", "C") if (row := codes.row(Place("1050", facility=facility)))
+    }
+    assert found == {"": "U1", "A": "U1", "B": "U2", "C": "U3"}
+    assert codes.bed_of(Place("1050", "", "1", "B")) == ("B1", False)
+    assert codes.bed_of(Place("1050", "", "1")) == ("", False)
+    assert [codes.ignores(Place("9001", facility=facility)) for facility in ("", "A", "B")] == [True, True, False]
+    assert codes.unmapped(Place("1060", facility="C"))
+    assert codes.row(Place("2000", facility="C")) is not None
+    assert codes.codes == ("1050", "2*", "10*", "9001")
+
+
+def test_a_facility_known_by_its_universal_identifier_alone_is_one() -> None:
+    """PV1-3.4 is HD (HL7 §2.A.53): a name, or an identifier and its kind."""
+    for written, facility in (("CHU&540000023&M", "CHU"), ("&540000023&M", "540000023"), ('""', "")):
+        text = MESSAGE.text().replace("1050^101^1", f"1050^101^1^{written}")
+        place = understand(parse(text), CUSTOMS).said[0].place
+        assert place is not None
+        assert place.facility == facility
 
 
 def test_a_mapping_gives_units_and_beds() -> None:
@@ -160,10 +193,10 @@ def test_a_mapping_gives_units_and_beds() -> None:
             ],
         }
     )
-    row = codes.row("1051")
+    row = codes.row(Place("1051"))
     assert row is not None
     assert row.unit == "U1"
-    exact = codes.row("1050")
+    exact = codes.row(Place("1050"))
     assert exact is not None
     assert exact.unit == "U2"
     assert codes.bed_of(Place("1051", "101", "P")) == ("101A", False)
@@ -172,6 +205,6 @@ def test_a_mapping_gives_units_and_beds() -> None:
     assert codes.bed_of(Place("1050", "101", "P")) == ("", False)
     assert codes.bed_of(Place("1051", "", "2")) == ("", True)  # the rule asks for a room
     assert codes.bed_of(Place("1051", "102", NULL)) == ("", False)
-    assert codes.ignores("9001")
+    assert codes.ignores(Place("9001"))
     assert codes.unmapped(Place("2000"))
     assert not codes.unmapped(Place("9001"))

@@ -177,6 +177,7 @@ mapping = "m.toml"
         ('listen = "127.0.0.1:1"\nclear_text = true\nreservation_field = "PID-5.1"', "reservation_field"),
         ('listen = "127.0.0.1:1"\nclear_text = true\n[limits]\nconnections = 0', "limit"),
         ('listen = "127.0.0.1:1"\nclear_text = true\nward_fields = ["PV1-11"]', "ward_fields"),
+        ('listen = "127.0.0.1:1"\nclear_text = true\nfacility_field = "PV1-39"', "facility_field"),
         ('listen = "127.0.0.1:1"\nclear_text = true\ncolour = 1', "colour"),
     ],
 )
@@ -190,9 +191,11 @@ def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, more: str, pr
 def test_clear_text_is_for_the_loopback_address_and_said(tmp_path: Path) -> None:
     path = tmp_path / "hl7.toml"
     more = 'listen = "127.0.0.1:2575"\nclear_text = true\nward_fields = ["ZBE-8", "PV1-3.4"]'
+    more += '\nfacility_field = "MSH-4"'
     path.write_text(f'{GOOD}{more}\noutpatient_classes = ["hdj"]')
     settings = read_settings(path)
     assert settings.ward_fields == (("ZBE", 8, 10), ("PV1", 3, 4))
+    assert settings.customs(b"").facility == ("MSH", 4, 1)
     assert settings.outpatient_classes == {"HDJ"}
     assert settings.tls is None
     assert settings.limits == Limits()

@@ -57,6 +57,9 @@ STORIES: dict[str, tuple[list[bytes], object]] = {
     "the facility is repeated with the unit, and the bed is not": (
         [written(IN), written(IN.again(event="Z99", original="A01", sent=at(9)), ("1050^101^1", "1050^^^CHU"))], HERE,
     ),
+    "the same unit is told of another site, and no bed": (
+        [written(IN, ("1050^101^1", "1050^101^1^A")), written(MOVE, ("1120^102^2", "1050^^^B"))], NO_BED,
+    ),
     "two movements whose identifier is null are two": (
         [written(IN.again(movement='""')), written(MOVE.again(movement='""')),
          written(MOVE.again(movement='""', event="A12", sent=at(10)))], HERE,

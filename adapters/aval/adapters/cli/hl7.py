@@ -247,7 +247,8 @@ def _event(one: Checked) -> str:
 
 
 def _codes(one: Checked) -> str:
-    return "^".join((one.place.unit, one.place.room, one.place.bed)).rstrip("^") if one.place else ""
+    place = one.place
+    return "^".join((place.unit, place.room, place.bed, place.facility)).rstrip("^") if place else ""
 
 
 def _said(one: Checked) -> str:

@@ -133,10 +133,15 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
             findings.checked.append(Checked(path.name, 0, "", Outcome.NO_MESSAGE))
     for one in findings.checked:
         if one.outcome is Outcome.UNMAPPED and one.place is not None:
-            findings.unmapped_units[one.place.unit] += 1
+            findings.unmapped_units[named(one.place, codes)] += 1
         elif one.place is not None and codes.bed_of(one.place)[1]:
-            findings.unmapped_beds[f"{one.place.unit}^{one.place.room}^{one.place.bed}"] += 1
+            findings.unmapped_beds[f"{named(one.place, codes)}^{one.place.room}^{one.place.bed}"] += 1
     return findings
+
+
+def named(place: Place, codes: Mapping) -> str:
+    """A unit's code as it is to be mapped: with its facility where the file tells codes apart by facilities."""
+    return f"{place.unit} @ {place.facility}" if place.facility and codes.facilities else place.unit
 
 
 def _checked(
@@ -173,7 +178,7 @@ def _folded(word: Said, codes: Mapping, logs: dict[str, tuple[Said, ...]]) -> Ch
     outcome = Outcome.TOLD
     if log == former and not joined:
         outcome = Outcome.ALREADY
-    elif present.place is not None and codes.ignores(present.place.unit):
+    elif present.place is not None and codes.ignores(present.place):
         outcome = Outcome.IGNORED
     elif present.newborn and present.phase is Phase.PRESENT and standing.phase is not Phase.PRESENT:
         outcome = Outcome.NEWBORN

@@ -15,6 +15,13 @@
     [unit.beds]                       # those that the rule does not give: "room^bed" = "bed at the node"
     "101^P" = "101A"
 
+    [[unit]]                          # of two sites that use the same codes:
+    facility = "540001286"            # PV1-3.4 (or what `facility_field` of the settings names)
+    codes = ["1050"]
+    unit = "U301"
+
+What is said with a facility goes before what is said without, `ignored` included; a row without is of any facility.
+
 A code that the file does not name is *unmapped*: the patient is told to the node in a unit that it does not know, which
 waits there for a person, and is told anew by itself once the file names it.
 """
@@ -48,6 +55,7 @@ class MappingInvalid(ValueError):
 class _UnitRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codes: list[str]
     unit: str
+    facility: str = ""
     bed: str = ""
     beds: dict[str, str] = {}
     leave_keeps_bed: bool | None = None
@@ -87,15 +95,16 @@ class Mapping:
 
     def __init__(self, file: _File | None = None) -> None:
         self._file = file or _File()
-        self._exact: dict[str, _UnitRow] = {}
-        self._endings: list[tuple[str, _UnitRow]] = []
+        self._exact: dict[tuple[str, str], _UnitRow] = {}
+        self._endings: dict[str, list[tuple[str, _UnitRow]]] = {}
         for row in self._file.unit:
             for code in row.codes:
                 if code.endswith("*"):
-                    self._endings.append((code[:-1], row))
+                    self._endings.setdefault(row.facility, []).append((code[:-1], row))
                 else:
-                    self._exact[code] = row
-        self._endings.sort(key=lambda pair: -len(pair[0]))
+                    self._exact[row.facility, code] = row
+        for endings in self._endings.values():
+            endings.sort(key=lambda pair: -len(pair[0]))
         self._ignored = tuple(code for code in self._file.ignored if not code.endswith("*"))
         self._ignored_beginnings = tuple(code[:-1] for code in self._file.ignored if code.endswith("*"))
 
@@ -106,27 +115,40 @@ class Mapping:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The codes of these units, as the file writes them."""
-        return tuple(code for row in self._file.unit for code in row.codes)
+        """The codes of these units, as the file writes them, each once."""
+        return tuple(dict.fromkeys(code for row in self._file.unit for code in row.codes))
 
-    def row(self, code: str) -> _UnitRow | None:
-        """The row of a unit's code."""
-        found = self._exact.get(code)
+    @property
+    def facilities(self) -> frozenset[str]:
+        """The facilities by which the file tells codes apart."""
+        return frozenset(row.facility for row in self._file.unit) - {""}
+
+    def row(self, place: Place) -> _UnitRow | None:
+        """The row of a place's unit: one of its facility first."""
+        found = self._row(place.facility, place.unit) if place.facility else None
+        return found or self._row("", place.unit)
+
+    def _row(self, facility: str, code: str) -> _UnitRow | None:
+        found = self._exact.get((facility, code))
         if found is None:
-            found = next((row for beginning, row in self._endings if code.startswith(beginning)), None)
+            endings = self._endings.get(facility, ())
+            found = next((row for beginning, row in endings if code.startswith(beginning)), None)
         return found
 
-    def ignores(self, code: str) -> bool:
+    def ignores(self, place: Place) -> bool:
         """Whether the house says that Aval does not follow this unit."""
-        return code in self._ignored or (bool(self._ignored_beginnings) and code.startswith(self._ignored_beginnings))
+        if place.facility and self._row(place.facility, place.unit) is not None:
+            return False
+        beginnings = self._ignored_beginnings
+        return place.unit in self._ignored or (bool(beginnings) and place.unit.startswith(beginnings))
 
     def unmapped(self, place: Place) -> bool:
         """Whether nothing is said of a unit."""
-        return self.row(place.unit) is None and not self.ignores(place.unit)
+        return self.row(place) is None and not self.ignores(place)
 
     def bed_of(self, place: Place) -> tuple[str, bool]:
         """The bed's name at the node, and whether the message named one that has none."""
-        row = self.row(place.unit)
+        row = self.row(place)
         if row is None or place.bed in ("", NULL) or {place.bed, place.room} & set(self._file.unknown_beds):
             return "", False
         named = row.beds.get(f"{place.room}^{place.bed}") or row.beds.get(f"^{place.bed}")
@@ -143,9 +165,9 @@ class Mapping:
             # Of one who is gone without ever having been told: nothing. An outpatient is in no bed.
             return Standing(phase=_left(present.phase), began=present.began)
         place = present.place
-        if self.ignores(place.unit):
+        if self.ignores(place):
             return Standing(phase=_left(present.phase), began=present.began)
-        row = self.row(place.unit)
+        row = self.row(place)
         if present.newborn and not self._choice(row, "newborns_take_beds"):
             return Standing(phase=_left(present.phase), began=present.began)
         clean = self._choice(row, "clean_after_departure")
@@ -197,7 +219,7 @@ def mapping_of(table: Table[str, object]) -> Mapping:
     file = msgspec.convert(table, _File)
     if len(file.unit) > UNITS_MAX:
         raise ValueError(f"unit: more than {UNITS_MAX} rows")
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for row in file.unit:
         if not IDENTIFIER.fullmatch(row.unit):
             raise ValueError(f"unit {row.unit!r}: 1 to 32 of A-Z a-z 0-9 -")
@@ -205,10 +227,10 @@ def mapping_of(table: Table[str, object]) -> Mapping:
             if not IDENTIFIER.fullmatch(bed):
                 raise ValueError(f"unit {row.unit}: bed {bed!r}: 1 to 32 of A-Z a-z 0-9 -")
         for code in row.codes:
-            if not code or code in seen:
+            if not code or (row.facility, code) in seen:
                 raise ValueError(f"unit {row.unit}: code {code!r} is empty or stands twice")
-            seen.add(code)
-    both = seen & set(file.ignored)
+            seen.add((row.facility, code))
+    both = {code for facility, code in seen if not facility} & set(file.ignored)
     if both:
         raise ValueError(f"ignored: {', '.join(sorted(both))} belongs to a unit too")
     return Mapping(file)

@@ -46,7 +46,8 @@ _GENDERS = {"F": Gender.FEMALE, "M": Gender.MALE}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """PV1-3 (PAM.FR §6.10.2), as the sender's codes; empty where not said, a bed of `NULL` where there is none."""
+    """PV1-3 (PAM.FR §6.10.2), as the sender's codes; empty where not said, a bed of `NULL` where there is none. The
+    facility (HD) is its name, or else its universal identifier."""
 
     unit: str = ""
     room: str = ""
@@ -85,7 +86,8 @@ class Customs:
 
     `key` makes the hashes; `zone` is of times without an offset; `processing` (MSH-11) is what is live; `reservation`
     names the field, if any, in which the site puts a reservation's reference; `ward_fields` are looked at for a unit
-    where PV1-3 has none, each with the component that holds it; `visit_fields` name a visit, the first that is there
+    where PV1-3 has none, each with the component that holds it, and `facility` for the site whose code it is;
+    `visit_fields` name a visit, the first that is there
     (PAM.FR §3, note 1); `outpatient_classes` are those of PV1-2 that take no bed beside the standard's; `zbe_optional`
     takes messages of the French profile without the segment that it requires (a message cut off has none either).
     """
@@ -95,6 +97,7 @@ class Customs:
     processing: frozenset[str] = frozenset({"P"})
     reservation: tuple[str, int] | None = None
     ward_fields: tuple[tuple[str, int, int], ...] = ()
+    facility: tuple[str, int, int] = ("PV1", 3, 4)
     visit_fields: tuple[tuple[str, int], ...] = (("PV1", 19), ("PID", 18))
     outpatient_classes: frozenset[str] = frozenset()
     zbe_optional: bool = False
@@ -293,7 +296,8 @@ def _place(message: Message, customs: Customs) -> Place | None:
         unit = next((ward for ward in wards if ward), "")[:CODE_LENGTH_MAX]
     if message.get("PV1", 3, 3) == NULL:
         bed = NULL
-    return Place(unit, room, bed, _value(message, "PV1", 3, 4)[:CODE_LENGTH_MAX]) if unit else None
+    facility = _value(message, *customs.facility) or _value(message, *customs.facility, part=2)
+    return Place(unit, room, bed, facility[:CODE_LENGTH_MAX]) if unit else None
 
 
 def _value(message: Message, segment: str, number: int, component: int = 1, part: int = 1) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from aval.adapters.hl7v2.faults import Severity, fault
 from aval.adapters.hl7v2.meaning import Customs, Said, understand
-from aval.adapters.hl7v2.reading import messages_of, parse
+from aval.adapters.hl7v2.reading import escaped, messages_of, parse
 from aval.adapters.hl7v2.sending import Sender
 
 PAGE_PATIENTS = 100
@@ -85,23 +85,16 @@ def _query(
     supplier: Supplier, unit: str, tag: str, control: str, pointer: str, now: datetime, customs: Customs
 ) -> bytes:
     processing = "P" if "P" in customs.processing else min(customs.processing)
-    to = f"{_escaped(supplier.application)}|{_escaped(supplier.facility)}"
+    to = f"{escaped(supplier.application)}|{escaped(supplier.facility)}"
     kind = f"QBP^ZV1^QBP_Q21|{control}|{processing}|2.5||||||UNICODE UTF-8"
     segments = [
         f"MSH|^~\\&|AVAL|AVAL|{to}|{now:%Y%m%d%H%M%S%z}||{kind}",
-        f"QPD|{_escaped(supplier.query)}|{tag}|@PV1.3.1^{_escaped(unit)}",
+        f"QPD|{escaped(supplier.query)}|{tag}|@PV1.3.1^{escaped(unit)}",
         f"RCP|I|{PAGE_PATIENTS}^RD",
     ]
     if pointer:
-        segments.append(f"DSC|{_escaped(pointer)}|I")
+        segments.append(f"DSC|{escaped(pointer)}|I")
     return ("\r".join(segments) + "\r").encode()
-
-
-_ESCAPES = str.maketrans({mark: f"\\{letter}\\" for mark, letter in zip("|^~\\&", "FSRET", strict=True)})
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES)
 
 
 def _answered(answer: bytes, tag: str, control: str) -> tuple[str, str]:

@@ -199,6 +199,14 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8" if charset == "ascii" else charset, "replace")
 
 
+_ESCAPES = str.maketrans({mark: f"\\{letter}\\" for mark, letter in zip("|^~\\&", "FSRET", strict=True)})
+
+
+def escaped(text: str) -> str:
+    """A text as it stands in a field of ours, whose marks are `MARKS`."""
+    return text.translate(_ESCAPES)
+
+
 def parse(text: str) -> Message:
     """Parses one message. Raises `Fault` where it is none."""
     first, *lines = text.split("\r")

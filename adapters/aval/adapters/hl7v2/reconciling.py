@@ -19,7 +19,7 @@ from aval.adapters.hl7v2.checking import FILE_BYTES_MAX, files_of, frames_of
 from aval.adapters.hl7v2.faults import Severity, fault
 from aval.adapters.hl7v2.mapping import Mapping, Standing
 from aval.adapters.hl7v2.meaning import HASHED, Customs, Place, Said, understand
-from aval.adapters.hl7v2.reading import messages_of, parse
+from aval.adapters.hl7v2.reading import escaped, messages_of, parse
 from aval.adapters.hl7v2.stays import Phase, added, presence
 from aval.v1 import census_pb2
 
@@ -123,14 +123,16 @@ def correction(finding: Finding, now: datetime, number: int) -> bytes:
     event = _EVENTS[finding.kind]
     stamp = now.strftime("%Y%m%d%H%M%S%z")
     place = finding.place or Place()
-    where = "^".join((place.unit, place.room, place.bed)) if finding.kind is not Difference.GONE else ""
+    unit, room, bed, facility = (escaped(code) for code in (place.unit, place.room, place.bed, place.facility))
+    where = "^".join((unit, room, bed, facility)) if finding.kind is not Difference.GONE else ""
     control = f"AVAL-RECONCILE-{stamp}-{number}"
     visit = f"{finding.stay}^^^{HASHED}^VN"
     segments = (
-        f"MSH|^~\\&|AVAL|AVAL|AVAL|AVAL|{stamp}||ADT^{event}|{control}|P|2.5|||||FRA|ASCII",
+        # The facility stands in each field in which the adapter may be told to look for it.
+        f"MSH|^~\\&|AVAL|{facility}|AVAL|AVAL|{stamp}||ADT^{event}|{control}|P|2.5|||||FRA|UNICODE UTF-8",
         f"EVN||{stamp}||||{stamp}",
         "PID|1||0^^^AVAL",
         f"PV1||I|{where}|{'|' * 14}|{visit}",
-        f"ZBE|{control}^AVAL|{stamp}||INSERT|N|||",
+        f"ZBE|{control}^AVAL|{stamp}||INSERT|N||^^^^^{facility}||",
     )
-    return ("\r".join(segments) + "\r").encode("ascii", "replace")
+    return ("\r".join(segments) + "\r").encode()

@@ -11,6 +11,8 @@ listen = "0.0.0.0:2575"            # 2575 is MLLP's registered port
 time_zone = "Europe/Paris"
 processing = ["P"]                 # MSH-11 that is live
 ward_fields = []                   # looked at where PV1-3 names no unit: ["ZBE-8", "ZBE-7", "PV1-3.4"]
+facility_field = "PV1-3.4"         # whose code the unit's is, for rows of the mapping with `facility`; or "MSH-4",
+                                   # "ZBE-7", "ZBE-8" (their authority)
 outpatient_classes = []            # PV1-2 of the site's own that take no bed: ["AMB", "HDJ"]
 visit_fields = ["PV1-19", "PID-18"]  # what names a visit, the first that is there
 zbe_optional = false               # take messages of the French profile without its segment ZBE
@@ -51,6 +53,8 @@ from aval.kernel.reasons import Refusal
 _RESERVATIONS = frozenset({"PV1-5", "PV1-50", "PV2-12", "ZFV-7"})
 _WARDS = {"ZBE-7": ("ZBE", 7, 10), "ZBE-8": ("ZBE", 8, 10), "PV1-3.4": ("PV1", 3, 4)}
 """Where else a site may write the unit, and in which component: of a ward (XON) the code stands in the tenth."""
+_FACILITIES = {"PV1-3.4": ("PV1", 3, 4), "MSH-4": ("MSH", 4, 1), "ZBE-7": ("ZBE", 7, 6), "ZBE-8": ("ZBE", 8, 6)}
+"""Where a site may write the facility, and in which component: of a ward (XON) its authority stands in the sixth."""
 _VISITS = frozenset({"PV1-19", "PV1-50", "PID-18"})
 
 
@@ -93,6 +97,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: str = "Europe/Paris"
     processing: tuple[str, ...] = ("P",)
     ward_fields: tuple[str, ...] = ()
+    facility_field: str = "PV1-3.4"
     outpatient_classes: tuple[str, ...] = ()
     visit_fields: tuple[str, ...] = ("PV1-19", "PID-18")
     zbe_optional: bool = False
@@ -120,6 +125,7 @@ class Settings:
     zone: ZoneInfo
     processing: frozenset[str]
     ward_fields: tuple[tuple[str, int, int], ...]
+    facility: tuple[str, int, int]
     outpatient_classes: frozenset[str]
     visit_fields: tuple[tuple[str, int], ...]
     zbe_optional: bool
@@ -142,6 +148,7 @@ class Settings:
             processing=self.processing,
             reservation=self.reservation,
             ward_fields=self.ward_fields,
+            facility=self.facility,
             visit_fields=self.visit_fields,
             outpatient_classes=self.outpatient_classes,
             zbe_optional=self.zbe_optional,
@@ -165,6 +172,8 @@ def read_settings(path: Path) -> Settings:
         raise SettingsInvalid(f"{path}: visit_fields are of {', '.join(sorted(_VISITS))}")
     if unknown := set(written.ward_fields) - set(_WARDS):
         raise SettingsInvalid(f"{path}: ward_fields: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_WARDS))}")
+    if written.facility_field not in _FACILITIES:
+        raise SettingsInvalid(f"{path}: facility_field is one of {', '.join(_FACILITIES)}")
     limits = Limits(**msgspec.structs.asdict(written.limits))
     if any(value <= 0 for value in msgspec.structs.asdict(written.limits).values()):
         raise SettingsInvalid(f"{path}: a limit is above 0")
@@ -182,6 +191,7 @@ def read_settings(path: Path) -> Settings:
         zone=zone,
         processing=frozenset(written.processing),
         ward_fields=tuple(_WARDS[field] for field in written.ward_fields),
+        facility=_FACILITIES[written.facility_field],
         outpatient_classes=frozenset(code.upper() for code in written.outpatient_classes),
         visit_fields=tuple(_field(field) for field in written.visit_fields),
         zbe_optional=written.zbe_optional,

@@ -267,7 +267,7 @@ def _where(former: Place | None, told: Place | None) -> Place | None:
     if told is None:
         return former
     if former is not None and told.unit == former.unit and not told.bed and not told.room:
-        return former
+        return former if told.facility in ("", former.facility) or not former.facility else told
     return told
 
 
