@@ -70,6 +70,14 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "ni colonne « occupés » ni « libres » : renommez-la, ou nommez-la ([columns] occupied, free) ; lus : {heads}",
         "no column “occupied” nor “free”: rename it, or name it ([columns] occupied, free); heads read: {heads}",
     ),
+    "figures-by-gender": (
+        "chiffres par genre : nommez ces colonnes dans une correspondance ([columns.female] free…) ; lus : {gendered}",
+        "figures by gender: name these columns in a mapping ([columns.female] free…); heads read: {gendered}",
+    ),
+    "gender-in-two-ways": (
+        "le genre est dit par une colonne, et par des colonnes de chaque genre dans la correspondance : ôtez l’une",
+        "the gender is said by a column, and by columns of each gender in the mapping: remove the one",
+    ),
     # a cell
     "unit-absent": ("l’unité n’est pas dite", "the unit is not said"),
     "unit-unmapped": (
@@ -84,6 +92,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "does-not-add-up": (
         "{occupied} occupés et {free} libres ne font pas {open} ouverts",
         "{occupied} occupied and {free} free do not make {open} open",
+    ),
+    "total-differs": (
+        "{total} en tout, et {sum} par genre : nommez le genre qui manque ([columns.any]…), ou corrigez",
+        "{total} in all, and {sum} by gender: name the gender that is missing ([columns.any]…), or correct",
     ),
     "not-a-number": ("« {word} » n’est pas un nombre", "“{word}” is not a number"),
     "not-a-count": (
@@ -162,8 +174,8 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "“{source}” is no source of unit {unit}; declared: {known}",
     ),
     "gender-not-counted": (
-        "l’unité {unit} ne compte pas ce genre ; elle compte : {known} (I : indifférent)",
-        "unit {unit} does not count that gender; it counts: {known} (I: either)",
+        "l’unité {unit} ne compte pas ce genre ({gender}) ; elle compte : {known} (I : indifférent)",
+        "unit {unit} does not count that gender ({gender}); it counts: {known} (I: either)",
     ),
     "more-free-than-open": ("{unit} : {free} libres pour {open} ouverts", "{unit}: {free} free of {open} open"),
     "more-taken-than-places": (

@@ -119,7 +119,8 @@ def _resolve_one(
     counted = genders_counted(unit)
     if gender not in counted:
         words = (word for one, word in _GENDER_WORDS.items() if _GENDERS[one] in counted)
-        return _problem(row, "gender-not-counted", unit=row.unit, known=", ".join(words))
+        gendered = _GENDER_WORDS[row.gender]
+        return _problem(row, "gender-not-counted", unit=row.unit, gender=gendered, known=", ".join(words))
     opened = row.open
     if opened is None and row.occupied is not None and row.free is not None:
         opened = row.occupied + row.free

@@ -7,6 +7,9 @@ source = "tableur"                 # the source of those units that this file is
 unit = "Service"
 free = "Lits libres"
 
+[columns.female]                   # figures of one gender in columns of their own; also [columns.male], [columns.any]
+free = "Femmes libres"             # open, occupied or free; figures without a gender beside them are totals
+
 [units]                            # the sheet's code = the unit's code at the node; empty: the same codes
 "Rez-de-chaussée" = "U201"
 
@@ -43,9 +46,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Our columns, and the heads by which each is found where a mapping names none: those that French sheets use.
 
+A column of one gender's figures is called by both, `female.free`, and is found by the mapping alone.
+
 Heads are compared word by word (`_words`), so that « Nb de lits occupés » is « occupés ». Where a sheet has several
 heads of the unit, its code beside its name, the first of this list counts.
 """
+
+FIGURES = ("open", "occupied", "free")
+"""The columns that may stand once for each gender, and that make heads with a unit's a table of ours."""
+
+GENDERS = {"female": Gender.FEMALE, "male": Gender.MALE, "any": Gender.ANY}
+"""How a mapping calls them."""
 
 _FILLERS = {"d", "de", "des", "du", "et", "la", "le", "les", "lit", "nb", "nbre", "nombre", "place"}
 """Words of a head that do not tell which column it is."""
@@ -65,7 +76,7 @@ class _Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
-    columns: dict[str, str] = {}
+    columns: dict[str, str | dict[str, str]] = {}
     units: dict[str, str] = {}
     genders: dict[str, str] = {}
     format: _Format = _Format()
@@ -94,6 +105,11 @@ class Mapping:
         column, _ = _USUAL.get(_words(head), ("", 0))
         return "" if column in self.columns else column
 
+    @property
+    def by_gender(self) -> tuple[str, ...]:
+        """The genders that have columns of their own, as `GENDERS` calls them."""
+        return tuple(word for word in GENDERS if any(column.startswith(f"{word}.") for column in self.columns))
+
     def rank_of(self, head: str) -> int:
         """How early a head stands among those of its column: the lower, the likelier."""
         return -1 if folded(head) in self.named else _USUAL[_words(head)][1]
@@ -102,9 +118,7 @@ class Mapping:
 def load_mapping(path: Path | None) -> Mapping:
     """The mapping in a file; without one, that of a sheet with our own heads. Raises `MappingFault`."""
     told = read_mapping(path, _File)
-    for column in told.columns:
-        if column not in COLUMNS:
-            raise MappingFault(f"{path}: columns.{column}: known are {', '.join(COLUMNS)}")
+    columns = _columns(path, told.columns)
     try:
         zone = ZoneInfo(told.format.time_zone)
     except (KeyError, ValueError, OSError) as error:
@@ -119,14 +133,41 @@ def load_mapping(path: Path | None) -> Mapping:
         genders[folded(word)] = known[folded(name)]
     return Mapping(
         source=told.source,
-        columns=told.columns,
-        named=_each_once(path, "columns", ((head, column) for column, head in told.columns.items())),
+        columns=columns,
+        named=_each_once(path, "columns", ((head, column) for column, head in columns.items())),
         units=_each_once(path, "units", told.units.items()),
         genders=genders,
         dates=told.format.dates,
         zone=zone,
         age_max=timedelta(hours=told.format.age_max_hours),
     )
+
+
+def _columns(path: Path | None, told: dict[str, str | dict[str, str]]) -> dict[str, str]:
+    """The head of each column, those of one gender as `female.free`. Raises `MappingFault`."""
+    columns: dict[str, str] = {}
+    for column, head in told.items():
+        if isinstance(head, str):
+            if column not in COLUMNS:
+                raise MappingFault(f"{path}: columns.{column}: known are {', '.join(COLUMNS)}")
+            columns[column] = head
+            continue
+        if column not in GENDERS:
+            raise MappingFault(f"{path}: [columns.{column}]: known are {', '.join(GENDERS)}")
+        for figure, gendered in head.items():
+            if figure not in FIGURES:
+                raise MappingFault(f"{path}: columns.{column}.{figure}: known are {', '.join(FIGURES)}")
+            columns[f"{column}.{figure}"] = gendered
+    if "gender" in columns and any("." in column for column in columns):
+        raise MappingFault(f"{path}: columns.gender: say the gender in a column, or in columns of each, not both")
+    return columns
+
+
+def is_of_one_gender(head: str) -> bool:
+    """Whether a head seems to be that of one gender's figures: « Femmes libres »."""
+    words = _words(head)
+    genders = words & _GENDERED
+    return bool(genders) and _USUAL.get(words - genders, ("", 0))[0] in FIGURES
 
 
 def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -142,5 +183,8 @@ def _words(head: str) -> frozenset[str]:
     """What of a head tells which column it is, in any order; singular and plural are the same."""
     return frozenset(word.removesuffix("s") for word in re.findall(r"\w+", folded(head))) - _FILLERS
 
+
+_GENDERED = frozenset().union(*(_words(word) for words in _GENDER_WORDS.values() for word in words))
+"""Words that say a gender in a head."""
 
 _USUAL = {_words(head): (column, rank) for column, heads in COLUMNS.items() for rank, head in enumerate(heads)}

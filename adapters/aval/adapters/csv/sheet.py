@@ -1,8 +1,8 @@
 """From a table to the figures of units: every bad line is named at once, and no figure is guessed.
 
-A row says of one unit (and gender) two of: how many places are open, occupied, free; or one of the last two, the rest
-being the node's to know. A cell that is empty says nothing: it is never zero. Whole numbers may be written as French
-spreadsheets do: `12`, `12,0`, `1 024`.
+A row says of one unit (and gender, or of each gender in columns of its own) two of: how many places are open,
+occupied, free; or one of the last two, the rest being the node's to know. A cell that is empty says nothing: it is
+never zero. Whole numbers may be written as French spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, folded, is_digits, whole_count
 from aval.adapters.csv.instants import instant_of
-from aval.adapters.csv.mapping import Mapping
+from aval.adapters.csv.mapping import FIGURES, GENDERS, Mapping, is_of_one_gender
 from aval.adapters.csv.table import Table, read_table
 from aval.adapters.csv.workbook import TableFault
 from aval.kernel.statuses import Gender
@@ -48,15 +48,16 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
         row = _Row(line, told, {column: table.heads[index] for column, index in places.items()})
         if len(cells) > len(table.heads):
             row.wrong("", "more-cells-than-heads", cells=len(cells), heads=len(table.heads))
-        counts = _row_counts(row, mapping, now)
-        if counts is not None:
+        told_of = _row_counts(row, mapping, now)
+        for counts in told_of:
             first = seen.setdefault((counts.unit, counts.gender), line)
             if first != line:
                 row.wrong("unit", "twice", first_line=first)
+                break
         if row.problems:
             problems += row.problems
-        elif counts is not None:
-            found.append(counts)
+        else:
+            found += told_of
     if not found and not problems:
         problems.append(LineProblem(0, "", "no-rows"))
     return found, problems
@@ -101,8 +102,12 @@ def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineP
             problems.append(LineProblem(table.line, head, "column-absent", told))
     if not {"unit"} & {*here, *mapping.columns}:
         problems.append(LineProblem(table.line, "", "no-unit", told))
-    if not {"occupied", "free"} & {*here, *mapping.columns}:
-        problems.append(LineProblem(table.line, "", "no-figures", told))
+    if mapping.by_gender and "gender" in here:
+        problems.append(LineProblem(table.line, table.heads[here["gender"][0]], "gender-in-two-ways"))
+    if not {"occupied", "free"} & {column.rpartition(".")[2] for column in (*here, *mapping.columns)}:
+        gendered = [head for head in table.heads if is_of_one_gender(head)]
+        more = {"gendered": ", ".join(gendered)[:HEADS_MAX]}
+        problems.append(LineProblem(table.line, "", "figures-by-gender" if gendered else "no-figures", told | more))
     return {column: indexes[0] for column, indexes in here.items()}, problems
 
 
@@ -112,18 +117,41 @@ def _is_total(cell: str, mapping: Mapping) -> bool:
     return word.startswith(TOTALS) and word not in mapping.units
 
 
-def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> UnitCounts | None:
+def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> list[UnitCounts]:
+    """What a row says of its unit: of one gender, or of each that has columns of its own."""
     unit = row.read("unit", lambda cell: _unit(cell, mapping))
     gender = row.read("gender", lambda cell: _gender(cell, mapping))
-    opened, occupied, free = (row.read(column, _count) for column in ("open", "occupied", "free"))
+    figures = {
+        prefix: [row.read(prefix + column, _count) for column in FIGURES]
+        for prefix in ("", *(f"{word}." for word in mapping.by_gender))
+    }
     told_at = row.read("told_at", lambda cell: _instant(cell, row.cells.get("hour", ""), mapping, now))
     if row.problems or unit is None or gender is None:
-        return None
-    if occupied is None and free is None:
-        row.wrong("free", "says-nothing")
-    if None not in (opened, occupied, free) and (opened or 0) != (occupied or 0) + (free or 0):
-        row.wrong("free", "does-not-add-up", open=opened, occupied=occupied, free=free)
-    return UnitCounts(row.line, unit, gender, opened, occupied, free, told_at)
+        return []
+    if len(figures) > 1:
+        _check_totals(row, dict(zip(FIGURES, figures.pop(""), strict=True)), mapping)
+        figures = {prefix: told for prefix, told in figures.items() if any(one is not None for one in told)}
+    found: list[UnitCounts] = []
+    for prefix, (opened, occupied, free) in figures.items():
+        if occupied is None and free is None:
+            row.wrong(f"{prefix}free", "says-nothing")
+        if None not in (opened, occupied, free) and (opened or 0) != (occupied or 0) + (free or 0):
+            row.wrong(f"{prefix}free", "does-not-add-up", open=opened, occupied=occupied, free=free)
+        meant = GENDERS.get(prefix.removesuffix("."), gender)
+        found.append(UnitCounts(row.line, unit, meant, opened, occupied, free, told_at))
+    if not found:
+        row.wrong("", "says-nothing")
+    return found
+
+
+def _check_totals(row: _Row, totals: dict[str, int | None], mapping: Mapping) -> None:
+    """A figure without a gender, beside those with one, is their sum: another one would be places that nobody tells."""
+    for figure, total in totals.items():
+        parts = [column for column in mapping.columns if column.endswith(f".{figure}")]
+        counts = [row.read(column, _count) for column in parts]
+        known = [count for count in counts if count is not None]
+        if total is not None and parts and len(known) == len(parts) and sum(known) != total:
+            row.wrong(figure, "total-differs", total=total, sum=sum(known))
 
 
 def _unit(cell: str, mapping: Mapping) -> str:

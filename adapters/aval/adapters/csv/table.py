@@ -13,8 +13,9 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, pairwise, zip_longest
+from itertools import accumulate, islice, pairwise, zip_longest
 
+from aval.adapters.csv.mapping import FIGURES
 from aval.adapters.csv.workbook import BYTES_MAX, COLUMNS_MAX, Cells, TableFault, is_workbook, sheets_of
 
 ROWS_MAX = 5_000
@@ -31,9 +32,6 @@ _FRENCH = frozenset("éèêàçùÉ")
 
 _BLANK = " \t\r\n\u00a0\u202f\u200b\ufeff"
 """Spaces, and byte order marks within a text: two files put together hold one in the middle."""
-
-FIGURES = frozenset({"open", "occupied", "free"})
-"""The columns that make heads with a unit's a table of ours."""
 
 Known = Callable[[str], str]
 """The name of our column that a head is; empty for a head that is none."""
@@ -88,7 +86,8 @@ def _of_workbook(content: bytes, known: Known) -> _Found:
 def _table(rows: list[Cells], known: Known) -> _Found:
     """The likeliest heads, and the rows below them.
 
-    Two rows together are heads where that makes more columns known: « Lits » above « Ouverts » and « Libres ».
+    Two rows together are heads where that makes more columns known: « Lits » above « Ouverts » and « Libres ». A cell
+    of the upper one may stand above several of the lower: « Femmes » above « Occupés » and « Libres ».
     """
 
     def columns(heads: tuple[str, ...]) -> set[str]:
@@ -102,15 +101,21 @@ def _table(rows: list[Cells], known: Known) -> _Found:
         score = len(named), sum(map(bool, heads))
         if score > best.score:
             best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), next(iter(tables), 0))
-        if "unit" in named and named & FIGURES:
+        if "unit" in named and {column.rpartition(".")[2] for column in named} & {*FIGURES}:
             tables.append(line)
     for index, ((above, upper), (line, lower)) in enumerate(pairwise(first), 1):
-        heads = tuple(" ".join(filter(None, pair)) for pair in zip_longest(upper, lower, fillvalue=""))
-        score = len(columns(heads)), 0
-        if score[0] > best.score[0]:
-            before = next((one for one in tables if one < above), 0)
-            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), before)
+        for over in (upper, _spread(upper, len(lower))):
+            heads = tuple(" ".join(filter(None, pair)) for pair in zip_longest(over, lower, fillvalue=""))
+            score = len(columns(heads)), 0
+            if score[0] > best.score[0]:
+                before = next((one for one in tables if one < above), 0)
+                best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), before)
     return best
+
+
+def _spread(cells: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """A row in which each blank cell has what stands before it, as where cells were joined."""
+    return tuple(accumulate((*cells, *[""] * (width - len(cells))), lambda before, cell: cell or before))
 
 
 def _begun(text: str, separator: str) -> Iterator[Cells]:
