@@ -113,6 +113,11 @@ def _clark(name: str) -> str:
     return "{" + name if "}" in name else name
 
 
+_FAULTS = {3: "xml-cut", 4: "xml-token", 5: "xml-cut", 7: "xml-tags", 9: "xml-after", 11: "xml-entity",
+           18: "xml-encoding", 19: "xml-encoding", 27: "xml-prefix"}  # fmt: skip
+"""What the parser's commoner codes mean (expat.h, enum XML_Error)."""
+
+
 def parse(content: bytes) -> Element:
     """The document's root. Raises `MarkupFault`."""
     if len(content) > BYTES_MAX:
@@ -121,11 +126,11 @@ def parse(content: bytes) -> Element:
     try:
         builder.parser.Parse(content, True)
     except expat.ExpatError as error:
-        raise MarkupFault("xml", error.lineno, problem=expat.ErrorString(error.code)) from error
+        raise MarkupFault(_FAULTS.get(error.code, "xml"), error.lineno, code=error.code) from error
     except (LookupError, ValueError) as error:
         if isinstance(error, MarkupFault):
             raise
-        raise MarkupFault("xml", problem=type(error).__name__) from error  # an encoding that nobody knows
+        raise MarkupFault("xml-encoding") from error
     if builder.root is None:
         raise MarkupFault("empty")
     return builder.root

@@ -185,7 +185,7 @@ async def test_a_person_beside_a_sheet_is_told_which_of_them_prevails(house: Hou
     assert (await house.available())["U202"] == 2
     corrected = house.run("units", "correct", "U202", "--free", "0", "--reason", "gastro-entérite")
     assert "fichier dit 2, corrigé à la main à 0 à " in corrected.stdout
-    assert "par cadre : gastro-entérite".replace(" :", "\u00a0:") in corrected.stdout
+    assert "par cadre (gastro-entérite), jusqu’à" in corrected.stdout
     assert (await house.available())["U202"] == 0
 
 

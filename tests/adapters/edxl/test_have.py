@@ -121,9 +121,14 @@ def test_what_is_absent_is_unknown_and_never_zero() -> None:
             status(document(beds(count("1")), time="<have:LastUpdateTime>2026-11-24T10:00:00Z</have:LastUpdateTime>")),
             "in-the-future",
         ),
-        (b"<a><b></a>", "xml"),
-        (b"", "xml"),
-        (b'<?xml version="1.0" encoding="klingon"?><a/>', "xml"),
+        (b"<a><b></a>", "xml-tags"),
+        (b"", "xml-cut"),
+        (b"<a>", "xml-cut"),
+        (b"<a/><b/>", "xml-after"),
+        (b"<a b=1/>", "xml-token"),
+        (b"<x:a/>", "xml-prefix"),
+        (b'<a b="1" b="2"/>', "xml"),
+        (b'<?xml version="1.0" encoding="klingon"?><a/>', "xml-encoding"),
     ],
 )
 def test_each_fault_has_its_name(content: bytes, what: str) -> None:
@@ -178,7 +183,7 @@ def test_a_mapping_that_cannot_be_meant_is_refused(tmp_path: Path, text: str) ->
         (b"<a>" * (DEPTH_MAX + 1), "xml-depth"),
         (b"<a>" + b"<b/>" * ELEMENTS_MAX + b"</a>", "xml-elements"),
         (b" " * (BYTES_MAX + 1), "too-large"),
-        (b"<a>&x;</a>", "xml"),
+        (b"<a>&x;</a>", "xml-entity"),
     ],
     ids=["entity", "external", "parameter entity", "depth", "elements", "size", "undeclared entity"],
 )

@@ -150,7 +150,7 @@ async def test_the_ror_is_told_once_and_units_show_says_so(house: House) -> None
     async with serving(register) as url:
         house.settings(url)
         (unknown,) = told_of(house.folder / "ror.toml", UNIT)
-        assert "ror.db" in unknown, "nothing has been sent yet"
+        assert "aucun envoi n’a encore eu lieu" in unknown
 
         rehearsed = await house.run("ror", "push", "--config", "ror.toml", "--dry-run", "--json", "all")
         rows = json.loads(rehearsed.stdout)

@@ -84,7 +84,8 @@ def test_a_resource_on_each_line_is_a_file_too() -> None:
         rows, problems = read((end.join([*lines, ""])).encode("utf-8-sig"))
         assert ([row.unit for row in rows], [one.what for one in problems]) == (["U107", "U108"], [])
     _, (problem,) = read("\n".join([*lines, "{oops"]).encode())
-    assert "line 4" in problem_said(problem)
+    said = "ligne 4 : n’est plus du JSON à partir de l’octet 1".replace(" :", "\u00a0:")
+    assert problem_said(problem, place_word="location") == said
 
 
 def test_every_bad_record_of_a_place_is_named_and_of_a_history_only_what_is_there() -> None:
@@ -95,8 +96,10 @@ def test_every_bad_record_of_a_place_is_named_and_of_a_history_only_what_is_ther
     content["entry"].insert(0, {"request": {"method": "DELETE", "url": "Location/1"}})
     rows, problems = read(json.dumps(content).encode())
     assert [row.unit for row in rows] == ["U108"]
-    assert [(one.line, one.what) for one in problems] == [(1, "fhir-record")] * 2
-    assert problem_said(problems[0], place_word="location").startswith("Location n° 1,")
+    assert [(one.line, one.what) for one in problems] == [(1, "fhir-no-integer")] * 2
+    said = problem_said(problems[0], place_word="location").replace("\u202f", " ").replace("\u00a0", " ")
+    assert said.startswith("Location n° 1, colonne « ror-location-supported-capacity(")
+    assert said.endswith(").nbCapacity » : absent, ou pas un entier (valueInteger)")
 
 
 def test_one_location_alone_is_a_file_too_and_is_mapped() -> None:
@@ -128,7 +131,7 @@ def test_a_record_outside_the_lists_is_a_problem_of_its_location() -> None:
         '"TRE-R330-TypeStatutCapacite", "code": "04"', '"TRE-R330-TypeStatutCapacite", "code": "07"'
     )
     text = text.replace('R330-TypeStatutCapacite", "code": "04"', 'R330-TypeStatutCapacite", "code": "07"')
-    assert only_problem(file_of(json.loads(text))) == "fhir-record"
+    assert only_problem(file_of(json.loads(text))) == "fhir-code"
 
 
 @pytest.mark.parametrize(("age", "what"), [(timedelta(hours=25), "too-old"), (timedelta(minutes=-30), "in-the-future")])

@@ -577,7 +577,7 @@ async def test_a_correction_by_hand_is_shown_beside_what_it_corrects(fed: House)
     unit = await fed.census.CorrectFigures(correcting, NO_CONTEXT)
     (one,) = unit.disagreements
     assert (one.source, one.free, one.winning_free) == ("sih", 300, 7)
-    assert one.reason == "marie\u00a0: lits fermés ce matin"
+    assert one.reason == "marie (lits fermés ce matin)"
     correcting.command_id = new_id()
     with pytest.raises(Refusal) as refused:
         await fed.census.CorrectFigures(correcting, NO_CONTEXT)

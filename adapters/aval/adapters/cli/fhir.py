@@ -7,7 +7,7 @@ import click
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Cell, Terminal
-from aval.adapters.cli.words import say
+from aval.adapters.cli.words import say, speech
 
 fhir = Group("fhir", "help.fhir")
 
@@ -37,27 +37,37 @@ def serve(terminal: Terminal, config: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="opt.fhir-all")
 def check(terminal: Terminal, file: Path, everything: bool) -> None:
     """Says what an instance, or each of a Bundle, lacks of the ROR's profiles; exit 10 with an error."""
-    from aval.adapters.fhir.profile import Severity, problems_of
+    from aval.adapters.counts.rows import LineProblem
+    from aval.adapters.counts.sentences import problem_said, said
+    from aval.adapters.fhir.profile import Problem, Severity, problems_of
     from aval.adapters.fhir.reading import FILE_BYTES_MAX, Unreadable, resource_of
 
+    language = speech().language
     try:
         with file.open("rb") as opened:
             resource = resource_of(opened.read(FILE_BYTES_MAX + 1))
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=file), code=Exit.NOT_FOUND) from error
-    except (OSError, Unreadable) as error:
+    except OSError as error:
         raise Failure(say("file.unreadable", path=file), str(error), code=Exit.USAGE) from error
+    except Unreadable as error:
+        wrong = LineProblem(error.line, "", error.what, error.details)
+        raise Failure(say("file.unreadable", path=file), problem_said(wrong, language), code=Exit.USAGE) from error
+
+    def text(one: Problem) -> str:
+        return said(one.what, language, **one.details)
+
     found = problems_of(resource)
     errors = [one for one in found if one.severity is Severity.ERROR]
     shown = found if everything else errors
     if terminal.is_json:
-        terminal.objects([{"severity": str(one.severity), "path": one.path, "text": one.text} for one in shown])
+        terminal.objects([{"severity": str(one.severity), "path": one.path, "text": text(one)} for one in shown])
     else:
         heads = [say(f"col.{head}") for head in ("severity", "place", "problem")]
         colours = {Severity.ERROR: "bad"}
         terminal.table(
             heads,
-            [[Cell(say(f"fhir.{one.severity}"), colours.get(one.severity, "")), one.path, one.text] for one in shown],
+            [[Cell(say(f"fhir.{one.severity}"), colours.get(one.severity, "")), one.path, text(one)] for one in shown],
         )
     terminal.tell(say("fhir.checked", errors=len(errors), others=len(found) - len(errors)))
     if errors:

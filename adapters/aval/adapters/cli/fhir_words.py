@@ -105,6 +105,7 @@ FHIR_WORDS: dict[str, tuple[str, str]] = {
     "ror.never": ("pas encore envoyé au ROR", "not sent to the ROR yet"),
     "ror.unknown": ("ROR : état inconnu ({why})", "ROR: state unknown ({why})"),
     "ror.no.outbox": ("aucun envoi n’a encore eu lieu", "nothing has been sent yet"),
+    "ror.bad.outbox": ("le fichier des envois est illisible", "the file of what was sent cannot be read"),
     "ror.bad.settings": ("les réglages ne sont pas utilisables", "the settings cannot be used"),
     "ror.retried": ("Chiffres à renvoyer : {count}", "Figures to send again: {count}"),
 }

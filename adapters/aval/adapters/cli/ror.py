@@ -157,9 +157,13 @@ def told_of(config: Path, unit: str) -> list[str]:
     from aval.adapters.fhir.settings import SettingsFault, read_publisher
 
     try:
-        outbox = Outbox.readable(config.parent / read_publisher(config).database)
-    except (SettingsFault, OutboxUnusable) as error:
-        return [say("ror.unknown", why=error)]
+        path = config.parent / read_publisher(config).database
+    except SettingsFault:
+        return [say("ror.unknown", why=say("ror.bad.settings"))]
+    try:
+        outbox = Outbox.readable(path)
+    except OutboxUnusable:
+        return [say("ror.unknown", why=say("ror.bad.outbox" if path.exists() else "ror.no.outbox"))]
     try:
         told = outbox.told(unit)
     finally:

@@ -40,12 +40,13 @@ class UnitCounts:
 @dataclass(frozen=True, slots=True)
 class LineProblem:
     """What is wrong, where: `line` as an editor shows it (0: the whole file), `column` (or element) as the file names
-    it. `what` is a key of `sentences`."""
+    it. `what` is a key of `sentences`. `place` says what `line` numbers, where it is not what the format numbers."""
 
     line: int
     column: str
     what: str
     details: dict[str, str] = field(default_factory=dict)
+    place: str = ""
 
 
 class BadCell(ValueError):

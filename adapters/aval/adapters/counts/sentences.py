@@ -6,7 +6,7 @@ from aval.adapters.counts.rows import LineProblem
 from aval.adapters.counts.telling import Outcome
 from aval.adapters.french import Language, typeset
 
-_SENTENCES: dict[str, tuple[str, str]] = {
+SENTENCES: dict[str, tuple[str, str]] = {
     # the file
     "too-large": ("fichier de {bytes} octets, {bytes_max} au plus", "file of {bytes} bytes, at most {bytes_max}"),
     "workbook": (
@@ -113,7 +113,26 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
     # XML and EDXL-HAVE
-    "xml": ("XML mal formé ({problem})", "malformed XML ({problem})"),
+    "xml": ("XML mal formé (faute {code} de l’analyseur expat)", "malformed XML (fault {code} of the parser expat)"),
+    "xml-cut": ("XML mal formé : il finit trop tôt", "malformed XML: it ends too early"),
+    "xml-token": (
+        "XML mal formé : un caractère qui n’a pas sa place",
+        "malformed XML: a character that is out of place",
+    ),
+    "xml-tags": (
+        "XML mal formé : la balise qui se ferme n’est pas celle qui est ouverte",
+        "malformed XML: the tag that is closed is not the one that is open",
+    ),
+    "xml-after": (
+        "XML mal formé : du texte après la fin du document",
+        "malformed XML: text after the end of the document",
+    ),
+    "xml-entity": ("XML mal formé : une entité inconnue", "malformed XML: an unknown entity"),
+    "xml-encoding": (
+        "XML : un encodage inconnu, ou qui n’est pas celui des octets",
+        "XML: an encoding that is unknown, or not that of the bytes",
+    ),
+    "xml-prefix": ("XML mal formé : un préfixe sans espace de noms", "malformed XML: a prefix without a namespace"),
     "xml-doctype": (
         "type de document (DOCTYPE) refusé : un message HAVE n’en a pas",
         "document type (DOCTYPE) refused: a HAVE message has none",
@@ -149,12 +168,45 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "“NotAvailable” and yet {word} available",
     ),
     # FHIR in the ROR's form
-    "fhir-unreadable": ("illisible en FHIR : {problem}", "unreadable as FHIR: {problem}"),
+    "fhir-xml": ("XML : FHIR se lit ici en JSON", "XML: FHIR is read as JSON here"),
+    "fhir-json": ("n’est plus du JSON à partir de l’octet {byte}", "no JSON any more from byte {byte} on"),
+    "fhir-depth": ("imbriqué trop profond", "nested too deep"),
+    "fhir-no-resource": (
+        "pas une ressource FHIR : resourceType manque",
+        "not a FHIR resource: resourceType is missing",
+    ),
+    "fhir-locations": ("plus de {max} Location", "more than {max} Locations"),
+    "fhir-no-location": ("aucune Location dans « {kind} »", "no Location in “{kind}”"),
+    "fhir-entry": ("Bundle.entry n’est pas une liste", "Bundle.entry is no list"),
+    "fhir-entry-empty": (
+        "Bundle.entry[{number}] ne contient aucune ressource",
+        "Bundle.entry[{number}] holds no resource",
+    ),
     "fhir-page": (
         "une page parmi plusieurs : les autres ne sont pas dans ce fichier",
         "one page of several: the others are not in this file",
     ),
-    "fhir-record": ("enregistrement refusé : {problem}", "record refused: {problem}"),
+    "fhir-code": (
+        "« {word} » n’est pas un code de {table} qui s’échange",
+        "“{word}” is not a code of {table} that may be exchanged",
+    ),
+    "fhir-no-code": ("absent, ou sans code", "absent, or without a code"),
+    "fhir-no-parts": ("un enregistrement de capacité a des parties", "a record of capacity has parts"),
+    "fhir-no-url": ("chaque partie a une url", "each part has a url"),
+    "fhir-part-twice": ("dit deux fois", "said twice"),
+    "fhir-no-integer": ("absent, ou pas un entier (valueInteger)", "absent, or not an integer (valueInteger)"),
+    "fhir-count": ("{word} n’est pas entre 0 et {max}", "{word} is not between 0 and {max}"),
+    "fhir-absent": ("absent", "absent"),
+    "fhir-no-instant": ("pas un instant avec son fuseau", "not an instant with its zone"),
+    "fhir-indicator-twice": ("l’indicateur {key} est dit deux fois", "the indicator {key} is said twice"),
+    # the ROR's profiles
+    "fhir-kind": ("« {kind} » : seuls sont vérifiés {kinds}", "“{kind}”: only {kinds} are checked"),
+    "fhir-no-profile": ("ne nomme pas {profile}", "does not name {profile}"),
+    "fhir-required": ("exigé par le profil", "the profile demands it"),
+    "fhir-supported": ("à prendre en charge, et n’y est pas", "must be supported, and is not there"),
+    "fhir-given-absent": ("donné comme absent ({reason})", "given as absent ({reason})"),
+    "fhir-no-value": ("sans valeur", "without a value"),
+    "fhir-field": ("« {word} » n’est pas un code de R227", "“{word}” is not a code of R227"),
     "fhir-no-figures": (
         "ne dit pas combien de places sont occupées (statut 03) : c’est inconnu, non zéro",
         "does not say how many places are occupied (status 03): that is unknown, not zero",
@@ -199,11 +251,12 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     "older": ("{unit} : plus ancien que les chiffres du nœud", "{unit}: older than the node’s figures"),
     "not-taken": ("{unit} : non appliqué ({reason})", "{unit}: not applied ({reason})"),
 }
+"""By key, in French and in English. Both are whole: what a parser says is named, and never quoted."""
 
 
 def said(what: str, language: Language = Language.FRENCH, **details: object) -> str:
     """A sentence; details are filled in as they are."""
-    french, english = _SENTENCES[what]
+    french, english = SENTENCES[what]
     return (typeset(french) if language is Language.FRENCH else english).format_map(_Gaps(details))
 
 
@@ -216,7 +269,7 @@ class _Gaps(dict[str, object]):
 
 def problem_said(problem: LineProblem, language: Language = Language.FRENCH, place_word: str = "line") -> str:
     """A problem, with its place. `place_word`: what the format numbers, `line` or `location`."""
-    place = [said(place_word, language, line=problem.line)] if problem.line else []
+    place = [said(problem.place or place_word, language, line=problem.line)] if problem.line else []
     place += [said("column", language, column=problem.column)] if problem.column else []
     sentence = said(problem.what, language, **problem.details)
     colon = "\u00a0: " if language is Language.FRENCH else ": "

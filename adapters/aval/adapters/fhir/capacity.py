@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from aval.adapters.counts.rows import BadCell
 from aval.adapters.fhir import codes
 from aval.adapters.fhir.codes import CAPACITY_URL, NO_ASSIGNMENT, Json, Nature
 from aval.kernel.statuses import ClosureKind, Gender, Horizon, SourceKind, Status, SupplementaryKind
 from aval.v1 import availability_pb2
+
+WORD_MAX = 60
+"""Characters of what was written that a problem repeats."""
 
 COUNT_MAX = 99_999
 """More beds than that no place has: such a count is a mistake of its sender."""
@@ -226,8 +230,12 @@ ALL_RECORDS_PATH = f"Location.extension.where(url='{CAPACITY_URL}')"
 # --- read back -------------------------------------------------------------------------------------------------------
 
 
-class RecordUnreadable(ValueError):
-    """A record of capacity that cannot be taken; the text names its element."""
+class RecordUnreadable(BadCell):
+    """A record of capacity that cannot be taken: `element` is the one that is wrong."""
+
+    def __init__(self, what: str, element: str, **details: object) -> None:
+        super().__init__(what, **{name: str(value)[:WORD_MAX] for name, value in details.items()})
+        self.element = element[:WORD_MAX]
 
 
 def capacity_of(extension: Mapping[str, Any]) -> Capacity:
@@ -237,13 +245,13 @@ def capacity_of(extension: Mapping[str, Any]) -> Capacity:
     status = _coded(given, "capacityStatus", Status)
     crisis = _code(given, "crisisType") or ""
     if crisis and crisis not in codes.CRISES:
-        raise RecordUnreadable(f"crisisType: {crisis!r} is not a code of R336")
+        raise RecordUnreadable("fhir-code", "crisisType", word=crisis, table="R336")
     assignment = _required(given, "temporaryAssignement")
     if assignment not in codes.ASSIGNMENTS:
-        raise RecordUnreadable(f"temporaryAssignement: {assignment!r} is not a code of R337")
+        raise RecordUnreadable("fhir-code", "temporaryAssignement", word=assignment, table="R337")
     source = _required(given, "capacitySourceType")
     if source not in codes.SOURCES:
-        raise RecordUnreadable(f"capacitySourceType: {source!r} is not a code of R335")
+        raise RecordUnreadable("fhir-code", "capacitySourceType", word=source, table="R335")
     indicator = Indicator(
         status,
         _coded(given, "temporalityCapacity", Horizon),
@@ -259,13 +267,13 @@ def capacity_of(extension: Mapping[str, Any]) -> Capacity:
 def _parts(extension: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     parts = extension.get("extension")
     if not isinstance(parts, list):
-        raise RecordUnreadable("extension: a record of capacity has parts")
+        raise RecordUnreadable("fhir-no-parts", "extension")
     given: dict[str, Mapping[str, Any]] = {}
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("url"), str):
-            raise RecordUnreadable("extension: each part has a url")
+            raise RecordUnreadable("fhir-no-url", "extension")
         if part["url"] in given:
-            raise RecordUnreadable(f"{part['url']}: said twice")
+            raise RecordUnreadable("fhir-part-twice", part["url"])
         given[part["url"]] = part
     return given
 
@@ -281,7 +289,7 @@ def _code(given: Mapping[str, Mapping[str, Any]], url: str) -> str | None:
 def _required(given: Mapping[str, Mapping[str, Any]], url: str) -> str:
     code = _code(given, url)
     if code is None:
-        raise RecordUnreadable(f"{url}: absent, or without a code")
+        raise RecordUnreadable("fhir-no-code", url)
     return code
 
 
@@ -300,26 +308,26 @@ def _coded(given: Mapping[str, Mapping[str, Any]], url: str, table: Any) -> Any:
     try:
         return table(code)
     except ValueError:
-        raise RecordUnreadable(f"{url}: {code!r} is not a code of {_TABLES[url]} that may be exchanged") from None
+        raise RecordUnreadable("fhir-code", url, word=code, table=_TABLES[url]) from None
 
 
 def _count(given: Mapping[str, Mapping[str, Any]]) -> int:
     count = given.get("nbCapacity", {}).get("valueInteger")
     if isinstance(count, bool) or not isinstance(count, int):
-        raise RecordUnreadable("nbCapacity: absent, or not an integer (valueInteger)")
+        raise RecordUnreadable("fhir-no-integer", "nbCapacity")
     if not 0 <= count <= COUNT_MAX:
-        raise RecordUnreadable(f"nbCapacity: {count} is not between 0 and {COUNT_MAX}")
+        raise RecordUnreadable("fhir-count", "nbCapacity", word=count, max=COUNT_MAX)
     return count
 
 
 def _updated(given: Mapping[str, Mapping[str, Any]]) -> datetime:
     text = given.get("capacityUpdateDate", {}).get("valueDateTime")
     if not isinstance(text, str):
-        raise RecordUnreadable("capacityUpdateDate: absent")
+        raise RecordUnreadable("fhir-absent", "capacityUpdateDate")
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise RecordUnreadable("capacityUpdateDate: not an instant with its zone")
+    raise RecordUnreadable("fhir-no-instant", "capacityUpdateDate")

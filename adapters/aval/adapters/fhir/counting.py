@@ -22,7 +22,7 @@ import msgspec
 from aval.adapters.counts.rows import COUNT_MAX, BadCell, LineProblem, UnitCounts, check_age, read_mapping
 from aval.adapters.fhir.capacity import Capacity, instant
 from aval.adapters.fhir.codes import STRUCTURE_OF_FINESS
-from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, next_page_of, resource_of
+from aval.adapters.fhir.reading import ReadLocation, RecordProblem, Unreadable, locations_of, next_page_of, resource_of
 from aval.kernel.statuses import Gender, Horizon, Status, SupplementaryKind
 
 REGION_LENGTH_MAX = 3
@@ -51,14 +51,12 @@ def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
         resource = resource_of(content)
         locations = locations_of(resource)
     except Unreadable as error:
-        return [], [LineProblem(0, "", "fhir-unreadable", {"problem": str(error)})]
+        return [], [LineProblem(error.line, "", error.what, error.details, "line")]
     rows: list[UnitCounts] = []
     problems: list[LineProblem] = [LineProblem(0, "link", "fhir-page")] if next_page_of(resource) else []
     seen: dict[str, int] = {}
     for number, location in enumerate(locations, 1):
-        wrong = [
-            LineProblem(number, RECORDS_COLUMN, "fhir-record", {"problem": problem}) for problem in location.problems
-        ]
+        wrong = [LineProblem(number, _element(one), one.what, dict(one.details)) for one in location.problems]
         row = _row(number, location, mapping, now)
         if isinstance(row, UnitCounts) and (first := seen.setdefault(row.unit, number)) != number:
             row = LineProblem(number, "identifier", "twice", {"first_line": str(first)})
@@ -68,6 +66,11 @@ def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
             rows.append(row)
         problems += wrong
     return rows, problems
+
+
+def _element(problem: RecordProblem) -> str:
+    """An element of a record, `ror-location-supported-capacity(2).nbCapacity`."""
+    return f"{RECORDS_COLUMN}({problem.record}).{problem.element}".removesuffix(".")
 
 
 def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -> UnitCounts | LineProblem:

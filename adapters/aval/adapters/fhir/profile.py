@@ -12,11 +12,11 @@ This is not FHIR's general validation: cardinalities and types of the base resou
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from aval.adapters.fhir.capacity import RecordUnreadable, capacity_of
+from aval.adapters.fhir.capacity import WORD_MAX, RecordUnreadable, capacity_of
 from aval.adapters.fhir.codes import ABSENT_URL, CAPACITY_URL, FIELD_SYSTEM, FIELDS, PROFILES
 
 PROBLEMS_MAX = 1_000
@@ -32,14 +32,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where: `path` in the terms of the profile, `Location.extension[ror-commune-cog]`."""
+    """What is wrong, and where: `path` in the terms of the profile, `Location.extension[ror-commune-cog]`. `what` is a
+    key of `counts.sentences`."""
 
     severity: Severity
     path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.path}: {self.text}"
+    what: str
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 _META = ("meta.lastUpdated!", "meta.tag[TRE_R30]")
@@ -181,13 +180,13 @@ def _problems(resource: Mapping[str, Any], above: str) -> Iterator[Problem]:
                 yield from _problems(held, f"Bundle.entry[{number}].resource ")
         return
     if not isinstance(kind, str) or kind not in ELEMENTS:
-        text = f"{kind!r} is none of {', '.join(ELEMENTS)}"[:200]
-        yield Problem(Severity.ERROR, f"{above}resourceType", text)
+        details = {"kind": str(kind)[:WORD_MAX], "kinds": ", ".join(ELEMENTS)}
+        yield Problem(Severity.ERROR, f"{above}resourceType", "fhir-kind", details)
         return
     profile = f"{PROFILES}ror-{kind.lower()}"
     meta = resource.get("meta")
     if not isinstance(meta, dict) or profile not in _list(meta.get("profile")):
-        yield Problem(Severity.INFORMATION, f"{above}{kind}.meta.profile", f"does not name {profile}")
+        yield Problem(Severity.INFORMATION, f"{above}{kind}.meta.profile", "fhir-no-profile", {"profile": profile})
     for rule in ELEMENTS[kind]:
         path = rule.removesuffix("!")
         yield from _look(resource, path.split("."), f"{above}{kind}", required=rule.endswith("!"))
@@ -210,10 +209,10 @@ def _look(element: Mapping[str, Any], path: list[str], above: str, *, required: 
         return
     if not found:
         severity = Severity.ERROR if required else Severity.INFORMATION
-        why = "the profile demands it" if required else "must be supported, and is not there"
-        yield Problem(severity, f"{above}.{path[0]}", why)
+        yield Problem(severity, f"{above}.{path[0]}", "fhir-required" if required else "fhir-supported")
     elif (reason := _absent_reason(element, name, found)) is not None:
-        yield Problem(Severity.INFORMATION, f"{above}.{path[0]}", f"given as absent: {reason}")
+        what = "fhir-given-absent" if reason else "fhir-no-value"
+        yield Problem(Severity.INFORMATION, f"{above}.{path[0]}", what, {"reason": reason})
 
 
 def _list(value: object) -> list[Any]:
@@ -261,8 +260,9 @@ def _reason(value: object) -> str | None:
 
 
 def _absent_reason(element: Mapping[str, Any], name: str, found: list[Any]) -> str | None:
+    """Why an element is absent; empty where nobody says, None where it is not."""
     if name not in element:
-        return _reason(element.get(f"_{name}")) or "no value"
+        return _reason(element.get(f"_{name}")) or ""
     one = found[0]
     if not isinstance(one, dict):
         return None
@@ -283,10 +283,10 @@ def _records(resource: Mapping[str, Any], above: str) -> Iterator[Problem]:
         try:
             key = capacity_of(extension).indicator.key
         except RecordUnreadable as error:
-            yield Problem(Severity.ERROR, path, str(error))
+            yield Problem(Severity.ERROR, f"{path}.{error.element}", error.what, error.details)
             continue
         if key in met:
-            yield Problem(Severity.ERROR, path, f"the indicator {key} is said twice")
+            yield Problem(Severity.ERROR, path, "fhir-indicator-twice", {"key": key})
         met.add(key)
 
 
@@ -294,4 +294,5 @@ def _field(resource: Mapping[str, Any], above: str) -> Iterator[Problem]:
     for one in _list(resource.get("type")):
         for coding in _codings(one):
             if coding.get("system") == FIELD_SYSTEM and coding.get("code") not in {*FIELDS, "05", "06"}:
-                yield Problem(Severity.ERROR, f"{above}HealthcareService.type", f"{coding.get('code')!r} is not R227’s")
+                word = str(coding.get("code"))[:WORD_MAX]
+                yield Problem(Severity.ERROR, f"{above}HealthcareService.type", "fhir-field", {"word": word})

@@ -4,12 +4,14 @@ What is read is somebody else's: no size, depth, type or number in it is trusted
 in `Unreadable` or in the problems of its own Location, and never in another exception.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from aval.adapters.counts.rows import BadCell
 from aval.adapters.fhir.capacity import Capacity, RecordUnreadable, capacity_of
 from aval.adapters.fhir.codes import CAPACITY_URL
 
@@ -23,8 +25,22 @@ TEXT_LENGTH_MAX = 200
 """Longest identifier or name that is kept of what was read."""
 
 
-class Unreadable(ValueError):
-    """Not a FHIR resource that can be taken; the text says why."""
+class Unreadable(BadCell):
+    """Not a FHIR resource that can be taken: `what` says why, `line` where it is one of several lines."""
+
+    def __init__(self, what: str, line: int = 0, **details: object) -> None:
+        super().__init__(what, **{name: str(value)[:TEXT_LENGTH_MAX] for name, value in details.items()})
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class RecordProblem:
+    """What is wrong with a record of a Location, the `record`-th from 1: in which element, if it is in one."""
+
+    record: int
+    element: str
+    what: str
+    details: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +51,40 @@ class ReadLocation:
     external: str
     name: str
     capacities: tuple[Capacity, ...]
-    problems: tuple[str, ...]
+    problems: tuple["RecordProblem", ...]
 
 
 def resource_of(content: bytes) -> dict[str, Any]:
     """The resource in a file or a message; those of a file with one on each line (NDJSON) as a Bundle. Raises
     `Unreadable`."""
     if len(content) > FILE_BYTES_MAX:
-        raise Unreadable(f"{len(content):,} bytes; at most {FILE_BYTES_MAX:,}")
+        raise Unreadable("too-large", bytes=len(content), bytes_max=FILE_BYTES_MAX)
     body = content.removeprefix(b"\xef\xbb\xbf").strip()
     if body.startswith(b"<"):
-        raise Unreadable("XML; FHIR is read as JSON here")
+        raise Unreadable("fhir-xml")
     if b"}\n{" in body.replace(b"\r", b""):
         lines = enumerate(body.split(b"\n"), 1)
-        held = [_resource(one, f"line {number}: ") for number, one in lines if one.strip()]
+        held = [_resource(one, number) for number, one in lines if one.strip()]
         return {"resourceType": "Bundle", "entry": [{"resource": one} for one in held]}
     return _resource(body)
 
 
-def _resource(content: bytes, place: str = "") -> dict[str, Any]:
+_BYTE = re.compile(r"\(byte (\d+)\)")
+"""Where the decoder says that it could not go on."""
+
+
+def _resource(content: bytes, line: int = 0) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(content)
     except RecursionError:
-        raise Unreadable(f"{place}nested too deep") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{place}not JSON: {error}") from None
+        raise Unreadable("fhir-depth", line) from None
+    except UnicodeDecodeError as error:
+        raise Unreadable("fhir-json", line, byte=error.start) from None
+    except msgspec.DecodeError as error:
+        at = _BYTE.search(str(error))
+        raise Unreadable("fhir-json", line, byte=at[1] if at else len(content)) from None
     if not isinstance(decoded, dict) or not isinstance(decoded.get("resourceType"), str):
-        raise Unreadable(f"{place}not a FHIR resource: no resourceType")
+        raise Unreadable("fhir-no-resource", line)
     return decoded
 
 
@@ -72,10 +95,10 @@ def locations_of(resource: Mapping[str, Any]) -> list[ReadLocation]:
         if one.get("resourceType") != "Location":
             continue
         if len(found) == LOCATIONS_MAX:
-            raise Unreadable(f"more than {LOCATIONS_MAX:,} Locations")
+            raise Unreadable("fhir-locations", max=LOCATIONS_MAX)
         found.append(location_of(one))
     if not found:
-        raise Unreadable(f"no Location in this {resource['resourceType']!r}"[:TEXT_LENGTH_MAX])
+        raise Unreadable("fhir-no-location", kind=resource["resourceType"])
     return found
 
 
@@ -85,13 +108,13 @@ def _resources(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         return
     entries = resource.get("entry", [])
     if not isinstance(entries, list):
-        raise Unreadable("Bundle.entry is no list")
+        raise Unreadable("fhir-entry")
     for number, entry in enumerate(entries):
         if isinstance(entry, dict) and "resource" not in entry:
             continue  # of a history: what was deleted
         held = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(held, dict):
-            raise Unreadable(f"Bundle.entry[{number}] holds no resource")
+            raise Unreadable("fhir-entry-empty", number=number)
         yield held
 
 
@@ -106,7 +129,7 @@ def next_page_of(resource: Mapping[str, Any]) -> bool:
 def location_of(resource: Mapping[str, Any]) -> ReadLocation:
     """A Location, with what of it cannot be taken. Never raises."""
     capacities: dict[str, Capacity] = {}
-    problems: list[str] = []
+    problems: list[RecordProblem] = []
     extensions = resource.get("extension")
     number = 0
     for extension in extensions if isinstance(extensions, list) else ():
@@ -116,10 +139,10 @@ def location_of(resource: Mapping[str, Any]) -> ReadLocation:
         try:
             capacity = capacity_of(extension)
         except RecordUnreadable as error:
-            problems.append(f"record {number}: {error}")
+            problems.append(RecordProblem(number, error.element, error.what, error.details))
             continue
         if capacity.indicator.key in capacities:
-            problems.append(f"record {number}: the indicator {capacity.indicator.key} is said twice")
+            problems.append(RecordProblem(number, "", "fhir-indicator-twice", {"key": capacity.indicator.key}))
         capacities[capacity.indicator.key] = capacity
     return ReadLocation(_external(resource), _text(resource.get("name")), tuple(capacities.values()), tuple(problems))
 

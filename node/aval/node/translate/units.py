@@ -180,8 +180,8 @@ def _disagreement(of: availability.Disagreement) -> pb.Disagreement:
 
 
 def _why(of: availability.Disagreement) -> str:
-    """Who corrected, and why."""
-    return f"{of.by}\u00a0: {of.reason}" if of.by and of.reason else of.reason or of.by
+    """Who corrected, and why: in no language's typography, for who reads it may read another."""
+    return f"{of.by} ({of.reason})" if of.by and of.reason else of.reason or of.by
 
 
 def _policy(of: availability.PolicySummary) -> pb.PolicySummary:
