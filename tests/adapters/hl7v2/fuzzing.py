@@ -16,7 +16,7 @@ from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at, of_several
 from tests.fuzz.campaign import Parser
 
 EVENT_CODES = sorted(EVENTS)
-SEVERAL = ("A17", "A42", "A50")
+SEVERAL = ("A17", "A42", "A45", "A50")
 """Events whose messages may be of several patients."""
 GARBAGE = (
     "", '""', "^", "~", "&", "\\", "\\F\\", "\\X41\\", "\\Xzz\\", "\\.br\\", "~~~~", "^^^^^^^^", "0", "-1", "9" * 40,
@@ -44,7 +44,7 @@ def structured(random: Random) -> bytes:
         original=random.choice(("", "A01", "A02", "A03")) if event == "Z99" else "",
         version=random.choice(("2.5^FRA^2.11", "2.5", "2.3", "2.5.1")),
         departure=random.choice((None, at(12, day=25))),
-        absorbed=f"V{random.randrange(40)}" if event in ("A40", "A42", "A50") else "",
+        absorbed=f"V{random.randrange(40)}" if event in ("A40", *SEVERAL) else "",
         charset=random.choice(("UNICODE UTF-8", "8859/1", "8859/15", "")),
     )
     patients = [message.again(visit=f"V{random.randrange(40)}") for _ in range(random.choice((0, 1, 1, 2)))]

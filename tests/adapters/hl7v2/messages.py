@@ -28,7 +28,8 @@ STRUCTURES = {
     "A07": "ADT_A06", "A08": "ADT_A01", "A11": "ADT_A09", "A12": "ADT_A12", "A13": "ADT_A01", "A14": "ADT_A05",
     "A15": "ADT_A15", "A16": "ADT_A16", "A17": "ADT_A17", "A21": "ADT_A21", "A22": "ADT_A21", "A25": "ADT_A21",
     "A26": "ADT_A21", "A27": "ADT_A21", "A28": "ADT_A05", "A31": "ADT_A05", "A38": "ADT_A38", "A40": "ADT_A39",
-    "A42": "ADT_A39", "A44": "ADT_A43", "A47": "ADT_A30", "A50": "ADT_A50", "A52": "ADT_A52", "A53": "ADT_A52",
+    "A42": "ADT_A39", "A44": "ADT_A43", "A45": "ADT_A45", "A47": "ADT_A30",
+    "A50": "ADT_A50", "A52": "ADT_A52", "A53": "ADT_A52",
     "A54": "ADT_A54", "A55": "ADT_A52", "Z99": "ADT_A01",
 }  # fmt: skip
 """Message structures (HL7 v2.5, chapter 3)."""

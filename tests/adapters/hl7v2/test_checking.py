@@ -135,6 +135,16 @@ def test_the_command_checks_and_succeeds_and_names_nobody(tmp_path: Path, json_w
         assert "1050 (1)" in shown.output
 
 
+def test_a_batch_that_was_cut_off_is_read_and_told(tmp_path: Path) -> None:
+    """HL7 v2.5 §2.10.3. What came is true; what did not come should not go unnoticed."""
+    (tmp_path / "b.hl7").write_text(f"FHS|^~\\&\rBHS|^~\\&\r{IN.text()}{OTHER.text()}BTS|5\rFTS|1\r", newline="")
+    findings = check([tmp_path], mapping_of(MAPPING), practice())
+    assert [one.outcome for one in findings.checked] == [Outcome.TOLD, Outcome.TOLD]
+    assert [(file, cut.place) for file, cut in findings.cut_off] == [("b.hl7", "BTS-1")]
+    shown = CliRunner().invoke(root, ["hl7", "check", str(tmp_path)])
+    assert "Lot incomplet dans b.hl7 (BTS-1)" in shown.output.replace("\u00a0", " ")
+
+
 def test_a_file_of_frames_is_read_frame_by_frame(tmp_path: Path) -> None:
     (tmp_path / "stream.bin").write_bytes(framed(IN.frame()) + framed(OTHER.frame()))
     findings = check([tmp_path / "stream.bin"], mapping_of(MAPPING), practice())

@@ -61,6 +61,7 @@ STORIES: dict[str, tuple[list[Adt], object]] = {
     "A40": ([IN, IN.again(event="A40", movement="", absorbed="V7")], HERE),
     "A42": ([IN.again(visit="V7"), IN.again(event="A42", movement="", absorbed="V7", sent=at(9))], HERE),
     "A44": ([IN, IN.again(event="A44", movement="")], HERE),
+    "A45": ([IN.again(visit="V7"), IN.again(event="A45", movement="", absorbed="V7", sent=at(9))], HERE),
     "A47": ([IN, IN.again(event="A47", movement="")], HERE),
     "A50": ([IN.again(visit="V7"), IN.again(event="A50", movement="", absorbed="V7", sent=at(9))], HERE),
     "A52": ([IN, LEAVE, cancel("A52", LEAVE)], HERE),

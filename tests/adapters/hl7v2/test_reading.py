@@ -85,6 +85,32 @@ def test_names_of_segments_may_be_in_small_letters_and_indented(habit: Callable[
     assert understand(parse(text), CUSTOMS) == understand(parse(MESSAGE.text()), CUSTOMS)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_what_is_in_utf_16_is_refused_by_name(encoding: str) -> None:
+    """It is no empty file, and no frame without a message."""
+    with pytest.raises(Fault) as raised:
+        messages_of(MESSAGE.text().encode(encoding))
+    assert (raised.value.place, raised.value.severity) == ("MSH-18", Severity.REJECT)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("P\\XC9\\DIATRIE", "PÉDIATRIE"),
+        ("P\\XC389\\DIATRIE", "PÉDIATRIE"),
+        ("1\\F\\0\\S\\5\\T\\0", "1|0^5&0"),
+        ("\\H\\1050\\N\\", "1050"),
+        ("10\\Xzz\\50", "1050"),
+        ("10\\X0\\50", "1050"),
+        ("10\\X1B5B324A\\50", "10[2J50"),
+        ("1050\x00\x07", "1050"),
+    ],
+)
+def test_escapes_stand_for_what_they_mean_and_no_code_holds_what_a_terminal_obeys(written: str, read: str) -> None:
+    (text,) = messages_of(MESSAGE.text().replace("|1050^101^1|", f"|{written}^101^1|").encode())
+    assert parse(text).get("PV1", 3) == read
+
+
 def test_a_batch_is_opened() -> None:
     other = MESSAGE.again(event="A03", movement="M2")
     batch = f"FHS|^~\\&|GAM\rBHS|^~\\&|GAM\r{MESSAGE.text()}{other.text()}BTS|2\rFTS|1\r"

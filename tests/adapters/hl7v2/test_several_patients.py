@@ -259,6 +259,20 @@ async def test_merges_of_one_message_may_follow_from_each_other(tmp_path: Path) 
     assert node.census() == {stay_of("V1"): ("U1", "103-1", False)}
 
 
+async def test_a_move_to_another_account_says_a_new_number_or_none(tmp_path: Path) -> None:
+    """ADT_A45 has one PID, and an MRG with a PV1 for each visit (HL7 §3.3.45)."""
+    one = ANNE.again(event="A45", absorbed="V7", **MERGE).text()
+    other = BRUNO.again(event="A45", absorbed="V8", **MERGE).text().partition("\rMRG|")[2]
+    node = CoreNode(at(12))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [DOUBLE, OTHER_DOUBLE])
+        silent = one.replace("V7^^^CHU^VN", "")
+        assert code_of(await desk.take(silent.encode())) == "AA"
+        assert set(node.census()) == {stay_of("V7"), stay_of("V8")}
+        assert code_of(await desk.take(f"{one}MRG|{other}".encode())) == "AA"
+    assert node.census() == BEFORE
+
+
 async def test_a_merge_that_lacks_a_number_leaves_the_others_undone(tmp_path: Path) -> None:
     text = of_several(ANNE.again(event="A42", absorbed="V7", **MERGE), BRUNO.again(event="A42", **MERGE))
     node = CoreNode(at(12))

@@ -27,6 +27,9 @@ NOBODY = None
 
 NO_ZBE = {"movement": "", "version": "2.3.1"}
 
+IN_PV1_44 = "V1^^^CHU^VN" + "|" * 26
+"""From PV1-19 to the empty PV1-44 and PV1-45."""
+
 
 def written(message: Adt, *changes: tuple[str, str]) -> bytes:
     """A message with some of its text changed."""
@@ -126,6 +129,28 @@ STORIES: dict[str, tuple[list[bytes], object]] = {
     ),
     "a visit is deleted (HL7 §3.3.23)": (
         [written(IN), written(MOVE), written(IN.again(event="A23", movement="", version="2.5", sent=at(11)))], NOBODY,
+    ),
+    "the event stands in small letters, in MSH-9 and ZBE-6": (
+        [written(IN, ("ADT^A01^ADT_A01", "adt^a01^adt_a01")),
+         written(MOVE, ("ADT^A02^ADT_A02", "adt^a02^adt_a02")),
+         written(MOVE.again(event="Z99", original="a02", sent=at(10), unit="1050"), ("ADT^Z99^", "adt^z99^"))], BESIDE,
+    ),
+    "the event stands alone in MSH-9": (
+        [written(IN, ("ADT^A01^ADT_A01", "A01")), written(MOVE, ("ADT^A02^ADT_A02", "ADT"), ("EVN||", "EVN|A02|"))],
+        THERE,
+    ),
+    "a structure that is another event's": ([written(IN, ("ADT_A01", "ADT_A05"))], HERE),
+    "codes are escaped in hexadecimal (HL7 §2.7.6), and hold what no code holds": (
+        [written(IN, ("|1050^101^1|", "|10\\X35\\\\X30\\^1\0\x1b01^1\\X0D0A\\|"))], HERE,
+    ),
+    "the admission's own time is filled with zeros (PV1-44)": (
+        [written(IN.again(**NO_ZBE), (IN_PV1_44, IN_PV1_44[:-1] + "000000000000|"))], HERE,
+    ),
+    "the departure's own time is none (PV1-45)": (
+        [written(IN.again(**NO_ZBE)), written(GONE.again(**NO_ZBE), (IN_PV1_44, IN_PV1_44 + "demain"))], NOBODY,
+    ),
+    "the day ends at 24 h": (
+        [written(IN, ("|20261123090000+0100||INSERT", "|20261122240000+0100||INSERT"))], HERE,
     ),
     "a visit is deleted, and told anew": (
         [written(IN), written(IN.again(event="A23", movement="", version="2.5", sent=at(9))),

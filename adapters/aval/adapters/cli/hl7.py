@@ -279,6 +279,8 @@ def _sum_up(terminal: Terminal, findings: Findings) -> None:
     for key, found in (("hl7.units", findings.unmapped_units), ("hl7.beds", findings.unmapped_beds)):
         if found:
             terminal.tell(say(key, names=", ".join(f"{name} ({count})" for name, count in found.most_common(40))))
+    for file, cut in findings.cut_off:
+        terminal.tell(say("hl7.cut-off", file=file, place=cut.place))
     habits = ", ".join(f"{name} {count}" for name, count in findings.habits.endings.most_common())
     charsets = ", ".join(f"{name} {count}" for name, count in findings.habits.charsets.most_common())
     terminal.tell(say("hl7.habits", endings=habits or "—", charsets=charsets or "—"))

@@ -84,6 +84,10 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
         "Units not mapped (messages): {names}.",
     ),
     "hl7.beds": ("Lits non reliés (messages) : {names}.", "Beds not mapped (messages): {names}."),
+    "hl7.cut-off": (
+        "Lot incomplet dans {file} ({place}) : des messages manquent.",
+        "A batch cut off in {file} ({place}): messages are missing.",
+    ),
     "hl7.habits": (
         "Fins de ligne : {endings}. Caractères : {charsets}.",
         "Line ends: {endings}. Charsets: {charsets}.",

@@ -15,7 +15,7 @@ from aval.adapters.hl7v2.events import Kind
 from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.mapping import Mapping
 from aval.adapters.hl7v2.meaning import Customs, Place, Said, is_acknowledgement, understand
-from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.reading import Habits, batch_fault, messages_of, parse
 from aval.adapters.hl7v2.settings import Settings
 from aval.adapters.hl7v2.stays import Phase, added, joins, presence
 
@@ -73,6 +73,8 @@ class Findings:
     checked: list[Checked] = field(default_factory=list)
     unmapped_units: Counter[str] = field(default_factory=Counter)
     unmapped_beds: Counter[str] = field(default_factory=Counter)
+    cut_off: list[tuple[str, Fault]] = field(default_factory=list)
+    """Files with a batch that was cut off, and what shows it."""
     habits: Habits = field(default_factory=Habits)
 
     @property
@@ -126,6 +128,8 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
             except Fault as wrong:
                 findings.checked.append(Checked(path.name, number + 1, "", Outcome.REFUSED, fault=wrong))
                 continue
+            if (cut := batch_fault(frame, len(texts))) is not None:
+                findings.cut_off.append((path.name, cut))
             for text in texts:
                 number += 1
                 findings.checked += _checked(path.name, number, text, codes, customs, logs)

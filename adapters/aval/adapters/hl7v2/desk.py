@@ -28,7 +28,7 @@ from aval.adapters.hl7v2.mapping import Mapping as Codes
 from aval.adapters.hl7v2.mapping import Standing
 from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, understand
 from aval.adapters.hl7v2.meters import Meters
-from aval.adapters.hl7v2.reading import Habits, messages_of, parse
+from aval.adapters.hl7v2.reading import Habits, batch_fault, messages_of, parse
 from aval.adapters.hl7v2.stays import added, joins, presence
 from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told, adopted_step
 from aval.kernel.clock import Clock
@@ -141,6 +141,9 @@ class Desk:
                 raise fault("MSH", 0, Severity.REJECT, "207", "longer than is taken")
         except Fault as wrong:
             return await self._refuse(header, header.event, wrong, began)
+        if (cut := batch_fault(frame, len(texts))) is not None:
+            # What did come is true; what did not cannot be asked for again.
+            log.warning("batch was cut off", problem=cut.place)
         answers = [answer for answer in await asyncio.gather(*(self._one(text, began) for text in texts)) if answer]
         if len(texts) == 1:
             return answers[0] if answers else None

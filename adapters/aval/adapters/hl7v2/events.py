@@ -97,6 +97,7 @@ EVENTS: dict[str, Event] = {
     "A40": Event(Kind.NOTHING, "PAM.FR §2.1, §2.2: identities are merged, visits keep their numbers; HL7 §3.3.40"),
     "A42": Event(Kind.MERGE, "HL7 §3.3.42 (visit numbers)"),
     "A44": Event(Kind.NOTHING, "PAM.FR §2.2: an account goes to another patient; HL7 §3.3.44"),
+    "A45": Event(Kind.MERGE, "HL7 §3.3.45 (a visit goes to another account, and may get a new number)"),
     "A47": Event(Kind.NOTHING, "PAM.FR §2.1 (an identifier); HL7 §3.3.47"),
     "A50": Event(Kind.MERGE, "HL7 §3.3.50 (a visit gets another number)"),
     "A52": _cancels(Kind.LEAVE, "PAM.FR §5.3.2, §5.3.7; HL7 §3.3.52"),
@@ -108,6 +109,9 @@ EVENTS: dict[str, Event] = {
 """Trigger event → what it does. `Z99` takes its kind from ZBE-6."""
 
 CORRECTION = "Z99"
+
+MOVED = "A45"
+"""A visit goes to another account: only where it names a former number of the visit (MRG-5) is that one said."""
 
 SWAP = "A17"
 """Two patients change places: a movement of each, in one message (HL7 §3.3.17)."""

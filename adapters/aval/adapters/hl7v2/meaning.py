@@ -8,13 +8,24 @@ times are kept.
 import hmac
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.hl7v2.events import ACTIONS, CORRECTION, EVENTS, NEWBORN, OUTPATIENT, SWAP, Action, Event, Kind
+from aval.adapters.hl7v2.events import (
+    ACTIONS,
+    CORRECTION,
+    EVENTS,
+    MOVED,
+    NEWBORN,
+    OUTPATIENT,
+    SWAP,
+    Action,
+    Event,
+    Kind,
+)
 from aval.adapters.hl7v2.faults import Fault, Severity, fault, missing
 from aval.adapters.hl7v2.reading import Message
 from aval.kernel.statuses import Gender
@@ -120,7 +131,7 @@ def understand(message: Message, customs: Customs) -> Heard:
     if event is None or (event.kind is Kind.NOTHING and code != CORRECTION):
         return Heard(code)
     if event.kind is Kind.MERGE:
-        return Heard(code, _merges(message, customs))
+        return Heard(code, _merges(message, customs, code))
     passed_over: list[Fault] = []
     if code == SWAP:
         return Heard(code, _swapped(message, customs, event, passed_over), tuple(passed_over))
@@ -159,13 +170,16 @@ def _of(wrong: Fault, number: int) -> Fault:
 
 def is_acknowledgement(message: Message) -> bool:
     """Whether a message is itself an answer: it is not answered, lest two systems thank each other for ever."""
-    return message.get("MSH", 9) == "ACK" or (message.has("MSA") and not message.has("PID"))
+    return message.get("MSH", 9).upper() == "ACK" or (message.has("MSA") and not message.has("PID"))
 
 
 def _event_code(message: Message, customs: Customs) -> str:
     if not message.get("MSH", 10):
         raise missing("MSH", 10, "no identifier of the message: nothing to answer to")
-    kind, code = message.get("MSH", 9), message.get("MSH", 9, 2) or message.get("EVN", 1)
+    kind = message.get("MSH", 9).upper()
+    code = (message.get("MSH", 9, 2) or message.get("EVN", 1)).upper()
+    if kind in EVENTS and code in ("", kind):
+        kind, code = "ADT", kind  # MSH-9 of one component, which names the event and is of no other type
     if kind != "ADT":
         raise fault("MSH", 9, Severity.REJECT, "200", "not an ADT message")
     if not code:
@@ -202,7 +216,7 @@ def _action(message: Message, event: Event, code: str) -> Action | None:
 
 def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
     """What kind of movement it is about: for a correction or a cancellation, that of the event in ZBE-6."""
-    original = message.get("ZBE", 6)
+    original = message.get("ZBE", 6).upper()
     if action is Action.INSERT or (action is Action.CANCEL and event.action is Action.CANCEL and not original):
         return event.kind
     if not original:
@@ -220,21 +234,23 @@ _UNDONE_BY = {Kind.TO_INPATIENT: Kind.TO_OUTPATIENT, Kind.TO_OUTPATIENT: Kind.TO
 remark 2)."""
 
 
-def _merges(message: Message, customs: Customs) -> tuple[Said, ...]:
+def _merges(message: Message, customs: Customs, code: str) -> tuple[Said, ...]:
     """Each MRG of each patient, the visit of that patient's PV1 being the one that stays: PID, MRG and PV1 may repeat
-    (HL7 §3.3.42, ADT_A39), and of whom each is, is told by the order alone."""
+    (HL7 §3.3.42, ADT_A39; A45 has a PV1 for each MRG, §3.3.45), and of whom each is, is told by the order alone."""
     now = _sent(message, customs)
     said: list[Said] = []
     merges = 0
     for number, patient in enumerate(message.patients() or [message], 1):
-        visit = ""
-        for merge in patient.with_each("MRG") or [patient]:
+        prior, visits = patient.with_each("MRG") or [patient], patient.with_each("PV1")
+        for merge, kept in zip(prior, visits if len(visits) == len(prior) else [patient] * len(prior), strict=True):
             merges += 1
             absorbed = _number(merge, customs, "MRG", 5)
+            if not absorbed and code == MOVED:
+                continue
             if not absorbed:
                 raise _of(missing("MRG", 5, "which visit is no more"), merges)
             try:
-                visit = visit or _visit(patient, customs, Kind.MERGE)
+                visit = _visit(kept, customs, Kind.MERGE)
             except Fault as wrong:
                 raise _of(wrong, number) from wrong
             said.append(Said(visit=visit, kind=Kind.MERGE, sent=now, time=now, absorbed=absorbed))
@@ -263,7 +279,7 @@ def _said(message: Message, customs: Customs, event: Event, code: str, passed_ov
         visit=visit,
         kind=kind,
         sent=sent,
-        time=_happened(message, customs, kind, sent),
+        time=_happened(message, customs, kind, sent, passed_over),
         action=action,
         movements=_movements(message, customs),
         patient_class=patient_class,
@@ -363,18 +379,22 @@ def _sent(message: Message, customs: Customs) -> datetime:
     raise missing("MSH", 7, "no time: what came first?")
 
 
-def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime) -> datetime:
+_OWN_TIMES = {Kind.ADMIT: ("PV1", 44), Kind.REGISTER: ("PV1", 44), Kind.DISCHARGE: ("PV1", 45)}
+"""Where an event has a time of its own. Registers fill it with zeros: what cannot be read there is passed over, for EVN
+and MSH say it too."""
+
+
+def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime, passed_over: list[Fault]) -> datetime:
     """When it happened: ZBE-2; else the event's own field, EVN-6, EVN-2, MSH-7. The hour of a day told without one is
     that of the next field on the same day."""
-    fields = [("ZBE", 2)]
-    if kind in (Kind.ADMIT, Kind.REGISTER):
-        fields.append(("PV1", 44))
-    elif kind is Kind.DISCHARGE:
-        fields.append(("PV1", 45))
+    own = _OWN_TIMES.get(kind)
     day: datetime | None = None
-    for segment, number in (*fields, ("EVN", 6), ("EVN", 2), ("MSH", 7)):
+    for field in (("ZBE", 2), own, ("EVN", 6), ("EVN", 2), ("MSH", 7)):
+        if field is None:
+            continue
+        segment, number = field
         text = message.get(segment, number)
-        stamp = _time(text, customs, segment, number)
+        stamp = _planned(message, customs, *field, passed_over) if field == own else _time(text, customs, *field)
         if stamp is None or (day is not None and _date(stamp, customs) != _date(day, customs)):
             continue
         if not _DAY_ALONE.fullmatch(text):
@@ -448,12 +468,14 @@ def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0)
     year, month, day, told_hour, minute, second, sign, ahead_hours, ahead_minutes = parts.groups()
     if day is None:
         return None
-    numbers = [int(part or 0) for part in (year, month, day, told_hour or hour, minute, second)]
+    ends = told_hour == "24" and not int(minute or 0) and not int(second or 0)  # the end of the day, as many write it
+    numbers = [int(part or 0) for part in (year, month, day, "0" if ends else told_hour or hour, minute, second)]
     try:
-        if sign is None:
-            return datetime(*_six(numbers), tzinfo=customs.zone).astimezone(UTC)
-        ahead = timedelta(hours=int(ahead_hours), minutes=int(ahead_minutes))
-        return datetime(*_six(numbers), tzinfo=timezone(-ahead if sign == "-" else ahead)).astimezone(UTC)
+        zone: tzinfo = customs.zone
+        if sign is not None:
+            ahead = timedelta(hours=int(ahead_hours), minutes=int(ahead_minutes))
+            zone = timezone(-ahead if sign == "-" else ahead)
+        return (datetime(*_six(numbers), tzinfo=zone) + timedelta(days=ends)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise fault(segment, number, Severity.ERROR, "102", "no such date or time") from error
 

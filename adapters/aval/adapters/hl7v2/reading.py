@@ -10,6 +10,7 @@ insurers and diagnoses out of what we hold.
 A message is text here for the time of its reading only; nothing of this module is stored or logged.
 """
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 import hl7
 
-from aval.adapters.hl7v2.faults import Severity, fault
+from aval.adapters.hl7v2.faults import Fault, Severity, fault
 
 FIELDS_READ: dict[str, tuple[int, ...]] = {
     "DSC": (1,),
@@ -74,6 +75,10 @@ _CHARSETS = {
 }
 """MSH-18 (HL7 table 0211; PAM.FR §6.1 names 8859/15 and UNICODE UTF-8), with the spellings met. UTF-16 and UTF-32 are
 not MLLP's: their bytes may hold its marks."""
+
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"M\0S\0H\0", b"\0M\0S\0H")
+"""How a message in UTF-16 begins, with its mark or without."""
 
 
 @dataclass(slots=True)
@@ -146,10 +151,22 @@ class Message:
 
     def _plain(self, value: object) -> str:
         text = str(value).strip()
-        if self._escape not in text:
-            return text
-        # The parser's own way logs what it cannot read; and of highlights and bytes in hexadecimal no code is made.
-        return self._escaped.sub(lambda found: self._marks.get(found[1], ""), text)
+        if self._escape in text:
+            text = self._escaped.sub(self._meant, text).strip()  # the parser's own way logs what it cannot read
+        return text if text.isprintable() else _CONTROLS.sub("", text)
+
+    def _meant(self, found: re.Match[str]) -> str:
+        """What an escape stands for (HL7 v2.5 §2.7): a mark, or bytes in hexadecimal; highlights stand for nothing."""
+        if found[1] != "X":
+            return self._marks.get(found[1], "")
+        try:
+            return _guessed(bytes.fromhex(found[0][2:-1]))
+        except ValueError:
+            return ""
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that are part of no code, and that a terminal would obey."""
 
 
 def _repetitions(value: object) -> list[object]:
@@ -171,6 +188,8 @@ def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
 
     Raises `Fault` for characters that no MLLP sender may use, and for too many messages.
     """
+    if body.startswith(_UTF_16):
+        raise fault("MSH", 18, Severity.REJECT, "103", "UTF-16 and UTF-32 cannot go over MLLP")
     if b"MSH" not in body.upper():
         return []
     habits = habits if habits is not None else Habits()
@@ -191,6 +210,22 @@ def messages_of(body: bytes, habits: Habits | None = None) -> list[str]:
         else:
             found[-1][-1].append(line)
     return ["\r".join(" ".join(pieces) for pieces in message) for message in found]
+
+
+_BATCH = re.compile(rb"^(FHS|BHS|BTS|FTS)(?:\W(\d*))?", re.MULTILINE)
+
+
+def batch_fault(frame: bytes, messages: int) -> Fault | None:
+    """What shows that a batch was cut off: it ends without its trailers, or holds another number of messages than they
+    say (HL7 v2.5 §2.10.3)."""
+    marks = [(mark[1], mark[2]) for mark in _BATCH.finditer(frame.replace(b"\r", b"\n"))]
+    names = Counter(name for name, _ in marks)
+    if names[b"BHS"] > names[b"BTS"] or names[b"FHS"] > names[b"FTS"]:
+        return fault("BTS", 0, Severity.ERROR, "100", "a batch without its end")
+    counts = [int(count) for name, count in marks if name == b"BTS" and count]
+    if len(counts) == names[b"BTS"] > 0 and sum(counts) != messages:
+        return fault("BTS", 1, Severity.ERROR, "100", "a batch with another number of messages than it says")
+    return None
 
 
 def encoded(text: str) -> bytes:

@@ -7,8 +7,6 @@ becomes a message to the running adapter, like any other: so it is stored, told 
 stays are named by their hashes, for the node knows no number.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +17,7 @@ from aval.adapters.hl7v2.checking import FILE_BYTES_MAX, files_of, frames_of
 from aval.adapters.hl7v2.faults import Severity, fault
 from aval.adapters.hl7v2.mapping import Mapping, Standing
 from aval.adapters.hl7v2.meaning import HASHED, Customs, Place, Said, understand
-from aval.adapters.hl7v2.reading import escaped, messages_of, parse
+from aval.adapters.hl7v2.reading import batch_fault, escaped, messages_of, parse
 from aval.adapters.hl7v2.stays import Phase, added, presence
 from aval.v1 import census_pb2
 
@@ -54,23 +52,10 @@ def said_in(paths: Iterable[Path], customs: Customs) -> Iterator[Said]:
             raise fault("MSH", 0, Severity.ERROR, "207", f"{path.name} is longer than {FILE_BYTES_MAX} bytes")
         for frame in frames_of(path.read_bytes()):
             texts = messages_of(frame)
-            _check_whole(frame, len(texts))
+            if (wrong := batch_fault(frame, len(texts))) is not None:
+                raise wrong
             for text in texts:
                 yield from understand(parse(text), customs).said
-
-
-_BATCH = re.compile(rb"^(FHS|BHS|BTS|FTS)(?:\W(\d*))?", re.MULTILINE)
-
-
-def _check_whole(frame: bytes, messages: int) -> None:
-    """A batch that was cut off ends without its trailers, or holds fewer messages than they say (HL7 v2.5 §2.10.3)."""
-    marks = [(mark[1], mark[2]) for mark in _BATCH.finditer(frame.replace(b"\r", b"\n"))]
-    names = Counter(name for name, _ in marks)
-    if names[b"BHS"] > names[b"BTS"] or names[b"FHS"] > names[b"FTS"]:
-        raise fault("BTS", 0, Severity.ERROR, "100", "a batch without its end")
-    counts = [int(count) for name, count in marks if name == b"BTS" and count]
-    if len(counts) == names[b"BTS"] > 0 and sum(counts) != messages:
-        raise fault("BTS", 1, Severity.ERROR, "100", "a batch with another number of messages than it says")
 
 
 def census_of(said: Iterable[Said], mapping: Mapping) -> dict[str, tuple[Place | None, Standing]]:
