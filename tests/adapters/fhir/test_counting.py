@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,77 @@ def test_every_bad_record_of_a_place_is_named_and_of_a_history_only_what_is_ther
     said = problem_said(problems[0], place_word="location").replace("\u202f", " ").replace("\u00a0", " ")
     assert said.startswith("Location n° 1, colonne « ror-location-supported-capacity(")
     assert said.endswith(").nbCapacity » : absent, ou pas un entier (valueInteger)")
+
+
+def of_status(made: Json, status: str) -> Json:
+    """The record of a status of now."""
+    return next(
+        one
+        for one in made["extension"]
+        if f'"{status}"' in json.dumps([part for part in one.get("extension", ()) if part["url"] == "capacityStatus"])
+    )
+
+
+def part_of(record: Json, url: str) -> Json:
+    return next(part for part in record["extension"] if part["url"] == url)
+
+
+def coded(code: str, url: str) -> Json:
+    return {"url": url, "valueCodeableConcept": {"coding": [{"code": code}]}}
+
+
+def divided(url: str, *parts: tuple[str, int], keep: bool = False, status: str = "03") -> Json:
+    """A Location whose status is said by parts, each with a code; beside the whole, or instead of it."""
+    made = location(installed=40, closed=2, occupied=15)
+    whole = of_status(made, status)
+    for code, count in parts:
+        one = deepcopy(whole)
+        one["extension"] = [part for part in one["extension"] if part["url"] not in (url, "capacityClosingType")]
+        one["extension"].append(coded(code, url))
+        part_of(one, "nbCapacity")["valueInteger"] = count
+        made["extension"].append(one)
+    if not keep:
+        made["extension"].remove(whole)
+    return made
+
+
+GENDER = "genderCapacityAvailable"
+
+
+def test_a_status_said_by_gender_is_their_sum_and_beside_the_whole_a_part_of_it() -> None:
+    for keep, occupied in ((False, 17), (True, 15)):
+        rows, problems = read(file_of(divided(GENDER, ("01", 9), ("02", 8), keep=keep)))
+        assert (problems, [row.occupied for row in rows]) == ([], [occupied])
+
+
+def test_records_of_which_none_is_the_whole_are_refused() -> None:
+    """R337 01 is no assignment, 02 and 03 are: which of them make the beds of the place, nobody says."""
+    assert only_problem(file_of(divided("temporaryAssignement", ("02", 5), ("03", 4), keep=True))) == "fhir-several"
+    assert only_problem(file_of(divided("crisisType", ("01", 5), keep=True))) == "fhir-several"
+    made = divided(GENDER, ("01", 9), ("02", 8))
+    other = deepcopy(made["extension"][-1])
+    part_of(other, GENDER)["url"] = "capacityClosingType"
+    made["extension"].append(other)
+    assert only_problem(file_of(made)) == "fhir-several"
+
+
+def test_of_several_codings_the_one_of_the_list_counts() -> None:
+    made = location(installed=20, closed=2, occupied=15)
+    codings = part_of(of_status(made, "03"), "capacityStatus")["valueCodeableConcept"]["coding"]
+    codings.insert(0, {"system": "http://chu.example/statuts", "code": "OCC"})
+    assert [row.occupied for row in read(file_of(made))[0]] == [15]
+
+
+def test_a_place_that_is_no_longer_used_is_not_told() -> None:
+    assert only_problem(file_of({**location(occupied=1), "status": "inactive"})) == "fhir-inactive"
+    assert len(read(file_of({**location(occupied=1), "status": "suspended"}))[0]) == 1
+
+
+def test_what_is_not_in_utf_8_or_a_bare_list_is_named() -> None:
+    text = json.dumps({**location(occupied=1), "description": "Médecine"}, ensure_ascii=False)
+    assert only_problem(text.encode("utf-16")) == "fhir-encoding"
+    assert only_problem(text.encode("iso8859-15")) == "fhir-encoding"
+    assert only_problem(f"[{text}]".encode()) == "fhir-list"
 
 
 def test_one_location_alone_is_a_file_too_and_is_mapped() -> None:

@@ -393,12 +393,21 @@ async def test_a_token_is_had_once_and_renewed_when_it_is_refused_or_old(stages:
         (403, b"", Step.PERSON, Trouble.NOT_ALLOWED),
         (405, b"", Step.PERSON, Trouble.REFUSED),
         (302, b"", Step.PERSON, Trouble.REFUSED),
+        (409, b"", Step.LATER, Trouble.BUSY),
+        (429, b"<html>", Step.LATER, Trouble.BUSY),
+        (502, b"Bad Gateway", Step.LATER, Trouble.UNREACHABLE),
         (500, b"[" * 100_000, Step.LATER, Trouble.UNREACHABLE),
     ],
 )
 def test_every_answer_has_a_meaning(status: int, body: bytes, step: Step, trouble: Trouble) -> None:
     verdict = verdict_of(status, body)
     assert (verdict.step, verdict.trouble) == (step, trouble)
+    assert verdict.text == ("" if status < 300 else f"HTTP {status}"), "no words: a person sees what was answered"
+
+
+def test_the_words_of_an_answer_may_stand_in_its_details() -> None:
+    body = b'{"resourceType": "OperationOutcome", "issue": [{"details": {"text": "Lit en trop"}}, {"details": 7}]}'
+    assert verdict_of(400, body).text == "Lit en trop"
 
 
 @pytest.mark.parametrize(

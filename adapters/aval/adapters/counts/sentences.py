@@ -170,6 +170,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
     # FHIR in the ROR's form
     "fhir-xml": ("XML : FHIR se lit ici en JSON", "XML: FHIR is read as JSON here"),
     "fhir-json": ("n’est plus du JSON à partir de l’octet {byte}", "no JSON any more from byte {byte} on"),
+    "fhir-encoding": (
+        "pas de l’UTF-8 à partir de l’octet {byte} : FHIR s’écrit en UTF-8",
+        "not UTF-8 from byte {byte} on: FHIR is written in UTF-8",
+    ),
+    "fhir-list": (
+        "une liste : mettez les ressources dans un Bundle, ou une par ligne",
+        "a list: put the resources into a Bundle, or one on each line",
+    ),
     "fhir-depth": ("imbriqué trop profond", "nested too deep"),
     "fhir-no-resource": (
         "pas une ressource FHIR : resourceType manque",
@@ -207,6 +215,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "fhir-given-absent": ("donné comme absent ({reason})", "given as absent ({reason})"),
     "fhir-no-value": ("sans valeur", "without a value"),
     "fhir-field": ("« {word} » n’est pas un code de R227", "“{word}” is not a code of R227"),
+    "fhir-inactive": (
+        "lieu qui ne sert plus (inactive) : ôtez-le du fichier",
+        "a place that is no longer used (inactive): take it out of the file",
+    ),
+    "fhir-several": (
+        "{count} enregistrements du statut {status}, dont aucun n’est le tout : n’en laissez qu’un",
+        "{count} records of status {status}, none of which is the whole: leave one of them",
+    ),
     "fhir-no-figures": (
         "ne dit pas combien de places sont occupées (statut 03) : c’est inconnu, non zéro",
         "does not say how many places are occupied (status 03): that is unknown, not zero",

@@ -11,7 +11,7 @@ a figure that nobody has confirmed since yesterday is shown as of yesterday, and
 date, hence no record.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -243,13 +243,13 @@ def capacity_of(extension: Mapping[str, Any]) -> Capacity:
     (TRE) and value sets (JDV) for the same codes. Raises `RecordUnreadable`."""
     given = _parts(extension)
     status = _coded(given, "capacityStatus", Status)
-    crisis = _code(given, "crisisType") or ""
+    crisis = _code(given, "crisisType", codes.CRISES) or ""
     if crisis and crisis not in codes.CRISES:
         raise RecordUnreadable("fhir-code", "crisisType", word=crisis, table="R336")
-    assignment = _required(given, "temporaryAssignement")
+    assignment = _required(given, "temporaryAssignement", codes.ASSIGNMENTS)
     if assignment not in codes.ASSIGNMENTS:
         raise RecordUnreadable("fhir-code", "temporaryAssignement", word=assignment, table="R337")
-    source = _required(given, "capacitySourceType")
+    source = _required(given, "capacitySourceType", codes.SOURCES)
     if source not in codes.SOURCES:
         raise RecordUnreadable("fhir-code", "capacitySourceType", word=source, table="R335")
     indicator = Indicator(
@@ -278,16 +278,17 @@ def _parts(extension: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return given
 
 
-def _code(given: Mapping[str, Mapping[str, Any]], url: str) -> str | None:
+def _code(given: Mapping[str, Mapping[str, Any]], url: str, known: Collection[str]) -> str | None:
+    """The code of a concept: of several codings the first whose code is known, for a house may write its own beside."""
     concept = given.get(url, {}).get("valueCodeableConcept")
     codings = concept.get("coding") if isinstance(concept, dict) else None
-    first = codings[0] if isinstance(codings, list) and codings else None
-    code = first.get("code") if isinstance(first, dict) else None
-    return code if isinstance(code, str) else None
+    written = [one.get("code") for one in codings if isinstance(one, dict)] if isinstance(codings, list) else []
+    said = [code for code in written if isinstance(code, str)]
+    return next((code for code in said if code in known), said[0] if said else None)
 
 
-def _required(given: Mapping[str, Mapping[str, Any]], url: str) -> str:
-    code = _code(given, url)
+def _required(given: Mapping[str, Mapping[str, Any]], url: str, known: Collection[str]) -> str:
+    code = _code(given, url, known)
     if code is None:
         raise RecordUnreadable("fhir-no-code", url)
     return code
@@ -304,7 +305,7 @@ _TABLES: Mapping[str, str] = {
 
 
 def _coded(given: Mapping[str, Mapping[str, Any]], url: str, table: Any) -> Any:
-    code = _required(given, url)
+    code = _required(given, url, [one.value for one in table])
     try:
         return table(code)
     except ValueError:

@@ -8,7 +8,8 @@ establishment = "540000023"               # the FINESS by which the ROR knows th
 "HEB38888" = "U107"                       # not needed where it is that code already
 ```
 
-Only the records of now count. Occupied is 03; open is installed (01) less closed (05), with what is mobilised of 06
+Only the records of now count; of a status the one of all, or else the sum of those by gender or by closure. Occupied is
+03; open is installed (01) less closed (05), with what is mobilised of 06
 (R334 01), where the file says both, else what the node knows. A Location that does not say how many are occupied says
 nothing that a node can be told: available (02) leaves out what is reserved, and unknown is not zero.
 """
@@ -61,7 +62,8 @@ def read_fhir(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
         if isinstance(row, UnitCounts) and (first := seen.setdefault(row.unit, number)) != number:
             row = LineProblem(number, "identifier", "twice", {"first_line": str(first)})
         if isinstance(row, LineProblem):
-            wrong.append(row)
+            # Where a record is bad, what it does not say is no second fault.
+            wrong += [row] if not wrong or row.what != "fhir-no-figures" else []
         elif not wrong:
             rows.append(row)
         problems += wrong
@@ -83,14 +85,20 @@ def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -
         finess = ""  # somebody has said that it is ours, or it says no house
     elif mapping.establishment:
         return LineProblem(number, "identifier", "other-house", {"finess": finess})
+    if not location.active:
+        return LineProblem(number, "status", "fhir-inactive")
     here = [one for one in location.capacities if one.indicator.horizon is Horizon.NOW]
-    occupied = next((one for one in here if one.indicator.status is Status.OCCUPIED), None)
-    if occupied is None:
+    told_at = min((one.update_time for one in here if one.indicator.status is Status.OCCUPIED), default=None)
+    if told_at is None:
         return LineProblem(number, RECORDS_COLUMN, "fhir-no-figures")
     if (wrong := _wrong(number, here, now)) is not None:
         return wrong
+    try:
+        occupied, opened = _figure(here, Status.OCCUPIED), _open(here)
+    except BadCell as bad:
+        return LineProblem(number, RECORDS_COLUMN, bad.what, bad.details)
     unit = named or mapping.units.get(external) or external
-    return UnitCounts(number, unit, Gender.ANY, _open(here), occupied.count, None, occupied.update_time, finess)
+    return UnitCounts(number, unit, Gender.ANY, opened, occupied, None, told_at, finess)
 
 
 def _wrong(number: int, here: Iterable[Capacity], now: datetime) -> LineProblem | None:
@@ -105,18 +113,29 @@ def _wrong(number: int, here: Iterable[Capacity], now: datetime) -> LineProblem 
     return None
 
 
+def _figure(here: Iterable[Capacity], status: Status) -> int | None:
+    """The count of a status: of the record of all, or else the sum of those of its parts; None where it has none.
+
+    Raises `BadCell` for records that are not parts of one division: which of them are the whole, nobody says.
+    """
+    records = [one for one in here if one.indicator.status is status]
+    indicators = [one.indicator for one in records]
+    several = len({(one.crisis, one.assignment) for one in indicators}) > 1
+    whole = [one.count for one in records if one.indicator.gender is None and one.indicator.closure is None]
+    divisions = {(one.gender is None, one.closure is None) for one in indicators}
+    if several or len(whole) > 1 or (not whole and len(divisions) > 1):
+        raise BadCell("fhir-several", status=status, count=len(records))
+    if whole:
+        return whole[0]
+    return sum(one.count for one in records) if records else None
+
+
 def _open(here: Iterable[Capacity]) -> int | None:
-    installed: int | None = None
-    closed: int | None = None
-    mobilised = 0
-    for one in here:
-        match one.indicator.status:
-            case Status.INSTALLED:
-                installed = (installed or 0) + one.count
-            case Status.CLOSED:
-                closed = (closed or 0) + one.count
-            case Status.SUPPLEMENTARY if one.indicator.supplementary is SupplementaryKind.MOBILISED:
-                mobilised += one.count
-            case _:
-                pass
+    records = list(here)
+    installed, closed = _figure(records, Status.INSTALLED), _figure(records, Status.CLOSED)
+    mobilised = sum(
+        one.count
+        for one in records
+        if one.indicator.status is Status.SUPPLEMENTARY and one.indicator.supplementary is SupplementaryKind.MOBILISED
+    )
     return None if installed is None or closed is None else max(installed - closed, 0) + mobilised

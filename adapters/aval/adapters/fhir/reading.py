@@ -46,12 +46,13 @@ class RecordProblem:
 @dataclass(frozen=True, slots=True)
 class ReadLocation:
     """A Location as read. `external` is its identifier of type 26, else the first, else its id; `problems` name what of
-    it cannot be taken."""
+    it cannot be taken; it is not `active` where its status says that it is no longer used."""
 
     external: str
     name: str
     capacities: tuple[Capacity, ...]
     problems: tuple["RecordProblem", ...]
+    active: bool = True
 
 
 def resource_of(content: bytes) -> dict[str, Any]:
@@ -62,6 +63,10 @@ def resource_of(content: bytes) -> dict[str, Any]:
     body = content.removeprefix(b"\xef\xbb\xbf").strip()
     if body.startswith(b"<"):
         raise Unreadable("fhir-xml")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable("fhir-encoding", byte=error.start) from None
     if b"}\n{" in body.replace(b"\r", b""):
         lines = enumerate(body.split(b"\n"), 1)
         held = [_resource(one, number) for number, one in lines if one.strip()]
@@ -78,11 +83,11 @@ def _resource(content: bytes, line: int = 0) -> dict[str, Any]:
         decoded = msgspec.json.decode(content)
     except RecursionError:
         raise Unreadable("fhir-depth", line) from None
-    except UnicodeDecodeError as error:
-        raise Unreadable("fhir-json", line, byte=error.start) from None
     except msgspec.DecodeError as error:
         at = _BYTE.search(str(error))
         raise Unreadable("fhir-json", line, byte=at[1] if at else len(content)) from None
+    if isinstance(decoded, list):
+        raise Unreadable("fhir-list", line)
     if not isinstance(decoded, dict) or not isinstance(decoded.get("resourceType"), str):
         raise Unreadable("fhir-no-resource", line)
     return decoded
@@ -144,7 +149,9 @@ def location_of(resource: Mapping[str, Any]) -> ReadLocation:
         if capacity.indicator.key in capacities:
             problems.append(RecordProblem(number, "", "fhir-indicator-twice", {"key": capacity.indicator.key}))
         capacities[capacity.indicator.key] = capacity
-    return ReadLocation(_external(resource), _text(resource.get("name")), tuple(capacities.values()), tuple(problems))
+    active = resource.get("status") != "inactive"
+    records = tuple(capacities.values())
+    return ReadLocation(_external(resource), _text(resource.get("name")), records, tuple(problems), active)
 
 
 def _text(value: object) -> str:

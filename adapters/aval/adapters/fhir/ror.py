@@ -103,7 +103,8 @@ def verdict_of(status: int, body: bytes, after: timedelta | None = None) -> Verd
     if 200 <= status < 300:
         return DONE
     issues = _issues(body)
-    text = " ".join(words for issue in issues if (words := str(issue.get("diagnostics") or "")))[:TEXT_LENGTH_MAX]
+    text = " ".join(words for issue in issues if (words := _words(issue)))[:TEXT_LENGTH_MAX]
+    text = text or f"HTTP {status}"  # an answer without words may be of something on the way: so much a person sees
     match status:
         case 404 if any(_names_capacity(issue) for issue in issues):
             return Verdict(Step.ADD, Trouble.INDICATOR_UNKNOWN, text)
@@ -120,9 +121,9 @@ def verdict_of(status: int, body: bytes, after: timedelta | None = None) -> Verd
         case 408 | 409 | 425 | 429:
             return Verdict(Step.LATER, Trouble.BUSY, text, after)
         case _ if status >= 500:
-            return Verdict(Step.LATER, Trouble.UNREACHABLE, text or f"HTTP {status}", after)
+            return Verdict(Step.LATER, Trouble.UNREACHABLE, text, after)
         case _:
-            return Verdict(Step.PERSON, Trouble.REFUSED, text or f"HTTP {status}")
+            return Verdict(Step.PERSON, Trouble.REFUSED, text)
 
 
 def _issues(body: bytes) -> list[Mapping[str, Any]]:
@@ -131,6 +132,13 @@ def _issues(body: bytes) -> list[Mapping[str, Any]]:
     except Unreadable:
         return []
     return [issue for issue in issues if isinstance(issue, dict)] if isinstance(issues, list) else []
+
+
+def _words(issue: Mapping[str, Any]) -> str:
+    """What an issue says to people: its diagnostics, or else the text of its details."""
+    details = issue.get("details")
+    said = issue.get("diagnostics") or (details.get("text") if isinstance(details, dict) else "")
+    return said if isinstance(said, str) else ""
 
 
 def _names_capacity(issue: Mapping[str, Any]) -> bool:
