@@ -104,6 +104,8 @@ def test_a_total_is_no_unit_unless_the_mapping_says_so(tmp_path: Path) -> None:
     path.write_text('[units]\nU1 = "U1"\n"Total général" = "U2"\n', encoding="utf-8")
     assert [row.unit for row in read(content, load_mapping(path))[0]] == ["U1", "U2"]
     assert faults("Unité;Libres\nTotal;2\n") == [(0, "", "no-rows")]
+    assert [row.unit for row in read("UF;Service;Libres\nU1;Médecine;2\n;TOTAL;2\n")[0]] == ["U1"]
+    assert faults("UF;Service;Libres\nU1;Médecine;2\n;Urgences;2\n") == [(3, "UF", "unit-absent")]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,7 @@ def test_a_total_is_no_unit_unless_the_mapping_says_so(tmp_path: Path) -> None:
     [
         "24/11/2026 08:15", "24/11/26 8:15", "24/11/2026 08:15:00", "24/11/2026 08h15", "24/11/2026 à 8 h 15",
         "24-11-2026 08:15", "24.11.2026, 8H15", "2026-11-24T08:15", "2026-11-24 08:15:00", "2026-11-24T07:15:00Z",
+        "mardi 24 novembre 2026 8h15", "Mar. 24 nov. 2026 à 8 h 15", "24 NOVEMBRE 2026, 08:15",
         "2026-11-24T08:15:00+01:00", "46350,34375", "46350.34375", "46350;0,34375", "24/11/2026;08:15",
     ],
 )  # fmt: skip
@@ -142,6 +145,40 @@ def test_separators_and_line_ends(separator: str, ending: str) -> None:
     content = ending.join([separator.join(("UNITÉ ", "libres")), separator.join(("U1", "2")), ""])
     found, problems = read(content)
     assert (found, problems) == ([UnitCounts(2, "U1", Gender.ANY, None, None, 2, None)], [])
+
+
+@pytest.mark.parametrize("date", ["1er novembre 2026", "1 nov. 2026"])
+def test_the_first_of_a_month_is_written_so(date: str) -> None:
+    found, _ = read_sheet(f"Unité;Libres;Date\nU1;2;{date}\n".encode(), PLAIN, datetime(2026, 11, 2, 7, tzinfo=UTC))
+    assert [row.told_at for row in found] == [datetime(2026, 11, 1, 11, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize(
+    ("title", "told_at"),
+    [
+        ("État des lits au 24/11/2026 à 8 h 15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Lits;Mardi 24 novembre 2026 08:15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Unité ouverte le 01/03/2021; au 24.11.26 8:15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Unité ouverte le 01/03/2021", None),
+        ("Semaine du 23/11/2026 au 24/11/2026", None),
+        ("Arrêté n° 31/02/2026", None),
+        ("Ouverture le 01/12/2026", None),
+        ("Lits", None),
+    ],
+)
+def test_the_one_recent_date_above_the_heads_is_that_of_the_figures(title: str, told_at: datetime | None) -> None:
+    found, problems = read(f"{title}\nUnité;Libres\nU1;2\n")
+    assert (problems, [row.told_at for row in found]) == ([], [told_at])
+    found, _ = read(f"{title}\nUnité;Libres;Date\nU1;2;24/11/2026 06:00\n")
+    assert [row.told_at for row in found] == [datetime(2026, 11, 24, 5, tzinfo=UTC)], "a column says it better"
+
+
+def test_a_sheet_that_says_above_its_heads_that_it_is_of_another_day_is_not_told_as_todays() -> None:
+    assert faults("État des lits;\nau 20/11/2026 08:00;\nUnité;Libres\nU1;2\n") == [(2, "", "too-old")]
+
+
+def test_an_hour_without_its_day_is_named_by_its_column() -> None:
+    assert faults("Unité;Libres;Heure\nU1;2;08:00\nU2;1;\n") == [(2, "Heure", "hour-without-day")]
 
 
 def test_an_empty_cell_says_nothing_and_is_never_zero() -> None:
@@ -210,6 +247,10 @@ def test_every_bad_line_is_named_at_once_with_its_number_and_its_column() -> Non
         (b";".join([b"x"] * (COLUMNS_MAX + 1)), "too-many-columns", 1),
         (b"unit;free\n" + b"U1;1\n" * ROWS_MAX, "too-many-rows", ROWS_MAX + 1),
         (b"x" * (BYTES_MAX + 1), "too-large", 0),
+        (b"\r\n <html><table><tr><td>UF</td><td>Libres</td></tr></table></html>", "workbook", 0),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><Workbook/>', "workbook", 0),
+        (b"%PDF-1.7\n", "workbook", 0),
+        (b'[{"UF": "U1"}]', "workbook", 0),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

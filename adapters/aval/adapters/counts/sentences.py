@@ -109,6 +109,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "« {word} » n’est pas une date ; écrivez par exemple 25/11/2026 08:30",
         "“{word}” is not a date; write for instance 25/11/2026 08:30",
     ),
+    "hour-without-day": (
+        "« {word} » : une heure sans son jour ; ajoutez une colonne « Date »",
+        "“{word}”: an hour without its day; add a column “Date”",
+    ),
     "in-the-future": ("« {word} » est à venir", "“{word}” is in the future"),
     "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),

@@ -1,17 +1,29 @@
 """Instants as French spreadsheets and those who fill them write them.
 
-Day first: `24/11/2026 08:30`, `4.11.26 à 8h30`, `24-11-2026 8 h`; ISO 8601 with or without a zone; and the number that
-a spreadsheet keeps, days since 30 December 1899. A day alone is a time between its ends, of which the middle is taken:
-noon, or half way to now for today.
+Day first: `24/11/2026 08:30`, `4.11.26 à 8h30`, `24-11-2026 8 h`, `mardi 24 novembre 2026`; ISO 8601 with or without a
+zone; and the number that a spreadsheet keeps, days since 30 December 1899. A day alone is a time between its ends, of
+which the middle is taken: noon, or half way to now for today.
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from aval.adapters.counts.rows import folded
+
+_MONTHS = ("janv", "fevr", "mars", "avr", "mai", "juin", "juil", "aout", "sept", "oct", "nov", "dec")
+"""How each month begins, without accents."""
+
+_LETTERS = re.compile(
+    r"(?:(?:lun|mar|mer|jeu|ven|sam|dim)[a-z]*\.?\s+)?(\d{1,2}|1er)\s+"
+    r"(janv|fevr|mars|avr|mai|juin|juil|aout|sept|oct|nov|dec)[a-z]*\.?\s+(\d{4})\b"
+)
+"""A date with its month in letters, folded."""
+
 _FRENCH = re.compile(
     r"(?P<day>\d{1,2})([/.-])(?P<month>\d{1,2})\2(?P<year>\d{4}|\d{2})"
-    r"(?:[\s,]+(?:à\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2}))?)?)?",
+    r"(?:[\s,]+(?:[àa]\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2}))?)?)?",
     re.ASCII | re.IGNORECASE,
 )
 _SERIAL = re.compile(r"(?P<days>\d{5}(?:[.,]\d+)?)(?:\s+(?P<rest>0[.,]\d+))?", re.ASCII)
@@ -29,6 +41,22 @@ def instant_of(text: str, forms: tuple[str, ...], zone: ZoneInfo, now: datetime)
     return begin.astimezone(UTC) + max(end.astimezone(UTC) - begin.astimezone(UTC), timedelta(0)) / 2
 
 
+def instants_in(text: str, zone: ZoneInfo, now: datetime) -> list[datetime]:
+    """The instants that a title names, « État des lits au 24/11/2026 à 8 h »."""
+    found: list[datetime] = []
+    for date in _FRENCH.finditer(_in_numbers(text)):
+        with suppress(ValueError, OverflowError):
+            found.append(instant_of(date[0], (), zone, now))
+    return found
+
+
+def _in_numbers(text: str) -> str:
+    """A text with the dates whose months are in letters written in numbers."""
+    return _LETTERS.sub(
+        lambda date: f"{date[1].removesuffix('er')}/{_MONTHS.index(date[2]) + 1}/{date[3]}", folded(text)
+    )
+
+
 def _local(text: str, forms: tuple[str, ...], zone: ZoneInfo) -> tuple[datetime, bool]:
     """What is written, in the zone that it bears or else in the house's, and whether it is a day alone."""
     for form in forms:
@@ -39,7 +67,7 @@ def _local(text: str, forms: tuple[str, ...], zone: ZoneInfo) -> tuple[datetime,
     if (serial := _SERIAL.fullmatch(text)) is not None:
         days = float(serial["days"].replace(",", ".")) + float((serial["rest"] or "0").replace(",", "."))
         return datetime(1899, 12, 30, tzinfo=zone) + timedelta(days=days), days.is_integer()
-    if (french := _FRENCH.fullmatch(text)) is not None:
+    if (french := _FRENCH.fullmatch(text) or _FRENCH.fullmatch(_in_numbers(text))) is not None:
         year, month, day, hour, minute, second = (
             int(french[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
         )

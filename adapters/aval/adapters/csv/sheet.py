@@ -6,11 +6,20 @@ never zero. Whole numbers may be written as French spreadsheets do: `12`, `12,0`
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
-from aval.adapters.counts.rows import BadCell, LineProblem, UnitCounts, check_age, folded, is_digits, whole_count
-from aval.adapters.csv.instants import instant_of
+from aval.adapters.counts.rows import (
+    AHEAD_MAX,
+    BadCell,
+    LineProblem,
+    UnitCounts,
+    check_age,
+    folded,
+    is_digits,
+    whole_count,
+)
+from aval.adapters.csv.instants import instant_of, instants_in
 from aval.adapters.csv.mapping import FIGURES, GENDERS, Mapping, is_of_one_gender
 from aval.adapters.csv.table import Table, read_table
 from aval.adapters.csv.workbook import TableFault
@@ -21,6 +30,9 @@ HEADS_MAX = 300
 
 TOTALS = ("total", "totaux", "sous total", "sous-total")
 """What the name of a row begins with that sums others up."""
+
+TITLE_AGE_MAX = timedelta(days=31)
+"""How old a date above the heads may be to be that of the figures, and not of an opening or a decree."""
 
 WORD_MAX = 60
 """Characters of what was written that a problem repeats."""
@@ -39,16 +51,19 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
     places, problems = _columns(table, mapping)
     if problems:
         return [], problems
+    titled = _title_time(table, mapping, now) if "told_at" not in places else None
+    if isinstance(titled, LineProblem):
+        return [], [titled]
     found: list[UnitCounts] = []
     seen: dict[tuple[str, Gender], int] = {}
     for line, cells in table.rows:
         told = {column: cells[index] for column, index in places.items() if index < len(cells)}
-        if _is_total(told.get("unit", ""), mapping):
+        if _is_total(told.get("unit") or next(filter(None, cells), ""), mapping):
             continue
         row = _Row(line, told, {column: table.heads[index] for column, index in places.items()})
         if len(cells) > len(table.heads):
             row.wrong("", "more-cells-than-heads", cells=len(cells), heads=len(table.heads))
-        told_of = _row_counts(row, mapping, now)
+        told_of = _row_counts(row, mapping, now, titled)
         for counts in told_of:
             first = seen.setdefault((counts.unit, counts.gender), line)
             if first != line:
@@ -111,13 +126,33 @@ def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineP
     return {column: indexes[0] for column, indexes in here.items()}, problems
 
 
+def _title_time(table: Table, mapping: Mapping, now: datetime) -> datetime | LineProblem | None:
+    """The one instant of the last month that stands above the heads: that of the figures, for the sheet of yesterday
+    says nothing of today. Others, or several, are dates of something else."""
+    named = [
+        (instant, line, cell)
+        for line, cells in table.titles
+        for cell in cells
+        for instant in instants_in(cell, mapping.zone, now)
+    ]
+    recent = [one for one in named if now - TITLE_AGE_MAX < one[0] <= now + AHEAD_MAX]
+    if len({instant for instant, _, _ in recent}) != 1:
+        return None
+    instant, line, cell = recent[0]
+    try:
+        check_age(instant, cell[:WORD_MAX], now, mapping.age_max)
+    except BadCell as bad:
+        return LineProblem(line, "", bad.what, bad.details)
+    return instant
+
+
 def _is_total(cell: str, mapping: Mapping) -> bool:
     """Whether a row sums others up: it is no unit, and adds nothing to what they say."""
     word = folded(cell)
     return word.startswith(TOTALS) and word not in mapping.units
 
 
-def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> list[UnitCounts]:
+def _row_counts(row: _Row, mapping: Mapping, now: datetime, titled: datetime | None) -> list[UnitCounts]:
     """What a row says of its unit: of one gender, or of each that has columns of its own."""
     unit = row.read("unit", lambda cell: _unit(cell, mapping))
     gender = row.read("gender", lambda cell: _gender(cell, mapping))
@@ -125,7 +160,10 @@ def _row_counts(row: _Row, mapping: Mapping, now: datetime) -> list[UnitCounts]:
         prefix: [row.read(prefix + column, _count) for column in FIGURES]
         for prefix in ("", *(f"{word}." for word in mapping.by_gender))
     }
-    told_at = row.read("told_at", lambda cell: _instant(cell, row.cells.get("hour", ""), mapping, now))
+    hour = row.cells.get("hour", "")
+    told_at = row.read("told_at", lambda cell: _instant(cell, hour, mapping, now)) if "told_at" in row.cells else titled
+    if hour and "told_at" not in row.cells:
+        row.wrong("hour", "hour-without-day", word=hour)
     if row.problems or unit is None or gender is None:
         return []
     if len(figures) > 1:

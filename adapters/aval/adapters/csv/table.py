@@ -39,11 +39,13 @@ Known = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Heads with their line, and the rows below with theirs. A row may be shorter than the heads, or longer."""
+    """Heads with their line, and the rows below with theirs. A row may be shorter than the heads, or longer. `titles`
+    are the rows above."""
 
     line: int
     heads: tuple[str, ...]
     rows: tuple[Cells, ...]
+    titles: tuple[Cells, ...] = ()
 
 
 def read_table(content: bytes, known: Known) -> Table:
@@ -100,7 +102,8 @@ def _table(rows: list[Cells], known: Known) -> _Found:
         named = columns(heads)
         score = len(named), sum(map(bool, heads))
         if score > best.score:
-            best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), next(iter(tables), 0))
+            table = Table(line, heads, tuple(rows[index + 1 :]), tuple(rows[:index]))
+            best = _Found(score, table, next(iter(tables), 0))
         if "unit" in named and {column.rpartition(".")[2] for column in named} & {*FIGURES}:
             tables.append(line)
     for index, ((above, upper), (line, lower)) in enumerate(pairwise(first), 1):
@@ -109,7 +112,7 @@ def _table(rows: list[Cells], known: Known) -> _Found:
             score = len(columns(heads)), 0
             if score[0] > best.score[0]:
                 before = next((one for one in tables if one < above), 0)
-                best = _Found(score, Table(line, heads, tuple(rows[index + 1 :])), before)
+                best = _Found(score, Table(line, heads, tuple(rows[index + 1 :]), tuple(rows[: index - 1])), before)
     return best
 
 

@@ -10,6 +10,7 @@ sheet's reading knows; a formula is its last value.
 
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -28,6 +29,9 @@ Cells = tuple[int, tuple[str, ...]]
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 """The first bytes of .xlsx and .ods, and of .xls."""
 
+_OTHERS = (b"<", b"%PDF", b"{", b"[")
+"""And of what some systems call a sheet and is none: a web page or XML under the name .xls, PDF, JSON."""
+
 _BOOK, _RELATIONS, _DOCUMENT = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "content.xml"
 """The parts that are read first, of .xlsx and of .ods."""
 
@@ -43,13 +47,13 @@ class TableFault(Unread):
 
 
 def is_workbook(content: bytes) -> bool:
-    """Whether it begins as workbooks do, of whatever kind."""
-    return content.startswith((_ZIP, _OLE))
+    """Whether it begins as workbooks do, of whatever kind, or as another document that is no text of cells."""
+    return content.startswith((_ZIP, _OLE)) or content[:100].removeprefix(BOM_UTF8).lstrip().startswith(_OTHERS)
 
 
 def sheets_of(content: bytes) -> list[tuple[str, Iterator[Cells]]]:
     """The visible sheets, by name, with their rows. Raises `TableFault`, as do the rows when they are read."""
-    if content.startswith(_OLE):
+    if not content.startswith(_ZIP):
         raise TableFault("workbook")
     try:
         archive = zipfile.ZipFile(BytesIO(content))
