@@ -113,8 +113,10 @@ def _clark(name: str) -> str:
     return "{" + name if "}" in name else name
 
 
-_FAULTS = {3: "xml-cut", 4: "xml-token", 5: "xml-cut", 7: "xml-tags", 9: "xml-after", 11: "xml-entity",
-           18: "xml-encoding", 19: "xml-encoding", 27: "xml-prefix"}  # fmt: skip
+_FAULTS = {
+    2: "xml-not", 3: "xml-cut", 4: "xml-token", 5: "xml-cut", 7: "xml-tags", 9: "xml-after", 11: "xml-entity",
+    18: "xml-encoding", 19: "xml-encoding", 27: "xml-prefix",
+}  # fmt: skip
 """What the parser's commoner codes mean (expat.h, enum XML_Error)."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import process_time
@@ -70,6 +71,50 @@ def test_a_count_is_read_with_its_time() -> None:
     assert rows == [UnitCounts(1, "U1", Gender.ANY, None, None, 3, datetime(2026, 11, 24, 7, 30, tzinfo=UTC))]
 
 
+DE = 'xmlns:de="urn:oasis:names:tc:emergency:EDXL:DE:1.0"'
+
+
+@pytest.mark.parametrize(
+    ("status_word", "type_word", "what"),
+    [
+        ("Actual", "Report", None),
+        ("Actual", "Update", None),
+        ("Test", "Report", "have-not-actual"),
+        ("Exercise", "Report", "have-not-actual"),
+        ("System", "Report", "have-not-actual"),
+        ("", "Report", "have-not-actual"),
+        ("Actual", "Cancel", "have-not-actual"),
+    ],
+)
+def test_the_figures_of_a_test_or_an_exercise_are_not_told(status_word: str, type_word: str, what: str | None) -> None:
+    """EDXL-DE 1.0, distributionStatus: whoever is not of the exercise passes it over."""
+    inside = status(document(beds(count("3")))).decode()
+    content = (
+        f"<de:EDXLDistribution {DE}><de:distributionStatus>{status_word}</de:distributionStatus>"
+        f"<de:distributionType>{type_word}</de:distributionType>{inside}</de:EDXLDistribution>"
+    )
+    rows, found = read_have(content.encode(), BURN, NOW)
+    assert ([one.what for one in found], len(rows)) == (([what], 0) if what else ([], 1))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text.replace("xmlns:have=", "xmlns=").replace("have:", ""),
+        lambda text: text.replace("xmlns:have=", "xmlns:h=").replace("have:", "h:"),
+        lambda text: text.replace(">3<", "><!-- trois -->\n 3 <!-- lits --><").replace(">Burn<", ">\n  Burn\n<"),
+        lambda text: text.replace(">3<", "><![CDATA[3]]><"),
+        lambda text: (
+            f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{text}</s:Body></s:Envelope>'
+        ),
+    ],
+    ids=["no prefix", "another prefix", "comments and spaces", "CDATA", "SOAP"],
+)
+def test_the_ways_of_writing_one_document_are_one(written: Callable[[str], str]) -> None:
+    rows, found = read_have(written(status(document(beds(count("3")))).decode()).encode(), BURN, NOW)
+    assert (found, [(row.unit, row.free) for row in rows]) == ([], [("U1", 3)])
+
+
 def test_a_sub_category_is_the_unit_that_the_mapping_says() -> None:
     content = beds(count("2"), bed_type="RehabLongTermCare").replace(
         "</have:BedType>", "</have:BedType><have:SubCategoryBedType>smr-geriatrie</have:SubCategoryBedType>"
@@ -111,7 +156,7 @@ def test_what_is_absent_is_unknown_and_never_zero() -> None:
         ),
         (
             status(document(beds(count("1")), time="<have:LastUpdateTime>hier</have:LastUpdateTime>")),
-            "not-a-date",
+            "have-no-instant",
         ),
         (
             status(document(beds(count("1")), time="<have:LastUpdateTime>2026-11-21T08:00:00Z</have:LastUpdateTime>")),
@@ -121,6 +166,7 @@ def test_what_is_absent_is_unknown_and_never_zero() -> None:
             status(document(beds(count("1")), time="<have:LastUpdateTime>2026-11-24T10:00:00Z</have:LastUpdateTime>")),
             "in-the-future",
         ),
+        (b"bonjour", "xml-not"),
         (b"<a><b></a>", "xml-tags"),
         (b"", "xml-cut"),
         (b"<a>", "xml-cut"),
@@ -353,6 +399,8 @@ def test_the_samples_are_read(shared_dir: Path) -> None:
     now = datetime(2010, 11, 11, 20, 30, tzinfo=UTC)
     for name in ("EDXL-HAVE1_de-wrapped.xml", "HAVE-EdxlDeRequest.xml"):
         content = (shared_dir / "samples" / "edxl_have" / name).read_bytes()
+        assert problems(content) == ["have-not-actual"], "both are of a test"
+        content = content.replace(b"distributionStatus>Test<", b"distributionStatus>Actual<")
         first = Mapping(hospital=type(BURN.hospital)("Hospital 1"), units={"Burn": "U1"})
         rows, found = read_have(content, first, now)
         assert (found, [(row.unit, row.free) for row in rows]) == ([], [("U1", 100)])

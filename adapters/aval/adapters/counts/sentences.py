@@ -118,6 +118,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
     # XML and EDXL-HAVE
     "xml": ("XML mal formé (faute {code} de l’analyseur expat)", "malformed XML (fault {code} of the parser expat)"),
+    "xml-not": ("ce n’est pas du XML", "this is not XML"),
     "xml-cut": ("XML mal formé : il finit trop tôt", "malformed XML: it ends too early"),
     "xml-token": (
         "XML mal formé : un caractère qui n’a pas sa place",
@@ -153,8 +154,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "several hospitals: say which in the mapping ([hospital] name); read: {names}",
     ),
     "have-hospital": (
-        "{count} hôpital nommé « {name} » ; lus : {names}",
-        "{count} hospital named “{name}”; read: {names}",
+        "hôpitaux nommés « {name} » : {count}, il en faut un ; lus : {names}",
+        "hospitals named “{name}”: {count}, one is needed; read: {names}",
+    ),
+    "have-not-actual": (
+        "message d’essai ou d’exercice ({word}), ou qui ne dit rien de vrai : seul « Actual » compte",
+        "a message for a test or an exercise ({word}), or that says nothing true: only “Actual” counts",
+    ),
+    "have-no-instant": (
+        "« {word} » n’est pas un instant ; écrivez par exemple 2026-11-25T08:30:00+01:00",
+        "“{word}” is no instant; write for instance 2026-11-25T08:30:00+01:00",
     ),
     "have-no-time": ("l’heure des chiffres n’est pas dite", "the time of the figures is not said"),
     "have-no-zone": ("« {word} » n’a pas de fuseau", "“{word}” has no time zone"),

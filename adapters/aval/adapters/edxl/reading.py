@@ -70,6 +70,8 @@ def read_have(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
         root = parse(content)
     except MarkupFault as fault:
         return [], [LineProblem(fault.line, "", fault.what, fault.details)]
+    if (untrue := _untrue(root)) is not None:
+        return [], [untrue]
     hospital = _hospital(root, mapping.hospital.name)
     if isinstance(hospital, LineProblem):
         return [], [hospital]
@@ -91,6 +93,18 @@ def read_have(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
     if not rows and not problems:
         problems.append(LineProblem(hospital.line, "HospitalBedCapacityStatus", "have-no-figures"))
     return rows, problems
+
+
+def _untrue(root: Element) -> LineProblem | None:
+    """What of an envelope (EDXL-DE 1.0, distributionStatus and distributionType) says that its content is for a test,
+    an exercise or a system, or that it is taken back: such figures are nobody's."""
+    for element in root.within():
+        name = element.tag.rpartition("}")[2]
+        if (name == "distributionStatus" and element.text != "Actual") or (
+            name == "distributionType" and element.text in ("Cancel", "Error")
+        ):
+            return LineProblem(element.line, name, "have-not-actual", {"word": element.text[:WORD_MAX]})
+    return None
 
 
 def _hospital(root: Element, name: str) -> Element | LineProblem:
@@ -125,7 +139,7 @@ def _told_at(hospital: Element, now: datetime) -> datetime | LineProblem:
     try:
         instant = datetime.fromisoformat(element.text)
     except ValueError:
-        return LineProblem(element.line, "LastUpdateTime", "not-a-date", {"word": element.text[:WORD_MAX]})
+        return LineProblem(element.line, "LastUpdateTime", "have-no-instant", {"word": element.text[:WORD_MAX]})
     if instant.tzinfo is None:
         return LineProblem(element.line, "LastUpdateTime", "have-no-zone", {"word": element.text[:WORD_MAX]})
     try:
