@@ -134,6 +134,57 @@ async def test_what_the_node_refuses_is_an_error_and_leaves_no_trace(tmp_path: P
     assert not node.node.census()  # the departure is known by now
 
 
+class Choosy:
+    """A node that refuses movements of some kinds."""
+
+    def __init__(self, node: CoreNode, *kinds: str) -> None:
+        self.node = node
+        self.kinds = kinds
+
+    async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
+        fate = census_pb2.ApplyMovementsResponse.FATE_REFUSED
+        refused = [
+            one for one in movements if census_pb2.Movement.FromString(one.body).WhichOneof("change") in self.kinds
+        ]
+        no = {one.id: census_pb2.ApplyMovementsResponse(fate=fate, reason="NOT_YOUR_UNIT") for one in refused}
+        return {**await self.node.apply([one for one in movements if one not in refused]), **no}
+
+    async def stays(self) -> list[census_pb2.Stay]:
+        return await self.node.stays()
+
+
+async def test_a_message_of_which_the_node_refuses_a_part_leaves_the_stay_where_it_was(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    moved = IN.again(event="A02", movement="M2", when=at(9), sent=at(9), room="102", departure=at(9, day=25))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [IN])
+    async with desk_of(tmp_path, Choosy(node, "departure_announced")) as desk:
+        assert await give(desk, [moved]) == ["AE"]
+    assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [moved]) == ["AA"]
+    assert node.census() == {stay_of("V1"): ("U1", "102-1", False)}
+
+
+@pytest.mark.parametrize("known", [[], [IN]], ids=["a number that is new", "two stays"])
+async def test_a_merge_that_the_node_refuses_leaves_both_numbers_as_they_were(known: list[Adt], tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    double = OTHER.again(visit="V7", movement="M7", room="103")
+    merge = IN.again(event="A42", movement="", absorbed="V7", sent=at(11))
+    gone = double.again(event="A03", movement="M8", when=at(11, 30), sent=at(11, 30))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [*known, double])
+        before = node.census()
+    async with desk_of(tmp_path, Choosy(node, "stay_merged", "cancellation", "transfer")) as desk:
+        assert await give(desk, [merge]) == ["AE"]
+    assert node.census() == before
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [merge]) == ["AA"]
+        assert set(node.census()) == {stay_of("V1")}
+        assert await give(desk, [gone]) == ["AA"]
+    assert not node.census()
+
+
 async def test_an_unmapped_unit_waits_for_a_person_and_is_told_anew_once_mapped(tmp_path: Path) -> None:
     node = CoreNode(at(12))
     nothing: dict[str, object] = {"unit": []}

@@ -30,7 +30,7 @@ from aval.adapters.hl7v2.meaning import Customs, Said, is_acknowledgement, under
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.reading import Habits, batch_fault, messages_of, parse
 from aval.adapters.hl7v2.stays import added, joins, presence
-from aval.adapters.hl7v2.telling import Fate, Step, Teller, Told, adopted_step
+from aval.adapters.hl7v2.telling import Fate, Teller, Told, adopted_step
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import REASONS, Reason
 from aval.v1 import census_pb2
@@ -87,12 +87,26 @@ class _Item:
 
 @dataclass(slots=True)
 class _Plan:
-    """What a round does with one visit."""
+    """What a round does with one visit; of a merge `other` is the number that is no more, before and after."""
 
     item: _Item | None
     before: Visit
     after: Visit
-    others: list[Visit] = field(default_factory=list)
+    other: tuple[Visit, Visit] | None = None
+    fates: dict[str, Fate] = field(default_factory=dict)
+
+    @property
+    def undone(self) -> bool:
+        """Whether the message was refused, and its visits are to be as they were: not where the node has made one stay
+        of two, and refused what follows of that."""
+        if self.item is None or not self.item.refusal:
+            return False
+        return self.other is None or bool(self.before.steps) or set(self.fates.values()) == {Fate.REFUSED}
+
+    @property
+    def written(self) -> list[Visit]:
+        """What is stored, in the order in which it is told."""
+        return [self.after] if self.other is None else [self.other[1], self.after]
 
 
 class Desk:
@@ -269,7 +283,7 @@ class Desk:
         items = self._chosen()
         known = await self._known(items)
         plans = [plan for item in items for plan in self._plans(item, known)]
-        written = [visit for plan in plans for visit in (plan.after, *plan.others)]
+        written = [visit for plan in plans for visit in plan.written]
         try:
             if written:
                 await self._inbox.commit(written, self._inbox.number)
@@ -285,8 +299,8 @@ class Desk:
 
     async def _take_back(self, plans: Sequence[_Plan]) -> None:
         """A message that the node refuses in part is refused whole: what was told of it is told back."""
-        refused = [plan for plan in plans if plan.item is not None and plan.item.refusal and not plan.others]
-        back = [_Plan(None, plan.after, self._planned(plan.after, plan.before.log)) for plan in refused]
+        undone = [visit for plan in plans if plan.undone for visit in plan.written]
+        back = [_Plan(None, visit, self._planned(visit, visit.log)) for visit in undone]
         back = [plan for plan in back if plan.after.pending]
         if not back:
             return
@@ -377,12 +391,12 @@ class Desk:
             no_more, told = self._teller.tell(absorbed.key, absorbed.steps, Standing(), when, self._inbox.number)
             self._number(len(told))
             gone = Visit(absorbed.key, merged, no_more, tuple(told), visit.key)
-            return _Plan(item, visit, self._planned(visit, union, when), [gone])
+            return _Plan(item, visit, self._planned(visit, union, when), (absorbed, gone))
         # The node has one at most: it is this one from now on, with the reservation that it may be.
         told = [self._teller.merge(visit.key, absorbed.key, when, self._number(1))] if absorbed.steps else []
         joined = Visit(visit.key, union, absorbed.steps, tuple(told))
         former = Visit(absorbed.key, merged, merged_into=visit.key)
-        return _Plan(item, visit, self._planned(joined, union, when), [former])
+        return _Plan(item, visit, self._planned(joined, union, when), (absorbed, former))
 
     def _planned(self, visit: Visit, words: tuple[Said, ...], at: datetime | None = None) -> Visit:
         """A visit with these words, and what is to be told of it."""
@@ -400,7 +414,7 @@ class Desk:
 
     async def _told(self, plans: list[_Plan]) -> None:
         """Sends what the plans hold until the node has answered all of it, whose word is in `after` from then on."""
-        waiting = [told for plan in plans for visit in (*plan.others, plan.after) for told in visit.pending]
+        waiting = [told for plan in plans for visit in plan.written for told in visit.pending]
         answers: dict[str, census_pb2.ApplyMovementsResponse] = {}
         attempt = 0
         while waiting:
@@ -411,34 +425,31 @@ class Desk:
             waiting = [told for told in waiting if told.id not in answers or _is_retryable(answers[told.id])]
             if waiting and attempt != 1:  # the first time the server may only have ended a stream, as it does
                 await self._clock.sleep_until(self._clock.monotonic() + RETRY_AFTER.total_seconds())
-        others = [replace(visit, pending=()) for plan in plans for visit in plan.others]
         for plan in plans:
-            plan.after = self._heard(plan, answers)
+            self._hear(plan, answers)
         for plan in plans:
-            if plan.item is not None and plan.item.refusal:
-                plan.after = replace(plan.after, log=plan.before.log)
-        await self._inbox.leave([*others, *(plan.after for plan in plans)])
+            taken = _undone if plan.undone else _answered
+            plan.after = taken(plan.before, plan.after, plan.fates)
+            plan.other = plan.other and (plan.other[0], taken(*plan.other, plan.fates))
+        await self._inbox.leave([visit for plan in plans for visit in plan.written])
 
-    def _heard(self, plan: _Plan, answers: dict[str, census_pb2.ApplyMovementsResponse]) -> Visit:
-        """The visit with the node's word on each step."""
+    def _hear(self, plan: _Plan, answers: dict[str, census_pb2.ApplyMovementsResponse]) -> None:
+        """Takes the node's word on each step of a plan."""
         refusal = ""
-        fates: dict[str, Fate] = {}
-        for told in plan.after.pending:
+        for told in (told for visit in plan.written for told in visit.pending):
             answer = answers[told.id]
             fate = _fate(answer)
-            fates[told.id] = fate
+            plan.fates[told.id] = fate
             self._meters.movement(
                 census_pb2.ApplyMovementsResponse.Fate.Name(answer.fate).removeprefix("FATE_").lower()
             )
             if fate is Fate.REFUSED:
                 refusal = refusal or answer.reason
                 log.error("movement refused", reason=answer.reason, count=1)
-        steps = tuple(_with(step, fates) for step in plan.after.steps)
         if plan.item is not None and refusal:
             plan.item.refusal = plan.item.refusal or f"refused by the node: {refusal}"
         elif plan.item is not None:
-            plan.item.found.append(_APPLIED if plan.after.pending else "already")
-        return replace(plan.after, steps=steps, pending=())
+            plan.item.found.append(_APPLIED if plan.fates else "already")
 
 
 def _answer(item: _Item) -> None:
@@ -461,8 +472,16 @@ def _resolved(visit: Visit, known: dict[str, Visit]) -> Visit:
     return visit
 
 
-def _with(step: Step, fates: dict[str, Fate]) -> Step:
-    return replace(step, fate=fates[step.id]) if step.id in fates else step
+def _answered(_: Visit, after: Visit, fates: Mapping[str, Fate]) -> Visit:
+    steps = (replace(step, fate=fates[step.id]) if step.id in fates else step for step in after.steps)
+    return replace(after, steps=tuple(steps), pending=())
+
+
+def _undone(before: Visit, after: Visit, fates: Mapping[str, Fate]) -> Visit:
+    """A visit without the words of a message that was refused, with the steps that the node knows all the same."""
+    told = [fates[one.id] for one in after.pending]
+    steps = _answered(before, after, fates).steps if any(fate is not Fate.REFUSED for fate in told) else before.steps
+    return replace(before, steps=steps, pending=())
 
 
 def _fate(answer: census_pb2.ApplyMovementsResponse) -> Fate:
