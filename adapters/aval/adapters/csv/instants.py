@@ -26,8 +26,15 @@ _FRENCH = re.compile(
     r"(?:[\s,]+(?:[àa]\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2}))?)?)?",
     re.ASCII | re.IGNORECASE,
 )
+_WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern, _FRENCH.flags)
+"""The same within a text, and not within another number."""
+
 _SERIAL = re.compile(r"(?P<days>\d{5}(?:[.,]\d+)?)(?:\s+(?P<rest>0[.,]\d+))?", re.ASCII)
 """A number of five digits begins with 1927 and ends with 2173; the time of day may stand in a cell of its own."""
+
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?", re.ASCII)
+_LABEL = re.compile(r"\b(?:au|le|date|jour|releve|etat|situation|maj|edite)\b")
+"""What says, folded, that a date beside it is that of the figures."""
 
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -41,12 +48,16 @@ def instant_of(text: str, forms: tuple[str, ...], zone: ZoneInfo, now: datetime)
     return begin.astimezone(UTC) + max(end.astimezone(UTC) - begin.astimezone(UTC), timedelta(0)) / 2
 
 
-def instants_in(text: str, zone: ZoneInfo, now: datetime) -> list[datetime]:
-    """The instants that a title names, « État des lits au 24/11/2026 à 8 h »."""
+def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[datetime]:
+    """The instants that a row of titles names: « État des lits au 24/11/2026 à 8 h », or a date as a workbook keeps it
+    beside a cell that says so, « Relevé le » (a number alone may be anything)."""
+    written = [date[0] for cell in cells for date in _WITHIN.finditer(_in_numbers(cell))]
+    if not written and any(_LABEL.search(folded(cell)) for cell in cells):
+        written = [cell for cell in cells if _SERIAL.fullmatch(cell) or _ISO.fullmatch(cell)]
     found: list[datetime] = []
-    for date in _FRENCH.finditer(_in_numbers(text)):
+    for word in written:
         with suppress(ValueError, OverflowError):
-            found.append(instant_of(date[0], (), zone, now))
+            found.append(instant_of(word, (), zone, now))
     return found
 
 

@@ -130,17 +130,16 @@ def _title_time(table: Table, mapping: Mapping, now: datetime) -> datetime | Lin
     """The one instant of the last month that stands above the heads: that of the figures, for the sheet of yesterday
     says nothing of today. Others, or several, are dates of something else."""
     named = [
-        (instant, line, cell)
+        (instant, line, " ".join(filter(None, cells)))
         for line, cells in table.titles
-        for cell in cells
-        for instant in instants_in(cell, mapping.zone, now)
+        for instant in instants_in(cells, mapping.zone, now)
     ]
     recent = [one for one in named if now - TITLE_AGE_MAX < one[0] <= now + AHEAD_MAX]
     if len({instant for instant, _, _ in recent}) != 1:
         return None
-    instant, line, cell = recent[0]
+    instant, line, title = recent[0]
     try:
-        check_age(instant, cell[:WORD_MAX], now, mapping.age_max)
+        check_age(instant, title[:WORD_MAX], now, mapping.age_max)
     except BadCell as bad:
         return LineProblem(line, "", bad.what, bad.details)
     return instant
