@@ -161,6 +161,31 @@ class _Drawing:
             else:
                 visit.moves.append(self.send(visit, "A02", "A02"))
 
+    def swap(self) -> None:
+        """Two change places, in one message with a movement of each, of both, or none; or they did not after all."""
+        here = self.those(on_leave=False)
+        if len(here) < 2:
+            return
+        one, other = self.random.sample(here, 2)
+        before = one.unit, one.bed, other.unit, other.bed
+        one.unit, one.bed, other.unit, other.bed = other.unit, other.bed, one.unit, one.bed
+        room, _, bed = other.bed.partition("-")
+        ways = {"each": f"M{self.seed}-{next(self.movements)}", "one": "", "none": ""}
+        way = self.random.choice([*ways])
+        beside = Adt("A17", other.number, self.now, ways[way], other.unit, room, bed, gender=other.gender)
+        bare = {"movement": ""} if way == "none" else {}
+        told = self.send(one, "A17", "A17", beside=beside, **bare)
+        if way == "none":  # no cancellation could name it
+            return
+        alone = beside.again(movement=beside.movement or told.movement, sent=told.sent)
+        one.moves.append(told.again(event="A02", beside=None))
+        other.moves.append(alone.again(event="A02"))
+        if self.random.random() < 0.3:
+            one.unit, one.bed, other.unit, other.bed = before
+            for visit in (one, other):
+                wrong = visit.moves.pop()
+                self.send(visit, "A12", "A12 of a swap", movement=wrong.movement, when=wrong.when, original="A17")
+
     def leave(self) -> None:
         away, here = self.those(on_leave=True), self.those(on_leave=False)
         if away and self.random.random() < 0.6:
@@ -234,7 +259,11 @@ def day(seed: int, acts: int = 60, begin: datetime | None = None) -> Day:
     """A day of so many acts."""
     drawing = _Drawing(seed, begin or at(5))
     choices = [drawing.admit] * 10 + [drawing.expect] * 2 + [drawing.move] * 6 + [drawing.leave] * 3
-    choices += [drawing.discharge] * 5 + [drawing.merge, drawing.plan, drawing.doctor, drawing.to_outpatient]
+    choices += (
+        [drawing.swap] * 2
+        + [drawing.discharge] * 5
+        + [drawing.merge, drawing.plan, drawing.doctor, drawing.to_outpatient]
+    )
     for _ in range(acts):
         drawing.random.choice(choices)()
     messages = list(drawing.messages)

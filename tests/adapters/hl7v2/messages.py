@@ -48,7 +48,8 @@ def stamp(instant: datetime) -> str:
 
 @dataclass(frozen=True)
 class Adt:
-    """One message. `movement` empty: without the segment ZBE. `when`: of the event; `sent`: of the message."""
+    """One message. `movement` empty: without the segment ZBE. `when`: of the event; `sent`: of the message. `beside`:
+    another patient of the same message, as a message of its own."""
 
     event: str
     visit: str
@@ -75,6 +76,7 @@ class Adt:
     reference: str = ""
     prior: str = ""
     patient: str = ""
+    beside: Adt | None = None
 
     def text(self) -> str:
         """The message, with carriage returns between segments."""
@@ -113,7 +115,8 @@ class Adt:
                 f"|{original}|^^^^^CHU^UF^^^{self.unit}||{self.nature}"
             )
         segments.append("ZFM|8")
-        return "\r".join(segments) + "\r"
+        other = "" if self.beside is None else "PID|" + self.beside.text().partition("\rPID|")[2]
+        return "\r".join(segments) + "\r" + other
 
     def _visit(self) -> str:
         place = f"{self.unit}^{self.room}^{self.bed}".rstrip("^")
@@ -134,8 +137,8 @@ class Adt:
 
 def of_several(*messages: Adt) -> str:
     """One message of several patients: the header of the first, then the segments of each from its PID on."""
-    first, *others = (message.text() for message in messages)
-    return first + "".join("PID|" + text.partition("\rPID|")[2] for text in others)
+    first, *others = messages
+    return first.again(beside=None).text() + "".join("PID|" + other.text().partition("\rPID|")[2] for other in others)
 
 
 def without(text: str, name: str, keep: int = 0) -> str:
