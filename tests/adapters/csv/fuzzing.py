@@ -5,6 +5,7 @@ Workbooks are packed or not: what is spoilt of one that is not is its XML, not t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -16,6 +17,12 @@ from tests.fuzz.campaign import Parser
 
 NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
 PLAIN = load_mapping(None)
+GENDERED = replace(
+    PLAIN,
+    columns={"female.free": "Femmes libres", "male.free": "Hommes libres"},
+    named={"femmes libres": "female.free", "hommes libres": "male.free"},
+)
+"""A house whose sheet has columns of each gender."""
 
 STRANGE = (
     "",
@@ -35,8 +42,11 @@ STRANGE = (
     "é",
 )
 HEADS = ("Unité", "Genre", "Ouverts", "Occupés", "Libres", "Relevé le")
+OF_GENDERS = ("Femmes libres", "Hommes libres")
 FREE_OF_FAULTS = 0.4
 TITLED = 0.2
+TITLES = ("EHPAD Les Tilleuls", "État au 24/11/2026 8h", "au 31/02/2026", "Mardi 3 novembre 2026", "Date;46350,3")
+BY_GENDER = 0.3
 WORKBOOKS = 0.2
 OPEN_DOCUMENTS = 0.1
 
@@ -44,13 +54,15 @@ OPEN_DOCUMENTS = 0.1
 def structured(random: Random) -> bytes:
     """A sheet of some units, told by somebody in a hurry."""
     heads = [head for head in HEADS if head in ("Unité", "Occupés") or random.random() < 0.7]
+    if random.random() < BY_GENDER:
+        heads = [*(head for head in heads if head != "Genre"), *OF_GENDERS]
     random.shuffle(heads)
     rows = [heads, *(_row(random, number, heads) for number in range(random.randrange(1, 12)))]
     if random.random() >= FREE_OF_FAULTS:
         for _ in range(random.randrange(1, 4)):
             _spoil(random, rows)
     if random.random() < TITLED:
-        rows.insert(0, ["EHPAD Les Tilleuls"])
+        rows.insert(0, random.choice(TITLES).split(";"))
     if random.random() < OPEN_DOCUMENTS:
         return workbooks.open_document({"Lits": rows})
     if random.random() < WORKBOOKS:
@@ -72,6 +84,8 @@ def _row(random: Random, number: int, heads: list[str]) -> list[str]:
         "Ouverts": str(opened),
         "Occupés": str(occupied),
         "Libres": str(opened - occupied),
+        "Femmes libres": random.choice(("", "0", "1", str(opened - occupied))),
+        "Hommes libres": random.choice(("", "0", "2")),
         "Relevé le": told.strftime(
             random.choice(("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%d.%m.%Y", "%d/%m/%y à %Hh", "%j,%H", "%B"))
         ),
@@ -102,8 +116,12 @@ def _quoted(random: Random, cell: str, separator: str) -> str:
 
 
 def feed(content: bytes) -> bool:
-    """Reads it; whether figures or faults of single cells were found in it."""
-    rows, problems = sheet.read_sheet(content, PLAIN, NOW)
+    """Reads it, as a house with and without columns of genders; whether figures were found in it."""
+    return _read(content, PLAIN) | _read(content, GENDERED)
+
+
+def _read(content: bytes, meant: mapping.Mapping) -> bool:
+    rows, problems = sheet.read_sheet(content, meant, NOW)
     assert rows or problems
     assert not {row.line for row in rows} & {one.line for one in problems}
     assert len({(row.unit, row.gender) for row in rows}) == len(rows)
