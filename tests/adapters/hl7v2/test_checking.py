@@ -84,6 +84,15 @@ def test_a_stay_that_changes_its_number_is_one_stay(tmp_path: Path) -> None:
     ]
 
 
+def test_what_comes_late_under_a_number_that_is_no_more_is_said_of_the_other(tmp_path: Path) -> None:
+    merged = IN.again(event="A42", movement="", absorbed="V7", sent=at(9))
+    late = IN.again(visit="V7", event="A02", movement="M7", when=at(10), sent=at(10), room="102")
+    findings = check([write(tmp_path, a=IN, b=merged, c=merged, d=late)], mapping_of(MAPPING), practice())
+    assert [(one.outcome, one.bed) for one in findings.checked] == [
+        (Outcome.TOLD, "101-1"), (Outcome.UNCHANGED, "101-1"), (Outcome.ALREADY, "101-1"), (Outcome.TOLD, "102-1"),
+    ]  # fmt: skip
+
+
 def test_with_an_interfaces_settings_it_reads_as_the_interface_does(tmp_path: Path) -> None:
     message = tmp_path / "a.hl7"
     message.write_text(IN.again(unit="").text().replace("CHU^UF^^^|", "CHU^UF^^^1050|"), newline="")

@@ -135,6 +135,9 @@ STORIES: dict[str, tuple[list[bytes], object]] = {
          written(MOVE, ("ADT^A02^ADT_A02", "adt^a02^adt_a02")),
          written(MOVE.again(event="Z99", original="a02", sent=at(10), unit="1050"), ("ADT^Z99^", "adt^z99^"))], BESIDE,
     ),
+    "what is done, and with what, is null (ZBE-4, ZBE-6)": (
+        [written(IN, ("||INSERT|N||", '||""|N|""|')), written(MOVE, ("||INSERT|N||", '||""|N|""|'))], THERE,
+    ),
     "the event stands alone in MSH-9": (
         [written(IN, ("ADT^A01^ADT_A01", "A01")), written(MOVE, ("ADT^A02^ADT_A02", "ADT"), ("EVN||", "EVN|A02|"))],
         THERE,

@@ -116,7 +116,7 @@ def frames_of(content: bytes) -> list[bytes]:
 def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> Findings:
     """Reads the files as if they came over the wire, in their order. Raises OSError."""
     findings = Findings()
-    logs: dict[str, tuple[Said, ...]] = {}
+    stays = _Stays()
     codes = mapping or Mapping()
     for path in files_of(paths):
         with path.open("rb") as file:
@@ -132,7 +132,7 @@ def check(paths: Iterable[Path], mapping: Mapping | None, customs: Customs) -> F
                 findings.cut_off.append((path.name, cut))
             for text in texts:
                 number += 1
-                findings.checked += _checked(path.name, number, text, codes, customs, logs)
+                findings.checked += _checked(path.name, number, text, codes, customs, stays)
         if not number and (not findings.checked or findings.checked[-1].file != path.name):
             findings.checked.append(Checked(path.name, 0, "", Outcome.NO_MESSAGE))
     for one in findings.checked:
@@ -148,9 +148,7 @@ def named(place: Place, codes: Mapping) -> str:
     return f"{place.unit} @ {place.facility}" if place.facility and codes.facilities else place.unit
 
 
-def _checked(
-    file: str, number: int, text: str, codes: Mapping, customs: Customs, logs: dict[str, tuple[Said, ...]]
-) -> list[Checked]:
+def _checked(file: str, number: int, text: str, codes: Mapping, customs: Customs, stays: "_Stays") -> list[Checked]:
     event = ""
     try:
         message = parse(text)
@@ -163,21 +161,46 @@ def _checked(
     if not heard.said:
         return [Checked(file, number, heard.event, Outcome.NO_EFFECT)]
     return [
-        replace(_folded(word, codes, logs), file=file, number=number, event=heard.event, patient=patient,
+        replace(_folded(word, codes, stays), file=file, number=number, event=heard.event, patient=patient,
                 passed_over=heard.passed_over)
         for patient, word in enumerate(heard.said, 1)
     ]  # fmt: skip
 
 
-def _folded(word: Said, codes: Mapping, logs: dict[str, tuple[Said, ...]]) -> Checked:
+class _Stays:
+    """What was said of each stay, under the number that it has now."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, tuple[Said, ...]] = {}
+        self._now: dict[str, str] = {}
+
+    def number(self, visit: str) -> str:
+        """The number that a visit has now."""
+        while visit in self._now:
+            visit = self._now[visit]
+        return visit
+
+    def join(self, word: Said) -> bool:
+        """Makes the stay of a former number this one, if the word says so and it is not yet."""
+        visit, former = self.number(word.visit), self.number(word.absorbed)
+        if not word.absorbed or former == visit or not joins(word, self.logs.get(former, ())):
+            return False
+        log = self.logs.get(visit, ())
+        for other in self.logs.pop(former, ()):
+            log = added(log, other)
+        self.logs[visit], self._now[former] = log, visit
+        return True
+
+
+def _folded(word: Said, codes: Mapping, stays: _Stays) -> Checked:
     """What one word does to its stay."""
-    former = logs.get(word.visit, ())
-    log = former if word.kind is Kind.MERGE else added(former, word)
-    joined = word.absorbed != word.visit and word.absorbed in logs and joins(word, logs[word.absorbed])
-    for other in logs.pop(word.absorbed) if joined else ():
-        log = added(log, other)
-    logs[word.visit] = log
-    present = presence(logs[word.visit])
+    visit = stays.number(word.visit)
+    former = stays.logs.get(visit, ())
+    joined = stays.join(word)
+    log = stays.logs.get(visit, ())
+    if word.kind is not Kind.MERGE:
+        log = stays.logs[visit] = added(log, word)
+    present = presence(log)
     standing = codes.standing(present)
     outcome = Outcome.TOLD
     if log == former and not joined:

@@ -195,7 +195,7 @@ def _event_code(message: Message, customs: Customs) -> str:
 
 def _action(message: Message, event: Event, code: str) -> Action | None:
     """What is done with the movement; None where it is only referred to."""
-    told = message.get("ZBE", 4).upper()
+    told = _value(message, "ZBE", 4).upper()
     if not message.has("ZBE") or not told:
         if code == CORRECTION:
             raise missing("ZBE", 4, "a correction says what it corrects")
@@ -216,7 +216,7 @@ def _action(message: Message, event: Event, code: str) -> Action | None:
 
 def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
     """What kind of movement it is about: for a correction or a cancellation, that of the event in ZBE-6."""
-    original = message.get("ZBE", 6).upper()
+    original = _value(message, "ZBE", 6).upper()
     if action is Action.INSERT or (action is Action.CANCEL and event.action is Action.CANCEL and not original):
         return event.kind
     if not original:
