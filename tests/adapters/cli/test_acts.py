@@ -208,7 +208,7 @@ def test_a_system_is_corrected_for_a_while_and_both_figures_are_shown(shell: She
     assert f"Corrigé : {unit}, 0 place libre jusqu’à " in said
     shown = shell.said("units", "show", unit, *OWN)
     corrected = (
-        r"SIH dit 2, corrigé à la main à 0 à \d+ h \d\d par cadre : lit en travaux, jusqu’à (?:demain )?\d+ h \d\d"
+        r"SIH dit 2, corrigé à la main à 0 à \d+ h \d\d par cadre \(lit en travaux\), jusqu’à (?:demain )?\d+ h \d\d"
     )
     assert re.search(corrected, shown)
     assert "lit en travaux" not in shell.said("units", "show", unit, "--context", "cellule"), "a house's own words"

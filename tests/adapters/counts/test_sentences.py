@@ -9,19 +9,21 @@ from string import Formatter
 import pytest
 
 import aval.adapters
-from aval.adapters.counts.sentences import SENTENCES, said
+from aval.adapters.counts.rows import MappingFault
+from aval.adapters.counts.sentences import SENTENCES, mapping_said, said
+from aval.adapters.csv.mapping import load_mapping
 from aval.adapters.french import Language, typeset
 from tests.typography import faults
 
 SOURCES = [
     source
-    for folder in ("counts", "csv", "edxl", "fhir")
+    for folder in ("counts", "csv", "edxl", "fhir", "hl7v2")
     for source in sorted((Path(aval.adapters.__path__[0]) / folder).glob("*.py"))
 ] + [Path(aval.adapters.__path__[0]) / "markup.py"]
 
 RAISED = re.compile(
     r"\b(?:BadCell|TableFault|MarkupFault|Unreadable|RecordUnreadable|_refuse|_problem\(row,)\(?\s*\"([a-z][\w-]*)\""
-    r"|\b(?:LineProblem|Problem)\([^,\n]+,\s*[^,\n]+,\s*\"([a-z][\w-]*)\""
+    r"|\b(?:LineProblem|Problem|MappingFault)\([^,\n]+,\s*[^,\n]+,\s*\"([a-z][\w-]*)\""
     r"|\.wrong\([^,\n]+,\s*\"([a-z][\w-]*)\""
 )
 """How the code names a fault."""
@@ -46,6 +48,32 @@ def test_each_fault_that_the_code_names_has_its_sentence() -> None:
     named = {key for source in SOURCES for pair in RAISED.findall(source.read_text(encoding="utf-8")) for key in pair}
     assert len(named) > 40
     assert not named - {""} - set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("text", "french", "english"),
+    [
+        (
+            b"[columns]\nbeds = 'x'",
+            "columns.beds : inconnu ; connus : unit, gender, ",
+            "columns.beds: unknown; known are",
+        ),
+        (b"[format]\ndate = ['%d']", "format.date : champ inconnu", "format.date: unknown field"),
+        (b"[columns.female]\nfree = 2", "columns : autre chose que", "columns: something else than"),
+        (b"[columns\n", "TOML mal formé, ligne 1, colonne 9", "malformed TOML, line 1, column 9"),
+        (b"\xff", "pas de l’UTF-8 à partir de l’octet 0", "not UTF-8 from byte 0 on"),
+    ],
+)
+def test_a_mapping_that_cannot_be_used_is_said_in_the_readers_language(
+    text: bytes, french: str, english: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "lits.toml"
+    path.write_bytes(text)
+    with pytest.raises(MappingFault) as raised:
+        load_mapping(path)
+    told = mapping_said(raised.value).replace("\u00a0", " ").replace("\u202f", " ")
+    assert told.startswith(f"{path} : {french}"), told
+    assert mapping_said(raised.value, Language.ENGLISH).startswith(f"{path}: {english}")
 
 
 @pytest.mark.parametrize("key", sorted(key for key in SENTENCES if key.startswith(("fhir", "xml"))))

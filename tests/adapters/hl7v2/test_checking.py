@@ -111,6 +111,21 @@ def test_with_an_interfaces_settings_it_reads_as_the_interface_does(tmp_path: Pa
     assert shown.exception.code is Exit.USAGE
 
 
+def test_a_mapping_that_cannot_be_used_is_said_in_french(tmp_path: Path) -> None:
+    write(tmp_path, a=IN)
+    (tmp_path / "map.toml").write_text('[[unit]]\ncodes = ["1050"]\nunit = "U 1"\n')
+    for name, said in (
+        ("map.toml", "unit U 1, unit : « U 1 » : 1 à 32 caractères parmi A-Z a-z 0-9 -"),
+        ("none.toml", "absent, ou illisible"),
+        ("a.hl7", "TOML mal formé, ligne 1, colonne 4"),
+    ):
+        shown = CliRunner().invoke(root, ["hl7", "check", str(tmp_path / "a.hl7"), "--map", str(tmp_path / name)])
+        assert isinstance(shown.exception, Failure)
+        assert shown.exception.code is Exit.USAGE
+        why = shown.exception.why.replace("\u00a0", " ").replace("\u202f", " ")
+        assert why == f"{tmp_path / name} : {said}"
+
+
 def test_a_folder_is_read_with_those_below_and_says_what_holds_no_message(tmp_path: Path) -> None:
     write(tmp_path, a=IN.again(departure=at(9, day=25)))
     spoilt = (tmp_path / "a.hl7").read_bytes().replace(b"20261125100000+0100", b"00000000")

@@ -10,14 +10,16 @@ import click
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Terminal, number
-from aval.adapters.cli.words import now, say
+from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
+from aval.adapters.counts.rows import MappingFault
+from aval.adapters.counts.sentences import mapping_said
 from aval.adapters.dial import Caller
 from aval.adapters.hl7v2.census import CensusStream, NodeAway, NodeDenies
 from aval.adapters.hl7v2.checking import Checked, Findings, Outcome, practice
 from aval.adapters.hl7v2.checking import check as check_files
 from aval.adapters.hl7v2.faults import Fault
-from aval.adapters.hl7v2.mapping import Mapping, MappingInvalid, read_mapping
+from aval.adapters.hl7v2.mapping import Mapping, read_mapping
 from aval.adapters.hl7v2.meaning import Customs, Said
 from aval.adapters.hl7v2.querying import ask
 from aval.adapters.hl7v2.reconciling import Finding, census_of, compare, correction, said_in
@@ -46,6 +48,8 @@ def serve(terminal: Terminal, config: Path) -> None:
 
     try:
         run(config)
+    except MappingFault as fault:
+        raise Failure(say("map.bad"), mapping_said(fault, speech().language), "aval hl7 check messages/") from fault
     except (ValueError, OSError, RuntimeError) as error:
         raise Failure(say("serve.refused"), str(error), "aval hl7 check messages/") from error
 
@@ -136,11 +140,11 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
     """Compares the hospital's complete census with the node's; a person's word applies the differences."""
     try:
         settings = read_settings(config)
-        codes = read_mapping(settings.mapping)
+        codes = _mapping(settings.mapping)
         customs = customs_of(settings)
         said = said_in(paths, customs) if paths else asyncio.run(_asked(settings, codes, customs))
         hospital = census_of(said, codes)
-    except (SettingsInvalid, MappingInvalid, RuntimeError) as error:
+    except (SettingsInvalid, RuntimeError) as error:
         raise Failure(say("hl7.settings"), str(error), code=Exit.USAGE) from error
     except Fault as fault:
         raise Failure(say("hl7.unreadable"), _fault(fault), "aval hl7 check") from fault
@@ -209,8 +213,8 @@ def _row(finding: Finding) -> list[str]:
 def _mapping(path: Path) -> Mapping:
     try:
         return read_mapping(path)
-    except MappingInvalid as error:
-        raise Failure(say("map.bad"), str(error), code=Exit.USAGE) from error
+    except MappingFault as fault:
+        raise Failure(say("map.bad"), mapping_said(fault, speech().language), code=Exit.USAGE) from fault
 
 
 def _address(text: str, tls: Path | None) -> tuple[str, int]:

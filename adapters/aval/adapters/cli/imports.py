@@ -21,7 +21,7 @@ from aval.adapters.cli.words import now, say, speech
 from aval.adapters.clock import SystemClock
 from aval.adapters.counts import DropFolder, LineProblem, Outcome, Reader, UnitCounts, Verdict, give, prepare
 from aval.adapters.counts.rows import MappingFault
-from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
+from aval.adapters.counts.sentences import mapping_said, outcome_said, problem_said, report_of
 from aval.adapters.fhir import counting
 from aval.kernel.reasons import Refusal
 from aval.v1 import terms_pb2
@@ -205,8 +205,10 @@ def _form(
         mapping = load(path)
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=path), code=Exit.NOT_FOUND) from error
-    except (MappingFault, OSError) as error:
-        raise Failure(say("map.bad"), str(error), code=Exit.USAGE) from error
+    except MappingFault as fault:
+        raise Failure(say("map.bad"), mapping_said(fault, speech().language), code=Exit.USAGE) from fault
+    except OSError as error:
+        raise Failure(say("map.bad"), say("file.unreadable", path=path), code=Exit.USAGE) from error
     return _Form(lambda content, at: read(content, mapping, at), mapping.source)
 
 

@@ -122,14 +122,14 @@ def load_mapping(path: Path | None) -> Mapping:
     try:
         zone = ZoneInfo(told.format.time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise MappingFault(f"{path}: format.time_zone: {told.format.time_zone} is no IANA time zone") from error
+        raise MappingFault(path, "format.time_zone", "map-zone", word=told.format.time_zone) from error
     if not 0 < told.format.age_max_hours <= 24 * 7:
-        raise MappingFault(f"{path}: format.age_max_hours must be above 0 and at most 168")
+        raise MappingFault(path, "format.age_max_hours", "map-hours")
     genders = {folded(word): gender for gender, words in _GENDER_WORDS.items() for word in words}
     known = dict(genders)
     for word, name in told.genders.items():
         if folded(name) not in known:
-            raise MappingFault(f"{path}: genders.{word}: say female, male or any")
+            raise MappingFault(path, f"genders.{word}", "map-known", known="female, male, any")
         genders[folded(word)] = known[folded(name)]
     return Mapping(
         source=told.source,
@@ -149,17 +149,17 @@ def _columns(path: Path | None, told: dict[str, str | dict[str, str]]) -> dict[s
     for column, head in told.items():
         if isinstance(head, str):
             if column not in COLUMNS:
-                raise MappingFault(f"{path}: columns.{column}: known are {', '.join(COLUMNS)}")
+                raise MappingFault(path, f"columns.{column}", "map-known", known=", ".join(COLUMNS))
             columns[column] = head
             continue
         if column not in GENDERS:
-            raise MappingFault(f"{path}: [columns.{column}]: known are {', '.join(GENDERS)}")
+            raise MappingFault(path, f"columns.{column}", "map-known", known=", ".join(GENDERS))
         for figure, gendered in head.items():
             if figure not in FIGURES:
-                raise MappingFault(f"{path}: columns.{column}.{figure}: known are {', '.join(FIGURES)}")
+                raise MappingFault(path, f"columns.{column}.{figure}", "map-known", known=", ".join(FIGURES))
             columns[f"{column}.{figure}"] = gendered
     if "gender" in columns and any("." in column for column in columns):
-        raise MappingFault(f"{path}: columns.gender: say the gender in a column, or in columns of each, not both")
+        raise MappingFault(path, "columns.gender", "map-gender-twice")
     return columns
 
 
@@ -175,7 +175,7 @@ def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]
     found: dict[str, str] = {}
     for word, meaning in meanings:
         if found.setdefault(folded(word), meaning) != meaning:
-            raise MappingFault(f"{path}: {table}: {word!r} means both {found[folded(word)]} and {meaning}")
+            raise MappingFault(path, table, "map-twice", word=word, first=found[folded(word)], second=meaning)
     return found
 
 

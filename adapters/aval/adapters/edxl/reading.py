@@ -59,8 +59,7 @@ def load_mapping(path: Path | None) -> Mapping:
     mapping = read_mapping(path, Mapping)
     for bed_type in mapping.units:
         if bed_type.partition("/")[0] not in KNOWN_BED_TYPES:
-            known = ", ".join(sorted(KNOWN_BED_TYPES))
-            raise MappingFault(f"{path}: units.{bed_type}: no bed type of HAVE 1.0; known are {known}")
+            raise MappingFault(path, f"units.{bed_type}", "map-known", known=", ".join(sorted(KNOWN_BED_TYPES)))
     return mapping
 
 

@@ -27,13 +27,14 @@ waits there for a person, and is told anew by itself once the file names it.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping as Table
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from aval.adapters.counts.rows import MappingFault
+from aval.adapters.counts.rows import read_mapping as read_file
 from aval.adapters.hl7v2.meaning import NULL, Place
 from aval.adapters.hl7v2.stays import Phase, Presence
 from aval.kernel.statuses import Gender
@@ -46,10 +47,6 @@ UNMAPPED = "unmapped-"
 
 UNITS_MAX = 2_000
 """Rows of a file: the largest hospital group has some 800 codes of units."""
-
-
-class MappingInvalid(ValueError):
-    """The file cannot be used; the sentence names it, the row and what to do."""
 
 
 class _UnitRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,32 +202,32 @@ def unmapped_name(code: str) -> str:
 
 
 def read_mapping(path: Path) -> Mapping:
-    """A house's file. Raises `MappingInvalid`."""
+    """A house's file. Raises `MappingFault`."""
     try:
-        return mapping_of(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Mapping(_checked(read_file(path, _File), path))
     except OSError as error:
-        raise MappingInvalid(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise MappingInvalid(f"{path}: {error}") from error
+        raise MappingFault(path, "", "map-unreadable") from error
 
 
 def mapping_of(table: Table[str, object]) -> Mapping:
     """A file's content. Raises ValueError."""
-    file = msgspec.convert(table, _File)
+    return Mapping(_checked(msgspec.convert(table, _File), None))
+
+
+def _checked(file: _File, path: Path | None) -> _File:
+    """The file, if it can be meant. Raises `MappingFault`."""
     if len(file.unit) > UNITS_MAX:
-        raise ValueError(f"unit: more than {UNITS_MAX} rows")
+        raise MappingFault(path, "unit", "map-rows", max=UNITS_MAX)
     seen: set[tuple[str, str]] = set()
     for row in file.unit:
-        if not IDENTIFIER.fullmatch(row.unit):
-            raise ValueError(f"unit {row.unit!r}: 1 to 32 of A-Z a-z 0-9 -")
-        for bed in row.beds.values():
-            if not IDENTIFIER.fullmatch(bed):
-                raise ValueError(f"unit {row.unit}: bed {bed!r}: 1 to 32 of A-Z a-z 0-9 -")
+        for where, name in (("unit", row.unit), *((f"beds.{code}", bed) for code, bed in row.beds.items())):
+            if not IDENTIFIER.fullmatch(name):
+                raise MappingFault(path, f"unit {row.unit}, {where}", "map-identifier", word=name)
         for code in row.codes:
             if not code or (row.facility, code) in seen:
-                raise ValueError(f"unit {row.unit}: code {code!r} is empty or stands twice")
+                raise MappingFault(path, f"unit {row.unit}, codes", "map-code", word=code)
             seen.add((row.facility, code))
     both = {code for facility, code in seen if not facility} & set(file.ignored)
     if both:
-        raise ValueError(f"ignored: {', '.join(sorted(both))} belongs to a unit too")
-    return Mapping(file)
+        raise MappingFault(path, "ignored", "map-ignored", word=", ".join(sorted(both)))
+    return file
