@@ -159,6 +159,17 @@ def test_the_command_checks_and_succeeds_and_names_nobody(tmp_path: Path, json_w
         assert "1050 (1)" in shown.output
 
 
+def test_what_a_system_always_leaves_out_is_told_with_what_to_do_about_it(tmp_path: Path) -> None:
+    bare = IN.again(movement="")
+    write(tmp_path, a=bare, b=bare.again(visit="V2"), c=IN.again(unit="", room="", bed=""))
+    shown = CliRunner().invoke(root, ["hl7", "check", str(tmp_path)])
+    told = shown.output.replace("\u00a0", " ")
+    assert "ZBE absent (2) :" in told
+    assert "activez zbe_optional" in told
+    assert "(ward_fields)" in told
+    assert "visit_fields" not in told
+
+
 def test_a_batch_that_was_cut_off_is_read_and_told(tmp_path: Path) -> None:
     """HL7 v2.5 §2.10.3. What came is true; what did not come should not go unnoticed."""
     (tmp_path / "b.hl7").write_text(f"FHS|^~\\&\rBHS|^~\\&\r{IN.text()}{OTHER.text()}BTS|5\rFTS|1\r", newline="")

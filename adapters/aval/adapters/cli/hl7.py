@@ -1,6 +1,7 @@
 """`aval hl7 …`: the HL7 v2 interface of an establishment: tries messages, serves, replays, reconciles."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -276,6 +277,14 @@ def _fault(fault: Fault) -> str:
     return say(f"hl7.fault.{fault.code}", place=fault.place)
 
 
+_HINTS = {("ZBE", 0): "hl7.hint.zbe", ("PV1", 3): "hl7.hint.unit", ("PV1", 19): "hl7.hint.visit"}
+"""What a house can do about what its own system always leaves out."""
+
+
+def _hint(fault: Fault) -> str:
+    return _HINTS.get((fault.segment, fault.number), "")
+
+
 def _sum_up(terminal: Terminal, findings: Findings) -> None:
     terminal.tell(say("hl7.total", count=findings.messages))
     for outcome, count in sorted(findings.outcomes.items()):
@@ -283,6 +292,9 @@ def _sum_up(terminal: Terminal, findings: Findings) -> None:
     for key, found in (("hl7.units", findings.unmapped_units), ("hl7.beds", findings.unmapped_beds)):
         if found:
             terminal.tell(say(key, names=", ".join(f"{name} ({count})" for name, count in found.most_common(40))))
+    refused = Counter(_hint(one.fault) for one in findings.checked if one.fault is not None)
+    for hint, count in sorted((hint, count) for hint, count in refused.items() if hint):
+        terminal.tell(say(hint, count=count))
     for file, cut in findings.cut_off:
         terminal.tell(say("hl7.cut-off", file=file, place=cut.place))
     habits = ", ".join(f"{name} {count}" for name, count in findings.habits.endings.most_common())

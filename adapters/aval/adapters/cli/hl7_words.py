@@ -84,6 +84,18 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
         "Units not mapped (messages): {names}.",
     ),
     "hl7.beds": ("Lits non reliés (messages) : {names}.", "Beds not mapped (messages): {names}."),
+    "hl7.hint.zbe": (
+        "ZBE absent ({count}) : si votre système l’omet toujours, activez zbe_optional dans les réglages.",
+        "ZBE missing ({count}): if your system always leaves it out, switch zbe_optional on in the settings.",
+    ),
+    "hl7.hint.unit": (
+        "Unité absente ({count}) : si elle est dite ailleurs que dans PV1-3, nommez ce champ (ward_fields).",
+        "Unit missing ({count}): if it is said elsewhere than in PV1-3, name that field (ward_fields).",
+    ),
+    "hl7.hint.visit": (
+        "Numéro de venue absent ({count}) : s’il est dit ailleurs que dans PV1-19, nommez ce champ (visit_fields).",
+        "Visit number missing ({count}): if it is said elsewhere than in PV1-19, name that field (visit_fields).",
+    ),
     "hl7.cut-off": (
         "Lot incomplet dans {file} ({place}) : des messages manquent.",
         "A batch cut off in {file} ({place}): messages are missing.",
