@@ -115,3 +115,22 @@ class CoreNode:
         return {
             key: unit for unit in self.ledger.unit_ids() for key in self.ledger.book(unit).expected
         }  # fmt: skip
+
+
+class Choosy:
+    """A node that refuses movements of some kinds."""
+
+    def __init__(self, node: CoreNode, *kinds: str) -> None:
+        self.node = node
+        self.kinds = kinds
+
+    async def apply(self, movements: list[Told]) -> dict[str, census_pb2.ApplyMovementsResponse]:
+        fate = census_pb2.ApplyMovementsResponse.FATE_REFUSED
+        refused = [
+            one for one in movements if census_pb2.Movement.FromString(one.body).WhichOneof("change") in self.kinds
+        ]
+        no = {one.id: census_pb2.ApplyMovementsResponse(fate=fate, reason="NOT_YOUR_UNIT") for one in refused}
+        return {**await self.node.apply([one for one in movements if one not in refused]), **no}
+
+    async def stays(self) -> list[census_pb2.Stay]:
+        return await self.node.stays()

@@ -18,7 +18,7 @@ from aval.adapters.hl7v2.server import Limits, MllpServer
 from aval.adapters.hl7v2.telling import Told
 from aval.v1 import census_pb2
 from tests.adapters.demo.hand_clock import HandClock
-from tests.adapters.hl7v2.core import CoreNode
+from tests.adapters.hl7v2.core import Choosy, CoreNode
 from tests.adapters.hl7v2.days import MAPPING
 from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
 from tests.adapters.hl7v2.messages import Adt, at
@@ -132,25 +132,6 @@ async def test_what_the_node_refuses_is_an_error_and_leaves_no_trace(tmp_path: P
         assert not node.node.census()
         assert await give(desk, [IN]) == ["AA"]
     assert not node.node.census()  # the departure is known by now
-
-
-class Choosy:
-    """A node that refuses movements of some kinds."""
-
-    def __init__(self, node: CoreNode, *kinds: str) -> None:
-        self.node = node
-        self.kinds = kinds
-
-    async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
-        fate = census_pb2.ApplyMovementsResponse.FATE_REFUSED
-        refused = [
-            one for one in movements if census_pb2.Movement.FromString(one.body).WhichOneof("change") in self.kinds
-        ]
-        no = {one.id: census_pb2.ApplyMovementsResponse(fate=fate, reason="NOT_YOUR_UNIT") for one in refused}
-        return {**await self.node.apply([one for one in movements if one not in refused]), **no}
-
-    async def stays(self) -> list[census_pb2.Stay]:
-        return await self.node.stays()
 
 
 async def test_a_message_of_which_the_node_refuses_a_part_leaves_the_stay_where_it_was(tmp_path: Path) -> None:

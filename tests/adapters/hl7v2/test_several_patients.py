@@ -19,9 +19,9 @@ from aval.adapters.hl7v2.meaning import understand
 from aval.adapters.hl7v2.reading import parse
 from aval.adapters.hl7v2.telling import Told
 from aval.v1 import census_pb2
-from tests.adapters.hl7v2.core import CoreNode
+from tests.adapters.hl7v2.core import Choosy, CoreNode
 from tests.adapters.hl7v2.days import MAPPING
-from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
+from tests.adapters.hl7v2.desks import code_of, desk_of, give, give_at_once, stay_of
 from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at, of_several, without
 from tests.waiting import until
 
@@ -271,6 +271,34 @@ async def test_a_move_to_another_account_says_a_new_number_or_none(tmp_path: Pat
         assert set(node.census()) == {stay_of("V7"), stay_of("V8")}
         assert code_of(await desk.take(f"{one}MRG|{other}".encode())) == "AA"
     assert node.census() == BEFORE
+
+
+async def test_two_numbers_that_are_one_stay_do_not_change_places(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    merge = ANNE.again(event="A42", absorbed="V2", **MERGE)
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [ANNE, BRUNO, merge])
+        before = node.census()
+        answer = await desk.take(BOTH.encode())
+        assert code_of(answer) == "AE"
+        assert b"merged into one" in (answer or b"")
+    assert node.census() == before
+    assert set(before) == {stay_of("V1")}
+
+
+async def test_words_under_two_numbers_of_one_stay_that_come_at_once_all_count(tmp_path: Path) -> None:
+    """One of them is refused: what is undone of it takes nothing from the other."""
+    node = CoreNode(at(12))
+    merge = ANNE.again(event="A42", absorbed="V7", **MERGE)
+    away = ANNE.again(visit="V7", event="A21", movement="M20", when=at(11, 10), sent=at(11, 10))
+    moved = ANNE.again(event="A02", movement="M21", when=at(11, 20), sent=at(11, 20), room="104")
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [ANNE, DOUBLE, merge])
+    async with desk_of(tmp_path, Choosy(node, "leave")) as desk:
+        assert await give_at_once(desk, [away, moved]) == ["AE", "AA"]
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [moved.again(sent=at(11, 30))]) == ["AA"]
+    assert node.census() == {stay_of("V1"): ("U1", "104-1", False)}
 
 
 async def test_a_merge_that_lacks_a_number_leaves_the_others_undone(tmp_path: Path) -> None:

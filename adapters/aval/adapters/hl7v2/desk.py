@@ -282,6 +282,7 @@ class Desk:
     async def _round(self) -> None:
         items = self._chosen()
         known = await self._known(items)
+        items = self._apart(items, known)
         plans = [plan for item in items for plan in self._plans(item, known)]
         written = [visit for plan in plans for visit in plan.written]
         try:
@@ -330,6 +331,18 @@ class Desk:
         self._waiting.extendleft(reversed(left))
         return chosen
 
+    def _apart(self, items: Sequence[_Item], known: dict[str, Visit]) -> list[_Item]:
+        """Those of other stays than all before them; the rest waits: two numbers may have become one stay."""
+        apart: list[_Item] = []
+        left: list[_Item] = []
+        taken: set[str] = set()
+        for item in items:
+            stays = {_resolved(known[key], known).key for key in item.keys}
+            (left if stays & taken else apart).append(item)
+            taken |= stays
+        self._waiting.extendleft(reversed(left))
+        return apart
+
     async def _known(self, items: Sequence[_Item]) -> dict[str, Visit]:
         known = await self._inbox.visits({key for item in items for key in item.keys})
         for _ in range(MERGES_MAX):
@@ -341,6 +354,9 @@ class Desk:
 
     def _plans(self, item: _Item, known: dict[str, Visit]) -> list[_Plan]:
         """What follows of a message: of all its words, or, where there is no room for one of them, of none."""
+        if len({_resolved(known[word.visit], known).key for word in item.words}) < len(item.words):
+            item.refusal = "the visits of the two patients were merged into one"
+            return []
         before = dict(known)
         plans = [plan for word in item.words if (plan := self._plan(item, word, known)) is not None]
         if item.refusal:
