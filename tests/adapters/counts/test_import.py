@@ -78,9 +78,9 @@ class House:
         async with Caller(self.folder / "cadre") as caller:
             line = caller.node(self.address, FINESS)
             for unit, counting in (("U201", "PLACES"), ("U202", "PLACES"), ("U203", "PLACES"), ("U300", "BEDS")):
-                await ask(line.census.DeclareUnit, self._declared(unit, counting))
+                await ask(line.census.DeclareUnit, self.declared(unit, counting))
 
-    def _declared(self, unit: str, counting: str) -> census_pb2.DeclareUnitRequest:
+    def declared(self, unit: str, counting: str) -> census_pb2.DeclareUnitRequest:
         request = census_pb2.DeclareUnitRequest(
             command_id=str(uuid4()),
             name=f"establishments/{FINESS}/units/{unit}",
@@ -172,6 +172,37 @@ async def test_a_sheet_is_applied_whole_or_not_at_all(house: House) -> None:
     done = house.run("node", "import", "csv", "lits.csv", "--json", "fate,source")
     assert (done.returncode, lines_of(done)) == (Exit.DONE, [{"fate": "APPLIED", "source": "feuille"}] * 2)
     assert await house.available() == {**before, "U201": 4, "U202": 1}
+
+
+async def test_columns_of_each_gender_are_told_to_a_unit_that_counts_them(house: House) -> None:
+    declared = house.declared("U210", "PLACES")
+    del declared.places[:]
+    for gender in (terms_pb2.GENDER_FEMALE, terms_pb2.GENDER_MALE):
+        declared.places.add(gender=gender, installed=6, open=6, occupied=6)
+    async with Caller(house.folder / "cadre") as caller:
+        await ask(caller.node(house.address, FINESS).census.DeclareUnit, declared)
+    (house.folder / "genres.toml").write_text(
+        '[columns.female]\nfree = "Femmes libres"\n[columns.male]\nfree = "Hommes libres"\n'
+        '[columns.any]\nfree = "Indifférents"\n',
+        encoding="utf-8",
+    )
+    sheet = house.folder / "genres.csv"
+    before = await house.available()
+    sheet.write_text("UF;Femmes libres;Hommes libres;Indifférents\nU210;2;1;1\n", encoding="utf-8")
+    refused = house.run("node", "import", "csv", "genres.csv", "--map", "genres.toml")
+    assert refused.returncode == Exit.USAGE
+    assert "ne compte pas ce genre (I)" in refused.stderr
+    assert await house.available() == before
+    sheet.write_text("UF;Femmes libres;Hommes libres;Indifférents\nU210;2;1;\n", encoding="utf-8")
+    done = house.run("node", "import", "csv", "genres.csv", "--map", "genres.toml", "--json", "fate")
+    assert (done.returncode, lines_of(done)) == (Exit.DONE, [{"fate": "APPLIED"}] * 2)
+    unit = (await house.units())["U210"]
+    free = {
+        one.gender: one.count
+        for one in unit.counts
+        if one.status == availability_pb2.CAPACITY_STATUS_AVAILABLE and one.horizon == availability_pb2.HORIZON_NOW
+    }
+    assert free == {terms_pb2.GENDER_FEMALE: 2, terms_pb2.GENDER_MALE: 1}
 
 
 async def test_a_person_beside_a_sheet_is_told_which_of_them_prevails(house: House) -> None:
