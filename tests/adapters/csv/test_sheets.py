@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -177,7 +178,11 @@ def test_the_one_recent_date_above_the_heads_is_that_of_the_figures(title: str, 
 
 
 def test_a_sheet_that_says_above_its_heads_that_it_is_of_another_day_is_not_told_as_todays() -> None:
-    assert faults("État des lits;\nau 20/11/2026 08:00;\nUnité;Libres\nU1;2\n") == [(2, "", "too-old")]
+    content = "Modèle;\nau 20/11/2026 08:00;\nUnité;Libres\nU1;2\n"
+    assert faults(content) == [(2, "", "title-too-old")]
+    assert "title_date" in problem_said(read(content)[1][0])
+    # Of a form whose own date that is, a house can say so.
+    assert [row.told_at for row in read(content, replace(PLAIN, title_date=False))[0]] == [None]
 
 
 def test_an_hour_without_its_day_is_named_by_its_column() -> None:

@@ -115,6 +115,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "in-the-future": ("« {word} » est à venir", "“{word}” is in the future"),
     "too-old": ("« {word} » : relevé de plus de {hours_max} h", "“{word}”: told more than {hours_max} h ago"),
+    "title-too-old": (
+        "« {word} » : relevé de plus de {hours_max} h ; si cette date est d’autre chose, coupez title_date ([format])",
+        "“{word}”: told over {hours_max} h ago; if that date is of something else, switch title_date off ([format])",
+    ),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
     # XML and EDXL-HAVE
     "xml": ("XML mal formé (faute {code} de l’analyseur expat)", "malformed XML (fault {code} of the parser expat)"),

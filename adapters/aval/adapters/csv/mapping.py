@@ -19,6 +19,7 @@ free = "Femmes libres"             # open, occupied or free; figures without a g
 [format]
 dates = ["%Y%m%d-%H%M"]            # further forms of instants, as strptime knows them
 time_zone = "Europe/Paris"
+title_date = true                  # the one recent date above the heads is that of the figures
 age_max_hours = 24                 # figures older than that are refused: the sheet of yesterday says nothing of today
 ```
 """
@@ -71,6 +72,7 @@ _GENDER_WORDS = {
 class _Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dates: tuple[str, ...] = ()
     time_zone: str = "Europe/Paris"
+    title_date: bool = True
     age_max_hours: float = AGE_MAX / timedelta(hours=1)
 
 
@@ -96,6 +98,7 @@ class Mapping:
     genders: dict[str, Gender]
     dates: tuple[str, ...]
     zone: ZoneInfo
+    title_date: bool
     age_max: timedelta
 
     def column_of(self, head: str) -> str:
@@ -139,6 +142,7 @@ def load_mapping(path: Path | None) -> Mapping:
         genders=genders,
         dates=told.format.dates,
         zone=zone,
+        title_date=told.format.title_date,
         age_max=timedelta(hours=told.format.age_max_hours),
     )
 

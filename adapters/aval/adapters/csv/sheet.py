@@ -51,7 +51,7 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
     places, problems = _columns(table, mapping)
     if problems:
         return [], problems
-    titled = _title_time(table, mapping, now) if "told_at" not in places else None
+    titled = _title_time(table, mapping, now) if mapping.title_date and "told_at" not in places else None
     if isinstance(titled, LineProblem):
         return [], [titled]
     found: list[UnitCounts] = []
@@ -141,7 +141,7 @@ def _title_time(table: Table, mapping: Mapping, now: datetime) -> datetime | Lin
     try:
         check_age(instant, title[:WORD_MAX], now, mapping.age_max)
     except BadCell as bad:
-        return LineProblem(line, "", bad.what, bad.details)
+        return LineProblem(line, "", f"title-{bad.what}", bad.details)
     return instant
 
 
