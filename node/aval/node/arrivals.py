@@ -125,7 +125,8 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
         if stay.source:
             draft.put(Kind.STAY, stay.key, replace(stay, reservation="", stay_end=None))
         else:
-            remove_told_by_hand(draft, stay)
+            draft.put(Kind.STAY, stay.key, None)
+    _begin_anew(draft, reservation.stay, reservation.key)
     claim = reservation.claim
     if claim is None:
         end = None if reservation.need.stay_max is None else now + reservation.need.stay_max
@@ -157,9 +158,18 @@ def undo_admission(draft: Draft, reservation: Reservation, now: datetime) -> Res
 def remove_told_by_hand(draft: Draft, stay: Stay) -> None:
     """Removes a stay that a person's admission alone told: a story that began with it must not bring it back."""
     draft.put(Kind.STAY, stay.key, None)
-    story = draft.story(stay.key)
-    if story is not None:
-        draft.put(Kind.STORY, stay.key, replace(story, before=None))
+    _begin_anew(draft, stay.key, stay.reservation)
+
+
+def _begin_anew(draft: Draft, stay: str, reservation: str) -> None:
+    """Has a stay's story begin with that admission no more; of one who is gone too: that may be taken back."""
+    story = draft.story(stay)
+    if story is not None and story.merged_into:
+        story = draft.story(story.merged_into)
+    before = None if story is None else story.before
+    if story is not None and before is not None and before.reservation == reservation:
+        begins = replace(before, reservation="", stay_end=None) if before.source else None
+        draft.put(Kind.STORY, story.stay, replace(story, before=begins))
 
 
 # --- doubts ----------------------------------------------------------------------------------------------------------

@@ -418,6 +418,26 @@ def test_a_patient_who_never_came_is_not_brought_back_by_what_is_told_of_the_sta
     assert made.ledger.stay(stay) is None
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_patient_who_never_came_is_not_brought_back_by_a_discharge_that_was_a_mistake(told: bool) -> None:
+    """Met in a run: discharged, then not admitted after all; cancelling the discharge put the patient back.
+
+    `told`: the site's system had told the admission too. Then the patient is there, of no reservation.
+    """
+    made = house(LONG)
+    expecting(made)
+    made.say(c.AdmitReservation, reservation="k7")
+    stay = made.reservation("k7").stay
+    if told:
+        made.move(m.Admission(BEDS, "b4", Gender.FEMALE), stay)
+    assert made.move(m.Discharge(), stay, name="mistake").fate is m.Fate.APPLIED
+    made.say(c.CancelAdmission, reservation="k7")
+    assert made.move(m.Cancellation("mistake"), stay).fate is m.Fate.APPLIED
+    assert made.state("k7") == "CONFIRMED"
+    here = made.ledger.stay(stay)
+    assert here is None if not told else here is not None and not here.reservation
+
+
 def test_telephone_notes() -> None:
     """A no applies by itself, a yes is proposed and applied by a person, as the policy says."""
     made = house(replace(LONG, answering=Answering.PERSON))
