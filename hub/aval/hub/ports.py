@@ -420,7 +420,7 @@ class SharedTransaction(Transaction, Protocol):
         ...
 
     def revisions(self) -> Mapping[str, int]:
-        """The revision of each request that is not over, by name."""
+        """The revision of each request that is not archived, by name."""
         ...
 
 

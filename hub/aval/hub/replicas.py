@@ -317,25 +317,25 @@ class Replicas:
                 await self._read_picture(finess, anew=False)
         differing = [name for name, revision in revisions.items() if revision > self._revisions.get(name, 0)]
         if len(differing) > len(self._revisions):
-            await self._read_all_live()
+            await self._read_all()
         else:
-            # Those that have ended since are in no list: each is read once more.
+            # Those that were archived since are in no list: each is read once more.
             for name in (*differing, *(self._revisions.keys() - revisions.keys())):
                 await self._read_again(name)
         self._learn(own())
 
-    async def _read_all_live(self) -> None:
+    async def _read_all(self) -> None:
         """At the start: a page at a time, not one by one."""
         after = ""
-        while files := await self._files.find(RequestFilter(live=True, after=after)):
+        while files := await self._files.find(RequestFilter(after=after)):
             known = self._revisions
             self._files.tell(file for file in files if file.request.revision > known.get(file.request.name, 0))
             after = files[-1].request.name
 
     def _learn(self, files: Mapping[str, RequestFile]) -> None:
-        """What has been told here, by whomever; what is over need not be remembered."""
+        """What has been told here, by whomever. What is over may change: holds are let go, an admission undone."""
         for name, file in files.items():
-            if file.request.state.is_final or file.request.archived:
+            if file.request.archived:
                 self._revisions.pop(name, None)
             else:
                 self._revisions[name] = file.request.revision

@@ -50,7 +50,7 @@ WHERE establishment <> ALL(:establishments)
 PICTURE = "SELECT body FROM picture WHERE establishment = :establishment"
 PICTURE_UNITS = "SELECT body FROM picture_unit WHERE establishment = :establishment ORDER BY name"
 HEADS = "SELECT body FROM picture"
-REVISIONS = "SELECT name, revision FROM request WHERE over = 0"
+REVISIONS = "SELECT name, revision FROM request WHERE archived = 0"
 REQUEST_LOCKED = "SELECT body FROM request WHERE name = :name FOR UPDATE"
 LOCK_ACT = "SELECT pg_advisory_xact_lock(hashtextextended(:act, 0))"
 PUT_ROW = """
