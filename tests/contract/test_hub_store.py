@@ -38,6 +38,7 @@ from aval.kernel.need import Feature, Mode, Need, Urgency
 from aval.kernel.reasons import Reason, Refusal
 from aval.kernel.statuses import Counting, Gender
 from tests.contract.servers import Databases
+from tests.simulation.shared_disk import PlainStore, SharedDisk
 
 NOW = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 TOUL, LUNEVILLE = "540000023", "540000155"
@@ -94,7 +95,7 @@ def make_postgres(request: pytest.FixtureRequest) -> PostgresStore:
     return PostgresStore(databases.new(), SilentMeters())
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "simulated"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Each store in turn, empty."""
     made: Store
@@ -103,6 +104,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             made = MemoryStore()
         case "sqlite":
             made = SqliteStore(tmp_path / "hub.db", SilentMeters())
+        case "simulated":
+            made = PlainStore(SharedDisk(lambda: 0.0), 0)
         case _:
             made = make_postgres(request)
     yield made

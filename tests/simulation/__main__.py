@@ -2,6 +2,7 @@
 
 python -m tests.simulation --seeds 1-200 --steps 300
 python -m tests.simulation --seeds 17 --steps 300 --without 3,8,21   # the same run, less these steps
+python -m tests.simulation --seeds 1-40 --hubs 2                     # two hubs on one database
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import time
 
 from tests.simulation.report import Report, demanded, summary
-from tests.simulation.simulation import Simulation, Violation
+from tests.simulation.several import simulated
+from tests.simulation.simulation import Violation
 
 SHRINK_RUNS_MAX = 60
 """Runs spent on making a failure smaller."""
@@ -25,19 +27,19 @@ def seeds_of(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def fails(seed: int, steps: int, without: frozenset[int]) -> Violation | None:
+def fails(seed: int, steps: int, without: frozenset[int], hubs: int) -> Violation | None:
     """The violation of a run, if it has one."""
     try:
-        Simulation(seed, without=without).run(steps)
+        simulated(seed, hubs, without).run(steps)
     except Violation as found:
         return found
     return None
 
 
-def shrink(found: Violation, without: frozenset[int]) -> tuple[Violation, int, frozenset[int]]:
+def shrink(found: Violation, without: frozenset[int], hubs: int) -> tuple[Violation, int, frozenset[int]]:
     """A shorter run that still fails: first the prefix, then steps left out, in ever smaller runs of them."""
     steps = found.step + 1
-    best = fails(found.seed, steps, without) or found
+    best = fails(found.seed, steps, without, hubs) or found
     left = [number for number in range(steps) if number not in without]
     runs, size = 0, max(1, len(left) // 2)
     while size >= 1 and runs < SHRINK_RUNS_MAX:
@@ -45,7 +47,7 @@ def shrink(found: Violation, without: frozenset[int]) -> tuple[Violation, int, f
         while start < len(left) and runs < SHRINK_RUNS_MAX:
             tried = without | frozenset(range(steps)) - frozenset(left[:start] + left[start + size :])
             runs += 1
-            again = fails(found.seed, steps, tried)
+            again = fails(found.seed, steps, tried, hubs)
             if again is None:
                 start += size
             else:
@@ -54,9 +56,10 @@ def shrink(found: Violation, without: frozenset[int]) -> tuple[Violation, int, f
     return best, steps, frozenset(range(steps)) - frozenset(left)
 
 
-def tell(found: Violation, steps: int, without: frozenset[int]) -> str:
+def tell(found: Violation, steps: int, without: frozenset[int], hubs: int) -> str:
     """A failure, for people."""
     skipped = f" --without {','.join(map(str, sorted(without)))}" if without else ""
+    skipped += f" --hubs {hubs}" if hubs > 1 else ""
     return "\n".join(
         (
             *found.trace,
@@ -79,6 +82,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="1-20")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--without", default="")
+    parser.add_argument("--hubs", type=int, choices=(1, 2), default=1, help="how many hubs share one database")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--demand", action="store_true", help="fail where a kind of fault or a pair was never met")
     parser.add_argument("--more", type=int, default=0, help="seeds to add, one by one, while something was never met")
@@ -87,18 +91,19 @@ def main() -> int:
     total, began, failed = Report(0), time.monotonic(), 0
     seeds = seeds_of(asked.seeds)
     for seed in range(seeds.start, seeds.stop + asked.more):
-        if seed >= seeds.stop and not demanded(total):
+        if seed >= seeds.stop and not demanded(total, asked.hubs):
             break
-        simulation = Simulation(seed, without=without)
+        simulation = simulated(seed, asked.hubs, without)
         try:
             simulation.run(asked.steps)
         except Violation as violation:
             failed += 1
-            shrunk = (violation, violation.step + 1, without) if asked.no_shrink else shrink(violation, without)
-            sys.stdout.write(tell(*shrunk) + "\n")
+            whole = (violation, violation.step + 1, without)
+            shrunk = whole if asked.no_shrink else shrink(violation, without, asked.hubs)
+            sys.stdout.write(tell(*shrunk, asked.hubs) + "\n")
             sys.stdout.flush()
         total.add(simulation.report)
-    missing = demanded(total) if asked.demand else []
+    missing = demanded(total, asked.hubs) if asked.demand else []
     for line in missing:
         sys.stdout.write(f"never met: {line}\n")
     verdict = f"{failed} of {total.runs} seeds failed" if failed else "no violation"

@@ -117,6 +117,8 @@ class _Told:
     """What one node has told of its units on watches: at each revision all figures, as a fold of what was sent."""
 
     at: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    lost: list[dict[int, dict[str, bytes]]] = field(default_factory=list)
+    """What was told before the node was put back to before it: its hub may show that until it hears of the node."""
 
 
 @dataclass
@@ -140,12 +142,13 @@ class Checker:
         self.rows_ever: set[str] = set()
         self.checks: Counter[str] = Counter()
         self.coverage = Coverage()
+        self.said_seconds_max = SAID_SECONDS_MAX
         self._told: dict[tuple[str, int], _Told] = {}
         self._words: dict[tuple[str, int], Words] = {}
         self._lost_words: dict[tuple[str, int], list[Words]] = {}
         self._reinstates: dict[str, Any] = {}
         """Reinstatements sent, by their row."""
-        self._shown: dict[tuple[str, int], int] = {}
+        self._shown: dict[tuple[str, str, int], int] = {}
         self.unheard: set[str] = set()
         """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
         self._unsaid: dict[tuple[Call, str, int], float] = {}
@@ -164,6 +167,7 @@ class Checker:
         self.houses[finess] = house
         told = self._told.get((finess, house.incarnation))
         if told is not None:
+            told.lost.append({revision: units for revision, units in told.at.items() if revision > house.revision})
             told.at = {revision: units for revision, units in told.at.items() if revision <= house.revision}
         words = self._words.get((finess, house.incarnation), {})
         self._lost_words.setdefault((finess, house.incarnation), []).append(words)
@@ -428,7 +432,7 @@ class Checker:
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 units = [u for u in message.units if u.name.startswith(f"{cursor.establishment}/")]
-                yield from self._figures_shown(cursor, units)
+                yield from self._figures_shown(call.server.address, cursor, units)
 
     def _said_on_a_screen(self, call: Call, message: Any) -> None:
         """Keeps, of a watch of requests that has caught up, the revision that it told last of each."""
@@ -451,7 +455,7 @@ class Checker:
                 if call.base.get(name, 0) < _revision(file) and name not in self.unheard:
                     key = (call, name, _revision(file))
                     self._unsaid[key] = waiting.get(key, now)
-                    if now - self._unsaid[key] > SAID_SECONDS_MAX:
+                    if now - self._unsaid[key] > self.said_seconds_max:
                         yield f"{name} is at revision {key[2]}, and a screen still shows {call.base.get(name)}"
 
     def _shown_as_stored(self, request: Any, stored: Fact) -> Iterator[str]:
@@ -481,25 +485,25 @@ class Checker:
             if shown != kept_so:
                 yield f"{request.name} at revision {request.revision}: its {what} is {shown}; stored: {kept_so}"
 
-    def _figures_shown(self, cursor: Any, units: Sequence[Any]) -> Iterator[str]:
+    def _figures_shown(self, hub: str, cursor: Any, units: Sequence[Any]) -> Iterator[str]:
         """What the hub shows of a node is what that node said at that cursor, and the cursor never goes back."""
         finess = cursor.establishment.rsplit("/", 1)[1]
-        last = self._shown.get((finess, cursor.incarnation), 0)
+        last = self._shown.get((hub, finess, cursor.incarnation), 0)
         if cursor.revision < last:
             yield f"{finess} at revision {cursor.revision}, after {last} was shown"
-        self._shown[finess, cursor.incarnation] = max(last, cursor.revision)
+        self._shown[hub, finess, cursor.incarnation] = max(last, cursor.revision)
         yield from self._same_as_told(cursor, [unit for unit in units if unit.shown == availability.SHOWN_EXACT])
 
     def _same_as_told(self, cursor: Any, units: Iterable[Any]) -> Iterator[str]:
         told = self._told.get((cursor.establishment.rsplit("/", 1)[1], cursor.incarnation))
-        truth = told.at.get(cursor.revision) if told else None
-        if truth is None:
+        truths = [at[cursor.revision] for at in (told.at, *told.lost) if cursor.revision in at] if told else []
+        if not truths:
             self.checks["figures not comparable"] += 1
             return
         for unit in units:
             self.checks["figures compared"] += 1
-            if truth.get(unit.name) != _figures(unit):
-                how = _differing({unit.name: truth.get(unit.name, b"")}, {unit.name: _figures(unit)})
+            if all(truth.get(unit.name) != _figures(unit) for truth in truths):
+                how = _differing({unit.name: truths[0].get(unit.name, b"")}, {unit.name: _figures(unit)})
                 yield f"figures at revision {cursor.revision} are not what the node said on its watch: {how}"
 
     def sent(self, call: Call, body: bytes) -> None:

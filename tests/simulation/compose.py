@@ -154,17 +154,19 @@ class NodeParts(_Parts):
 class HubParts(_Parts):
     """The hub's process."""
 
-    def __init__(self, network: Network, process: Process, store: HubStore) -> None:
-        self._identity = HubReplica(T, 0)
-        super().__init__(network, process, Kind.HUB, self._identity, HUB)
+    def __init__(
+        self, network: Network, process: Process, store: HubStore, *, replica: int = 0, address: str = HUB
+    ) -> None:
+        self._identity = HubReplica(T, replica)
+        super().__init__(network, process, Kind.HUB, self._identity, address)
         self._store = store
 
     def _connect(self, finess: str, address: str) -> NodeLink:
         channel = Channel(self.network, self.process, self._identity, address)
         return GrpcNodeLink(channel, finess, T, self.process.clock, refusal_of)
 
-    async def run(self) -> None:
-        """What its root does, less the operating system."""
+    async def build(self) -> hub_root.Running:
+        """The hub, put together by its root."""
         settings = HubSettings(
             territory_file=Path("unused"),
             identity=Path("unused"),
@@ -174,7 +176,7 @@ class HubParts(_Parts):
             roles={CELL.name: Role.CELL},
         )
         store: Any = self._store
-        running = await hub_root.build(
+        return await hub_root.build(
             settings,
             T,
             {
@@ -194,6 +196,10 @@ class HubParts(_Parts):
             rng=self.process.rng,
             meters=self.telemetry,
         )
+
+    async def run(self) -> None:
+        """What its root does, less the operating system."""
+        running = await self.build()
         add_servicers(running.hub, self.server)
         self.server.listen()
         tasks = [asyncio.create_task(loop(), name=name) for name, loop in running.loops.items()]

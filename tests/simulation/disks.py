@@ -80,6 +80,10 @@ class Device:
         clock = self.process.clock
         await clock.sleep_until(clock.monotonic() + self._chance.uniform(*WRITE_SECONDS))
 
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two."""
+        return self._chance.uniform(low, high)
+
     def draws(self, likelihood: float, kind: str) -> bool:
         """Whether a fault of that likelihood happens now; it is counted."""
         if likelihood == 0.0 or self._chance.random() >= likelihood:
@@ -192,6 +196,10 @@ class _Dies(Exception):
     """A transaction whose process is killed before it is stored."""
 
 
+WRITING = ("save_", "keep_", "forget_", "tenancy", "give_up", "leave")
+"""How the methods of a transaction begin that write."""
+
+
 class _Watched:
     """A transaction: whether it writes, and the requests that it saves, as they were before it."""
 
@@ -215,7 +223,7 @@ class _Watched:
         self._inner.keep_command(record)
 
     def __getattr__(self, name: str) -> Any:
-        self.writes = self.writes or name.startswith(("save_", "keep_", "forget_"))
+        self.writes = self.writes or name.startswith(WRITING)
         return getattr(self._inner, name)
 
 
@@ -244,13 +252,17 @@ class HubStore:
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """See the port."""
+        return await self._run(work, 1.0)
+
+    async def _run(self, work: Callable[[Transaction], T], share: float) -> T:
+        """`share`: of the likelihood of each fault, for works that come very often."""
         device, faults = self._device, self._device.faults
         await device.spin()
         if faults.down:
             raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
         if device.gone:
             await device.die()
-        if device.draws(faults.rerun, "hub transaction run again"):
+        if device.draws(faults.rerun * share, "hub transaction run again"):
             await self._rerun(work)
         saved: list[tuple[Any, Any]] = []
         acts: list[str] = []
@@ -261,9 +273,9 @@ class HubStore:
             seen: Any = _Watched(transaction)
             result = work(seen)
             wrote = seen.writes
-            if wrote and device.draws(faults.crash_before, "hub killed before a commit"):
+            if wrote and device.draws(faults.crash_before * share, "hub killed before a commit"):
                 raise _Dies
-            if wrote and device.draws(faults.fail, "hub commit failed"):
+            if wrote and device.draws(faults.fail * share, "hub commit failed"):
                 raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
             saved.extend((file, transaction.request(name)) for name, file in seen.before.items())
             acts.extend(seen.acts)
@@ -275,9 +287,9 @@ class HubStore:
             await device.die()
             raise
         self._committed(saved, acts)
-        if wrote and device.draws(faults.crash_after, "hub killed between commit and answer"):
+        if wrote and device.draws(faults.crash_after * share, "hub killed between commit and answer"):
             await device.die()
-        if wrote and device.draws(faults.unknown, "hub commit of unknown fate"):
+        if wrote and device.draws(faults.unknown * share, "hub commit of unknown fate"):
             self._unheard([file.request.name for _, file in saved])
             raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
         # What was read may be old by the time that it is looked at.

@@ -66,14 +66,12 @@ class Mishaps:
         on = self._on
         key = chance.choice(tuple(on.sites))
         if on.sites[key].up:
-            on.network.counts[f"{'hub' if key == HUB_NAME else 'node'} killed"] += 1
+            on.network.counts[f"{'hub' if key in on.hubs else 'node'} killed"] += 1
             on.kill(key)
 
     def _partition(self, chance: random.Random) -> None:
         on = self._on
-        pairs = [(HUB_NAME, f"node-{finess}") for finess in HOUSES] * 3
-        pairs += [("people", site.name) for site in on.sites.values()]
-        one, other = chance.choice(pairs)
+        one, other = chance.choice(self._wires())
         ways = chance.choice((((one, other), (other, one)), ((one, other),), ((other, one),)))
         on.network.counts["partition both ways" if len(ways) == 2 else "partition one way"] += 1
         on.world.note("wire", f"nothing passes: {ways}")
@@ -87,6 +85,11 @@ class Mishaps:
                 on.network.heal(*way)
 
         on.world.after(seconds, heal)
+
+    def _wires(self) -> list[tuple[str, str]]:
+        """What may be cut, as often as it stands there."""
+        pairs = [(HUB_NAME, f"node-{finess}") for finess in HOUSES] * 3
+        return pairs + [("people", site.name) for site in self._on.sites.values()]
 
     def _disk(self, chance: random.Random) -> None:
         on = self._on
@@ -136,8 +139,7 @@ class Mishaps:
     def _lapse(self, chance: random.Random) -> None:
         """A certificate is not renewed in time: its holder is refused everywhere until somebody sees to it."""
         on = self._on
-        nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
-        uri = chance.choice([*nodes, str(HubReplica(T, 0)), str(HubReplica(T, 0)), str(CELL)])
+        uri = chance.choice(self._holders())
         on.network.counts["certificate lapsed"] += 1
         on.world.note("pki", f"the certificate of {uri} lapses")
         on.network.lapsed.add(uri)
@@ -148,11 +150,16 @@ class Mishaps:
 
         on.world.after(chance.choice((5.0, 120.0, 1800.0)) * chance.uniform(0.5, 1.5), renewed)
 
+    def _holders(self) -> list[str]:
+        """Whose certificate may lapse."""
+        nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
+        return [*nodes, str(HubReplica(T, 0)), str(HubReplica(T, 0)), str(CELL)]
+
     def back_up(self) -> None:
         """Every machine is copied, as a good house does each night."""
         on = self._on
         for key, site in on.sites.items():
-            book = None if key == HUB_NAME else deepcopy(on.checker.house(key))
+            book = None if key in on.hubs else deepcopy(on.checker.house(key))
             files = deepcopy(on.checker.files) if key == HUB_NAME else {}
             site.backups.append(Backup(on.world.time, copied(site.disk), book, files))
             del site.backups[:-BACKUPS_KEPT]

@@ -22,6 +22,22 @@ KINDS_OF_FAULT = (
 )  # fmt: skip
 """Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
 
+KINDS_OF_SEVERAL = (
+    "lease moved", "write of a hub without its lease refused", "command sent by two hubs", "hub stood still",
+    "hub stopped in good order", "hub killed", "hub killed before a commit", "hub killed between commit and answer",
+    "hub killed with unsent rows", "hub commit failed", "hub commit of unknown fate", "hub transaction run again",
+    "work run again once stored", "work waited in the database", "row of the outbox skipped",
+    "database not reached by a hub", "database down", "notification lost", "notification late", "notification twice",
+    "partition one way", "partition both ways", "message held by a partition", "wall clock jumps", "certificate lapsed",
+    "call refused for a lapsed certificate", "node killed", "node put back to an older state",
+)  # fmt: skip
+"""As `KINDS_OF_FAULT`, of runs with two hubs: the pairs of the tables are met by those with one."""
+
+CHECKS_OF_SEVERAL = (
+    "works under a lease", "pictures compared with what another hub stored", "figures compared", "requests compared",
+    "commands sent",
+)  # fmt: skip
+
 CHECKS_DEMANDED = (
     "figures compared", "requests compared", "commands sent", "bed histories followed",
     "nodes that found themselves put back",
@@ -54,8 +70,11 @@ class Report:
             getattr(self, name).update(getattr(other, name))
 
 
-def demanded(report: Report) -> list[str]:
+def demanded(report: Report, hubs: int = 1) -> list[str]:
     """What a run should have met and did not: kinds of faults, pairs of the tables, checks that compared something."""
+    if hubs > 1:
+        missing = [f"fault: {kind}" for kind in KINDS_OF_SEVERAL if not report.faults[kind]]
+        return missing + [f"check: {what}" for what in CHECKS_OF_SEVERAL if not report.checks[what]]
     missing = [f"fault: {kind}" for kind in KINDS_OF_FAULT if not report.faults[kind]]
     missing += [f"{kind} {state}, {given}" for kind, state, given in report.coverage.missing()]
     return missing + [f"check: {what}" for what in CHECKS_DEMANDED if not report.checks[what]]

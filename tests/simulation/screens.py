@@ -16,9 +16,11 @@ SCREEN_OFF_SECONDS_MAX = 1800.0
 """For how long nobody looks at a screen."""
 
 
-async def screen(people: People, chance: random.Random) -> None:
+async def screen(
+    people: People, chance: random.Random, address: str = HUB, off_seconds_max: float = SCREEN_OFF_SECONDS_MAX
+) -> None:
     """The cell's list of requests on a screen, on a watch: somebody opens it again some time after it has ended."""
-    channel, clock = people.channel(CELL, HUB), people.process.clock
+    channel, clock = people.channel(CELL, address), people.process.clock
     stub: Any = request_pb2_grpc.RequestServiceStub(channel)
     while True:
         await channel.channel_ready()
@@ -27,4 +29,4 @@ async def screen(people: People, chance: random.Random) -> None:
                 pass
         except grpc.aio.AioRpcError as error:
             people.world.note("people", f"the screen is empty: {refusal_of(error).reason}")
-        await clock.sleep_until(clock.monotonic() + chance.uniform(0.5, SCREEN_OFF_SECONDS_MAX))
+        await clock.sleep_until(clock.monotonic() + chance.uniform(0.5, off_seconds_max))

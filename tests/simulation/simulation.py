@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB, HUB_NAME, WEIGHTS, People
+from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People
 from tests.simulation.report import Report
 from tests.simulation.screens import screen
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
@@ -114,6 +114,13 @@ class Site:
 class Simulation:
     """One run. `quiet_wire` runs without any fault."""
 
+    hubs: tuple[str, ...] = (HUB_NAME,)
+    """The sites where a hub runs."""
+
+    dark_share = DARK_SHARE
+    away_seconds: tuple[float, ...] = (0.2, 5.0, 60.0, 900.0)
+    """How long it takes, about, until somebody starts a process again."""
+
     def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset()) -> None:
         self.seed = seed
         self.world = World(seed)
@@ -149,15 +156,18 @@ class Simulation:
         site.process, site.sound_since = process, self.world.time
         device = Device(process, site.faults, self._disk_chance, self.network.counts, lambda: self.kill(key))
         self.world.note(site.name, "starts")
-        if key != HUB_NAME and process.clock.now() < self.checker.house(key).as_of:
+        if key not in self.hubs and process.clock.now() < self.checker.house(key).as_of:
             self.network.counts["started with a clock behind its last commit"] += 1
-        if key == HUB_NAME:
-            store = HubStore(site.disk, device, self.checker.hub_committed, self.checker.unheard.update)
-            site.parts = HubParts(self.network, process, store)
+        if key in self.hubs:
+            site.parts = self._hub(key, process, device)
         else:
             committed = partial(self.checker.node_committed, key)
             site.parts = NodeParts(self.network, process, NodeStore(site.disk, device, committed), key)
         process.spawn(site.parts.run()).add_done_callback(lambda task: self._ended(key, process, task))
+
+    def _hub(self, key: str, process: Process, device: Device) -> HubParts:
+        store = HubStore(self.sites[key].disk, device, self.checker.hub_committed, self.checker.unheard.update)
+        return HubParts(self.network, process, store)
 
     def _ended(self, key: str, process: Process, task: asyncio.Task[None]) -> None:
         """A node ends where its store cannot be read at start, and is started again; else no program should."""
@@ -175,12 +185,12 @@ class Simulation:
         if not site.up or site.process is None:
             return
         self.world.note(site.name, "is killed")
-        if key == HUB_NAME and any(file["rows"] for file in self.checker.files.values()):
+        if key in self.hubs and any(file["rows"] for file in self.checker.files.values()):
             self.network.counts["hub killed with unsent rows"] += 1
         self._count_drift(site.process)
         self.world.kill(site.process)
         self.network.died(site.process)
-        away = self._disk_chance.choice((0.2, 5.0, 60.0, 900.0)) * self._disk_chance.uniform(0.5, 1.5)
+        away = self._disk_chance.choice(self.away_seconds) * self._disk_chance.uniform(0.5, 1.5)
         self.world.after(away, lambda: self.start(key))
 
     def _count_drift(self, process: Process) -> None:
@@ -193,7 +203,7 @@ class Simulation:
         """The first day: everything starts, every house declares its units."""
         for key in self.sites:
             self.start(key)
-        self.people.process.spawn(screen(self.people, self.world.chance("screen")))
+        self._open_screens()
         self.go(2.0)
         chance = self.world.chance("first day")
         for finess in HOUSES:
@@ -208,6 +218,9 @@ class Simulation:
             self.mishaps.back_up()
             self._worsen()
 
+    def _open_screens(self) -> None:
+        self.people.process.spawn(screen(self.people, self.world.chance("screen")))
+
     def _worsen(self) -> None:
         chance = self.world.chance("weather")
         wire, scale = self.network.faults, chance.choice((0.3, 1.0, 2.0))
@@ -217,7 +230,7 @@ class Simulation:
             faults = site.faults
             faults.fail, faults.unknown = 0.01 * scale, 0.006 * scale
             faults.crash_before, faults.crash_after = 0.004 * scale, 0.008 * scale
-            faults.rerun = 0.1 if site.name == HUB_NAME else 0.0
+            faults.rerun = 0.1 if site.name in self.hubs else 0.0
 
     def run(self, steps: int) -> Report:
         """Runs so many steps, then the quiet and the replay. Raises `Violation`."""
@@ -272,14 +285,17 @@ class Simulation:
             self.mishaps.befall(chance)
         else:
             self._act(chance)
-        if leap is not None and chance.random() < DARK_SHARE:
+        if leap is not None and chance.random() < self.dark_share:
             self.mishaps.dark(leap)
             leap = None
-        self.go(leap or _pause(chance))
+        self.go(leap or self._pause(chance))
         self._check_holds()
         self._check_screens()
         if self.faulty and chance.random() < BACKUP_SHARE:
             self.mishaps.back_up()
+
+    def _pause(self, chance: random.Random) -> float:
+        return _pause(chance)
 
     def _act(self, chance: random.Random) -> None:
         deed = directed(self.people, chance) if chance.random() < DIRECTED_SHARE else None
@@ -320,9 +336,13 @@ class Simulation:
             site.faults.stop()
             self.start(key)
         self.go(QUIET_SECONDS)
-        self.world.problems.extend(self.checker.quiet(self._hub_time()))
+        self.world.problems.extend(self._unquiet())
         if self.world.problems:
             raise self.violation()
+
+    def _unquiet(self) -> Iterator[str]:
+        """What does not agree though it had time to."""
+        yield from self.checker.quiet(self._hub_time())
 
     def bring_everything_again(self) -> None:
         """Every message that was answered is brought again, in any order: nothing changes (DESIGN §8.5)."""
@@ -354,7 +374,8 @@ class Simulation:
         decided = [one for one in self.network.carried if self._was_decided(one)]
         commands = [one for one in decided if one.method.startswith(OF_RESERVATIONS)]
         commands.sort(key=lambda one: not _creates(one))
-        acts = [one for one in decided if one.address == HUB]
+        hubs = {f"{self.sites[key].name}:" for key in self.hubs}
+        acts = [one for one in decided if one.address.startswith(tuple(hubs))]
         before = self._stored()
         for one in (*commands[:LATE_COMMANDS_MAX], *acts[:LATE_COMMANDS_MAX]):
             self.network.bring_again(one)
@@ -367,7 +388,7 @@ class Simulation:
 
     def _hub_time(self) -> datetime:
         """What the hub's clock says."""
-        return EPOCH + timedelta(seconds=self.world.time) + self.sites[HUB_NAME].wall
+        return EPOCH + timedelta(seconds=self.world.time) + max(self.sites[key].wall for key in self.hubs)
 
     def _was_decided(self, one: Carried) -> bool:
         """Whether a message had its first answer, and its receiver has not been put back to before that."""

@@ -42,8 +42,8 @@ class Refused(Exception):
 class Stage:
     """A territory without faults but those that a trace makes."""
 
-    def __init__(self, seed: int = 1) -> None:
-        self.simulation = Simulation(seed, faulty=False)
+    def __init__(self, seed: int = 1, simulation: Simulation | None = None) -> None:
+        self.simulation = simulation or Simulation(seed, faulty=False)
         self.people: People = self.simulation.people
         self.network = self.simulation.network
         self.checker = self.simulation.checker
@@ -258,9 +258,9 @@ class Stage:
 
 
 @contextmanager
-def stage(seed: int = 1) -> Iterator[Stage]:
+def stage(seed: int = 1, simulation: Simulation | None = None) -> Iterator[Stage]:
     """A stage that has begun; at the end everything is given time, and must agree."""
-    made = Stage(seed)
+    made = Stage(seed, simulation)
     with logs_in(made.simulation.world):
         try:
             made.simulation.begin()

@@ -72,6 +72,8 @@ class Network:
         self.faults = faults
         self.counts: Counter[str] = Counter()
         self.servers: dict[str, Server] = {}
+        self.one_of: dict[str, tuple[str, ...]] = {}
+        """An address that stands for several → theirs: each call goes to one of those that listen."""
         self.waiting: list[asyncio.Future[None]] = []
         """Channels that wait for a server to come or go."""
         self.calls: list[Call] = []
@@ -83,8 +85,17 @@ class Network:
         self.lag: dict[tuple[str, bool], float] = {}
         """(method, towards the server) → seconds by which a directed test slows such messages."""
         self._chance = world.chance("network")
+        self._turn = world.chance("whose turn it is")
         self._blocked: set[tuple[str, str]] = set()
         self._held: list[tuple[str, str, Callable[[], None]]] = []
+
+    def found(self, address: str) -> Server | None:
+        """Who takes a call to that address now."""
+        several = self.one_of.get(address)
+        if several is None:
+            return self.servers.get(address)
+        listening = [self.servers[one] for one in several if one in self.servers]
+        return self._turn.choice(listening) if listening else None
 
     # Partitions
 
@@ -173,7 +184,7 @@ class Network:
 
     def bring_again(self, carried: Carried) -> Call | None:
         """Brings a message a second time, on a call of its own; nobody waits for the answer."""
-        server = self.servers.get(carried.address)
+        server = self.found(carried.address)
         if server is None or not server.process.alive:
             return None
         self.counts["message again"] += 1
@@ -194,6 +205,11 @@ class Network:
             if server.process is process:
                 del self.servers[address]
         self.changed()
+
+    def leaves(self, server: Server) -> None:
+        """A server takes no new calls."""
+        if self.servers.pop(server.address, None) is not None:
+            self.changed()
 
     def changed(self) -> None:
         """A server came or went: channels look again, each in its own time."""
@@ -668,7 +684,7 @@ class Channel(grpc.aio.Channel):
             metadata: Iterable[tuple[str, str | bytes]] | None = None,
             **_: Any,
         ) -> _ClientCall:
-            server = self._network.servers.get(self.address)
+            server = self._network.found(self.address)
             if server is None:
                 return _ClientCall(self._process, None, self._nobody, deserialize)
             made = Call(self._network, self._process, server, method, self._identity, metadata or (), timeout)
@@ -726,7 +742,7 @@ class Channel(grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """Whether a call made now would find somebody."""
-        found = self.address in self._network.servers
+        found = self._network.found(self.address) is not None
         return grpc.ChannelConnectivity.READY if found else grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:

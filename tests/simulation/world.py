@@ -177,6 +177,8 @@ class Process:
         self.number = number
         self.alive = True
         self.buried = False
+        self.stopped = False
+        """Whether its loop stands still, as under SIGSTOP: what happens to it waits until it goes on."""
         self.rate = rate
         self.wall_offset = wall_offset
         self._born = world.time
@@ -296,6 +298,18 @@ class World:
         if process in self._awake:
             self._awake.remove(process)
 
+    def stop(self, process: Process) -> None:
+        """Its loop stands still while time goes on, until `go_on`."""
+        process.stopped = True
+        if process in self._awake:
+            self._awake.remove(process)
+
+    def go_on(self, process: Process) -> None:
+        """It does what waited, and knows nothing of the time between."""
+        process.stopped = False
+        if process.loop.ready:
+            self.awake(process)
+
     def at(self, time: float, action: Callable[[], object]) -> None:
         """Does something at a time of the world, in no process."""
         self._number += 1
@@ -307,7 +321,7 @@ class World:
 
     def awake(self, process: Process) -> None:
         """A process has something to do."""
-        if process.alive and process not in self._awake:
+        if process.alive and not process.stopped and process not in self._awake:
             self._awake.append(process)
 
     def note(self, who: str, what: str) -> None:

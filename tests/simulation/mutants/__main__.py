@@ -51,11 +51,12 @@ def _simulated(mutant: Mutant, seeds: str, steps: int) -> int:
     sys.meta_path.insert(0, Finder(mutant))
     # Imported only now: the shipped code must meet the finder.
     from tests.simulation.__main__ import seeds_of
-    from tests.simulation.simulation import Simulation, Violation
+    from tests.simulation.several import simulated
+    from tests.simulation.simulation import Violation
 
     for seed in seeds_of(seeds):
         try:
-            Simulation(seed).run(steps)
+            simulated(seed, mutant.hubs).run(steps)
         except Violation as found:
             sys.stdout.write(f"{mutant.name}: found by seed {seed} at step {found.step}: {found.problems[0]}\n")
             return 0

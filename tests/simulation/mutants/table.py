@@ -33,6 +33,7 @@ class Mutant:
 
     `directed`: the directed test (`file.py::test` of tests/simulation) that finds it where random seeds do not.
     `unit_tests`: what those beside its module say of it: "silent", "fail", or "not run". `what`: the bug, for people.
+    `hubs`: how many the runs have that find it.
     """
 
     name: str
@@ -44,11 +45,17 @@ class Mutant:
     what: str
     unit_tests: str = "not run"
     directed: str = ""
+    hubs: int = 1
 
     @property
     def found_by_seeds(self) -> bool:
         """Whether seeds are named that find it."""
         return self.seeds not in (NOBODY, UNTRIED, DIRECTED)
+
+    @property
+    def found_by(self) -> str:
+        """What finds it, for people."""
+        return self.directed or (f"{self.seeds}, two hubs" if self.hubs > 1 else self.seeds)
 
 
 def mutants() -> dict[str, Mutant]:
@@ -70,10 +77,7 @@ def markdown() -> str:
         "| bug | what it does | module | found by | unit tests |",
         "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {one.name} | {one.what} | `{one.module}` | {one.directed or one.seeds} | {one.unit_tests} |"
-        for one in every
-    ]
+    lines += [f"| {one.name} | {one.what} | `{one.module}` | {one.found_by} | {one.unit_tests} |" for one in every]
     return "\n".join(lines)
 
 

@@ -1,0 +1,190 @@
+"""The database of the simulation of several hubs is like PostgreSQL: of the same acts the same comes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from aval.hub.ports import Lease, LeaseLost, Proofs, SharedStore, SharedTransaction, Tenancy
+from aval.hub.store.postgres import PostgresStore
+from aval.kernel.lifecycle import RequestState
+from tests.contract.servers import Databases
+from tests.contract.test_hub_store import LUNEVILLE, TOUL, SilentMeters, head, new_file, saving, unit
+from tests.simulation.shared_disk import PlainStore, SharedDisk
+from tests.waiting import until
+
+HOUSES = ("540000015", TOUL, LUNEVILLE, "540000049", "540000056")
+HUBS = 3
+STEPS = 250
+
+NEARLY_SECONDS = 0.4
+"""By how much two times may differ that are the same: one is read after the other."""
+
+
+class Both:
+    """Several hubs on a PostgreSQL database, and as many on a simulated one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.seconds = 0.0
+        self.disk = SharedDisk(lambda: self.seconds + time.monotonic())
+        self.real: list[SharedStore] = [PostgresStore(url, SilentMeters(), replica=n) for n in range(HUBS)]
+        self.simulated: list[SharedStore] = [PlainStore(self.disk, n) for n in range(HUBS)]
+
+    def pass_time(self, seconds: float) -> None:
+        """On the simulated database time passes; on the other all that it has noted is so much older."""
+        self.seconds += seconds
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("UPDATE lease SET until = until - make_interval(secs => %s)", (seconds,))
+            connection.execute("UPDATE replica SET until = until - make_interval(secs => %s)", (seconds,))
+            connection.execute("UPDATE proof SET heard_at = heard_at - make_interval(secs => %s)", (seconds,))
+
+    async def done(self, hub: int, work: Callable[[Any], Any], *, reading: bool = False) -> tuple[Any, Any]:
+        """What a work of a hub gives on each, or what it raises."""
+        return (
+            await _given(self.real[hub], work, reading=reading),
+            await _given(self.simulated[hub], work, reading=reading),
+        )
+
+
+async def _given(store: SharedStore, work: Callable[[Any], Any], *, reading: bool) -> Any:
+    try:
+        return await (store.read(work) if reading else store.run(work))
+    except LeaseLost as lost:
+        return ("lost", lost.lease)
+
+
+@asynccontextmanager
+async def both(databases: Databases) -> AsyncIterator[Both]:
+    """Both, empty."""
+    made = Both(databases.new())
+    try:
+        yield made
+    finally:
+        for store in made.real:
+            store.close()
+
+
+def nearly(one: timedelta | None, other: timedelta | None) -> bool:
+    """Whether two spans are the same."""
+    if one is None or other is None:
+        return one is other
+    return abs((one - other).total_seconds()) < NEARLY_SECONDS
+
+
+def same_tenancy(one: Tenancy, other: Tenancy) -> bool:
+    """Whether a look at the leases brought the same, in whichever order they were taken."""
+    return (
+        set(one.held) == set(other.held)
+        and (one.refused, one.spare) == (other.refused, other.spare)
+        and nearly(one.free_in, other.free_in)
+    )
+
+
+def same_proofs(one: list[Proofs], other: list[Proofs]) -> bool:
+    """Whether the same is known of the nodes, and about as old."""
+    one, other = (sorted(proofs, key=lambda each: each.establishment) for proofs in (one, other))
+    return [each.establishment for each in one] == [each.establishment for each in other] and all(
+        nearly(a.silence, b.silence)
+        and [age[:2] for age in a.ages] == [age[:2] for age in b.ages]
+        and all(nearly(x[2], y[2]) for x, y in zip(a.ages, b.ages, strict=True))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_leases_and_proofs_go_as_in_postgresql(databases: Databases, seed: int) -> None:
+    """Hubs look, give up, leave, come back late and hold what they believe theirs; time passes between."""
+    chance = random.Random(seed)
+    async with both(databases) as made:
+        believed: list[list[Lease]] = [[] for _ in range(HUBS)]
+        met: set[str] = set()
+        for step in range(STEPS):
+            hub = chance.randrange(HUBS)
+            leases = believed[hub]
+            some = [lease for lease in leases if chance.random() < 0.5]
+            match chance.choice(("look", "look", "look", "give up", "hold", "leave", "proofs", "time", "time")):
+                case "look":
+                    wanted = HOUSES if chance.random() < 0.9 else HOUSES[:3]
+                    given = leases if chance.random() < 0.8 else some
+                    real, simulated = await made.done(hub, lambda t: t.tenancy(given, wanted))  # noqa: B023
+                    assert same_tenancy(real, simulated), (step, real, simulated)
+                    believed[hub] = list(real.held)
+                    met |= {"refused"} if real.refused else set()
+                    met |= {"spare"} if real.spare else set()
+                    met |= {"taken"} if set(real.held) - set(given) else set()
+                    met |= {"free later"} if real.free_in else set()
+                case "give up":
+                    await made.done(hub, lambda t: t.give_up(some))  # noqa: B023
+                case "hold":
+                    for lease in leases:
+                        real, simulated = await made.done(hub, lambda t: t.hold(lease))  # noqa: B023
+                        assert real == simulated, step
+                        met |= {"lost"} if real is not None else {"held"}
+                case "leave":
+                    await made.done(hub, lambda t: t.leave())
+                case "proofs":
+                    finess, ages = chance.choice(HOUSES), (("his", "", timedelta(seconds=chance.randint(20, 90))),)
+                    told = Proofs(finess, timedelta(seconds=chance.randint(0, 20)), ages)
+                    await made.done(hub, lambda t: t.save_proofs([told]))  # noqa: B023
+                case _:
+                    # No sum of these is about as long as a lease, which would end before or after a look by chance.
+                    made.pass_time(chance.choice((1.3, 1.3, 2.7, 13.0)))
+            real, simulated = await made.done(hub, lambda t: t.holders(), reading=True)
+            assert real == simulated, step
+            but = HOUSES[: chance.randint(0, 2)]
+            real, simulated = await made.done(hub, lambda t: t.proofs(but), reading=True)  # noqa: B023
+            assert same_proofs(real, simulated), (step, real, simulated)
+        assert met == {"refused", "spare", "taken", "free later", "lost", "held"}
+
+
+async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> None:
+    """Pictures, their heads, the revisions of what is listed, rows that may be sent, names that are told to others."""
+    async with both(databases) as made:
+        told: list[list[frozenset[str]]] = [[], []]
+        made.real[1].listen(told[0].append)
+        made.simulated[1].listen(told[1].append)
+        await until(lambda: len(told[0]) == 1, 10, "it listens")
+        live, over, archived = new_file(), new_file(houses=(LUNEVILLE, TOUL)), new_file()
+        over = replace(over, request=replace(over.request, state=RequestState.CANCELLED, revision=4))
+        archived = replace(archived, request=replace(archived.request, state=RequestState.ADMITTED, archived=True))
+        second = replace(live.rows[0], id="later", number=2)
+        live = replace(live, rows=(*live.rows, second))
+        works: list[Callable[[Any], Any]] = [saving(file) for file in (live, over, archived)]
+        works += [_saving_picture(finess, 3) for finess in (TOUL, LUNEVILLE)]
+        for work in works:
+            await made.done(0, work)
+
+        def rows(transaction: SharedTransaction) -> list[str]:
+            return [row.id for row in transaction.outbox(LUNEVILLE, 9)]
+
+        reads: list[Callable[[Any], Any]] = [
+            lambda t: t.revisions(),
+            lambda t: t.heads(),
+            lambda t: t.picture(TOUL),
+            lambda t: t.picture("none"),
+            rows,
+        ]
+        for read in reads:
+            real, simulated = await made.done(1, read, reading=True)
+            assert real == simulated
+        real, simulated = await made.done(1, rows)
+        assert real == simulated == [file.rows[0].id for file in (live, over, archived)]
+        real, simulated = await made.done(1, lambda t: t.revisions(), reading=True)
+        assert simulated == {file.request.name: file.request.revision for file in (live, over)}
+        await until(lambda: len(told[0]) == len(told[1]), 10, "the others are told")
+        assert told[0] == told[1]
+
+
+def _saving_picture(finess: str, revision: int) -> Callable[[SharedTransaction], None]:
+    return lambda transaction: transaction.save_picture(
+        head(finess, revision), [unit(finess, "A"), unit(finess, "B")], [], whole=True
+    )
