@@ -100,50 +100,84 @@ def same_proofs(one: list[Proofs], other: list[Proofs]) -> bool:
     )
 
 
+class Hubs:
+    """Some hubs that act at random on both: `believed` is what each takes for its own, `met` what has happened."""
+
+    def __init__(self, made: Both, chance: random.Random) -> None:
+        self._made = made
+        self._chance = chance
+        self.believed: list[tuple[Lease, ...]] = [()] * HUBS
+        self.met: set[str] = set()
+
+    def _some(self, hub: int, share: float) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self.believed[hub] if self._chance.random() < share)
+
+    async def look(self, hub: int) -> None:
+        """It looks at the leases, having forgotten some of its own at times."""
+        wanted = HOUSES if self._chance.random() < 0.9 else HOUSES[:3]
+        held = self._some(hub, 1.0 if self._chance.random() < 0.8 else 0.5)
+        real, simulated = await self._made.done(hub, lambda t: t.tenancy(held, wanted))
+        assert same_tenancy(real, simulated), (real, simulated)
+        self.believed[hub] = real.held
+        happened = {
+            "refused": real.refused,
+            "spare": real.spare,
+            "taken": set(real.held) - set(held),
+            "free later": real.free_in,
+        }
+        self.met |= {what for what, some in happened.items() if some}
+
+    async def give_up(self, hub: int) -> None:
+        """It gives up some, and goes on believing that they are its own."""
+        leases = self._some(hub, 0.5)
+        await self._made.done(hub, lambda t: t.give_up(leases))
+
+    async def hold(self, hub: int) -> None:
+        """It writes under each of them."""
+
+        def holding(lease: Lease) -> Callable[[SharedTransaction], None]:
+            return lambda t: t.hold(lease)
+
+        for lease in self.believed[hub]:
+            real, simulated = await self._made.done(hub, holding(lease))
+            assert real == simulated
+            self.met.add("held" if real is None else "lost")
+
+    async def leave(self, hub: int) -> None:
+        """It stops."""
+        await self._made.done(hub, lambda t: t.leave())
+
+    async def tell_proofs(self, hub: int) -> None:
+        """It tells when a node was heard."""
+        ages = (("his", "", timedelta(seconds=self._chance.randint(20, 90))),)
+        told = Proofs(self._chance.choice(HOUSES), timedelta(seconds=self._chance.randint(0, 20)), ages)
+        await self._made.done(hub, lambda t: t.save_proofs([told]))
+
+    async def wait(self, _: int) -> None:
+        """Time passes: by no sum that is about a lease's life, which would end before or after a look by chance."""
+        self._made.pass_time(self._chance.choice((1.3, 1.3, 2.7, 13.0)))
+
+    async def compare(self, hub: int) -> None:
+        """Who holds what, and what is known of the nodes."""
+        real, simulated = await self._made.done(hub, lambda t: t.holders(), reading=True)
+        assert real == simulated
+        but = HOUSES[: self._chance.randint(0, 2)]
+        real, simulated = await self._made.done(hub, lambda t: t.proofs(but), reading=True)
+        assert same_proofs(real, simulated), (real, simulated)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_leases_and_proofs_go_as_in_postgresql(databases: Databases, seed: int) -> None:
     """Hubs look, give up, leave, come back late and hold what they believe theirs; time passes between."""
     chance = random.Random(seed)
     async with both(databases) as made:
-        believed: list[list[Lease]] = [[] for _ in range(HUBS)]
-        met: set[str] = set()
-        for step in range(STEPS):
+        hubs = Hubs(made, chance)
+        acts = (hubs.look, hubs.give_up, hubs.hold, hubs.leave, hubs.tell_proofs, hubs.wait)
+        for act in chance.choices(acts, (3, 1, 1, 1, 1, 2), k=STEPS):
             hub = chance.randrange(HUBS)
-            leases = believed[hub]
-            some = [lease for lease in leases if chance.random() < 0.5]
-            match chance.choice(("look", "look", "look", "give up", "hold", "leave", "proofs", "time", "time")):
-                case "look":
-                    wanted = HOUSES if chance.random() < 0.9 else HOUSES[:3]
-                    given = leases if chance.random() < 0.8 else some
-                    real, simulated = await made.done(hub, lambda t: t.tenancy(given, wanted))  # noqa: B023
-                    assert same_tenancy(real, simulated), (step, real, simulated)
-                    believed[hub] = list(real.held)
-                    met |= {"refused"} if real.refused else set()
-                    met |= {"spare"} if real.spare else set()
-                    met |= {"taken"} if set(real.held) - set(given) else set()
-                    met |= {"free later"} if real.free_in else set()
-                case "give up":
-                    await made.done(hub, lambda t: t.give_up(some))  # noqa: B023
-                case "hold":
-                    for lease in leases:
-                        real, simulated = await made.done(hub, lambda t: t.hold(lease))  # noqa: B023
-                        assert real == simulated, step
-                        met |= {"lost"} if real is not None else {"held"}
-                case "leave":
-                    await made.done(hub, lambda t: t.leave())
-                case "proofs":
-                    finess, ages = chance.choice(HOUSES), (("his", "", timedelta(seconds=chance.randint(20, 90))),)
-                    told = Proofs(finess, timedelta(seconds=chance.randint(0, 20)), ages)
-                    await made.done(hub, lambda t: t.save_proofs([told]))  # noqa: B023
-                case _:
-                    # No sum of these is about as long as a lease, which would end before or after a look by chance.
-                    made.pass_time(chance.choice((1.3, 1.3, 2.7, 13.0)))
-            real, simulated = await made.done(hub, lambda t: t.holders(), reading=True)
-            assert real == simulated, step
-            but = HOUSES[: chance.randint(0, 2)]
-            real, simulated = await made.done(hub, lambda t: t.proofs(but), reading=True)  # noqa: B023
-            assert same_proofs(real, simulated), (step, real, simulated)
-        assert met == {"refused", "spare", "taken", "free later", "lost", "held"}
+            await act(hub)
+            await hubs.compare(hub)
+        assert hubs.met == {"refused", "spare", "taken", "free later", "lost", "held"}
 
 
 async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> None:
