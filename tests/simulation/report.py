@@ -24,6 +24,7 @@ KINDS_OF_FAULT = (
 
 KINDS_OF_SEVERAL = (
     "lease moved", "write of a hub without its lease refused", "command sent by two hubs", "hub stood still",
+    "act said at both hubs",
     "hub stopped in good order", "hub killed", "hub killed before a commit", "hub killed between commit and answer",
     "hub killed with unsent rows", "hub commit failed", "hub commit of unknown fate", "hub transaction run again",
     "work run again once stored", "work waited in the database", "row of the outbox skipped",

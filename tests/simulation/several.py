@@ -17,7 +17,7 @@ from aval.kernel.identity import HubReplica, Node
 from aval.v1 import availability_pb2 as av
 from aval.v1 import availability_pb2_grpc
 from tests.simulation.compose import HubParts
-from tests.simulation.mishaps import Mishaps
+from tests.simulation.mishaps import Backup, Mishaps
 from tests.simulation.people import CELL, HOUSES, HUB, HUB_NAME, T
 from tests.simulation.replica import ReplicaParts, address_of_replica
 from tests.simulation.screens import screen
@@ -103,6 +103,9 @@ class SharedMishaps(Mishaps):
     def _holders(self) -> list[str]:
         nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
         return [*nodes, *(str(HubReplica(T, number)) for number in range(len(HUBS))), str(CELL)]
+
+    def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
+        """Not a database that two hubs share."""
 
     def _apart(self, one: str, other: str, seconds: float) -> None:
         for name in HUBS if one == HUB_NAME else (one,):

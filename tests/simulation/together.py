@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.several import Several
 
 WATCH = "/aval.v1.AvailabilityService/WatchAvailability"
+OF_REQUESTS = "/aval.v1.RequestService/"
 LIST_UNITS = "/aval.v1.AvailabilityService/ListUnits"
 
 SHOWN_SECONDS_MAX = 20.0
@@ -41,7 +42,8 @@ class Together:
         self._on = on
         self._epochs: dict[str, int] = {}
         self._heads: dict[str, list[Head]] = defaultdict(list)
-        self._told_by: dict[str, set[str]] = defaultdict(set)
+        self._hubs_of: dict[str, set[str]] = defaultdict(set)
+        """By the id of a command or an act: the hubs that sent it, or were told it."""
         self._free_since: dict[str, float] = {}
         self._idle_since: dict[Call, float] = {}
         on.disk.committed = self.committed
@@ -76,16 +78,23 @@ class Together:
     # What is said
 
     def sent(self, call: Call, body: bytes) -> None:
-        """A client has sent a message: a command may be sent by two hubs, one after the other."""
+        """A client has sent a message: a command may be sent by two hubs, an act be said at both."""
         on = self._on
         on.checker.sent(call, body)
         if call.method == EXCHANGE and not call.ghost:
             command = request_of(call.method, body).command
             row = getattr(command, command.WhichOneof("verb")).header.command_id
-            told_by = self._told_by[row]
-            if told_by and call.client.name not in told_by:
-                on.network.counts["command sent by two hubs"] += 1
-            told_by.add(call.client.name)
+            self._count_second(row, call.client.name, "command sent by two hubs")
+        elif call.method.startswith(OF_REQUESTS):
+            message = request_of(call.method, body)
+            act = getattr(message, "command_id", "") or getattr(message, "request_id", "")
+            self._count_second(act, call.server.process.name, "act said at both hubs")
+
+    def _count_second(self, what: str, hub: str, kind: str) -> None:
+        met = self._hubs_of[what]
+        if what and met and hub not in met:
+            self._on.network.counts[kind] += 1
+        met.add(hub)
 
     def heard(self, server: Server, call: Call, body: bytes) -> None:
         """A server has sent a message."""
