@@ -88,6 +88,7 @@ class Network:
         self._turn = world.chance("whose turn it is")
         self._blocked: set[tuple[str, str]] = set()
         self._held: list[tuple[str, str, Callable[[], None]]] = []
+        """(source, target, carrying on): in the order sent, which holds within a call."""
 
     def found(self, address: str) -> Server | None:
         """Who takes a call to that address now."""
@@ -109,7 +110,7 @@ class Network:
         held, self._held = self._held, []
         for one in held:
             if one[:2] == (source, target):
-                self.world.after(self._latency(), one[2])
+                one[2]()
             else:
                 self._held.append(one)
 
@@ -149,7 +150,8 @@ class Network:
             source, target = target, source
         if (source, target) in self._blocked:
             self.counts["message held by a partition"] += 1
-            self._held.append((source, target, deliver))
+            carry_on = partial(self.carry, call, to_server=to_server, deliver=deliver)
+            self._held.append((source, target, carry_on))
             call.starve(self._chance.uniform(*KEEPALIVE_SECONDS), self._chance.uniform(*KEEPALIVE_SECONDS))
             return
         lag = self.lag.get((call.method, to_server), 0.0)
