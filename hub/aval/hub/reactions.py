@@ -74,9 +74,16 @@ def with_ask(file: RequestFile, ask: Ask) -> RequestFile:
 
 
 def moved(file: RequestFile, state: RequestState, subject: str = "") -> RequestFile:
-    """The file in that state, about that reservation; open again, nobody lets go of anything."""
-    reason = None if state is _S.OPEN else file.request.release_reason
-    return replace(file, request=replace(file.request, state=state, subject=subject, release_reason=reason))
+    """The file in that state, about that reservation; open again, nobody lets go of anything.
+
+    One that is over has nothing left for people to look at: what lives of it all the same is let go.
+    """
+    request = file.request
+    reason = None if state is _S.OPEN else request.release_reason
+    set_back = request.set_back and not state.is_final
+    return replace(
+        file, request=replace(request, state=state, subject=subject, release_reason=reason, set_back=set_back)
+    )
 
 
 def told(file: RequestFile, event: Event) -> RequestFile:
