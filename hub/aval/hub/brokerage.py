@@ -557,7 +557,7 @@ def enquire(file: RequestFile, establishment: str, told: frozenset[str], now: da
     """
     after = file
     for one in file.asks:
-        believed = one.establishment == establishment and one.is_live and one.state not in (None, _V.ADMITTED)
+        believed = one.establishment == establishment and one.is_live and one.state is not None
         if believed and one.reservation not in told and not file.pending(one.reservation):
             row = OutboxRow(
                 id=reactions.command_id(one.reservation, 1),
