@@ -101,7 +101,7 @@ async def build(
         await until_stored(load_from_store, Backoff(clock, rng), "start")
     await until_stored(setback.begin, Backoff(clock, rng), "origin")
     for finess in setback.waiting:
-        pictures.restored(finess)
+        pictures.list_anew(finess)
     searching = Searching(pictures, registry, store, clock)
     routes = {finess: Route(finess, registry, connect, clock) for finess in registry.members}
     loops: dict[str, Loop] = {}

@@ -36,11 +36,13 @@ class Follower:
             events = link.watch(*self._pictures.begin(finess))
             try:
                 async for event in events:
-                    await self._pictures.hear(finess, event)
+                    more = await self._pictures.hear(finess, event)
                     messages += 1
                     if messages == MESSAGES_BEFORE_RESUME_AT_ONCE:
                         self._backoff.succeeded()
                         self._route.succeeded()
+                    if not more:
+                        break
                 if messages >= MESSAGES_BEFORE_RESUME_AT_ONCE:
                     continue
             except (LinkLost, Refusal) as error:

@@ -125,6 +125,18 @@ def apply(picture: Picture, event: SnapshotPart | ChangePart | Progress, monoton
     return _with_change(picture, [part for part in parts if isinstance(part, ChangePart)], monotonic)
 
 
+def is_behind(picture: Picture, heard: Cursor | None, event: SnapshotPart | ChangePart | Progress) -> bool:
+    """Whether a snapshot is of a past that another has replaced, or of before what was `heard`: its node was put back.
+
+    A node that is shown what was heard finds that out by itself, and tells another history.
+    """
+    if not isinstance(event, SnapshotPart) or heard is None:
+        return False
+    at = event.cursor
+    earlier = at.incarnation == heard.incarnation and at.revision < heard.revision
+    return earlier or at.incarnation in picture.past_incarnations
+
+
 def _own(part: SnapshotPart | ChangePart, establishment: str) -> SnapshotPart | ChangePart:
     """What the part says of that establishment."""
     units = tuple(one for one in part.units if one.establishment == establishment)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from aval.hub.bell import Bell
 from aval.hub.files import Files
 from aval.hub.model import Cursor, RequestFile, Unit, establishment_of
-from aval.hub.picture import Applied, Picture, apply, unit_age
+from aval.hub.picture import Applied, Picture, apply, is_behind, unit_age
 from aval.hub.ports import Meters, NodeEvent, PictureHead, Proofs, Store, Transaction
 from aval.kernel.clock import Clock
 
@@ -50,6 +50,7 @@ class Pictures:
         self._pictures = {finess: Picture(finess) for finess in sorted(members)}
         self._heard: dict[str, Cursor] = {}
         self._restored: set[str] = set()
+        self._unlisted: set[str] = set()
         self.bell: Bell[Picture] = Bell()
 
     async def load(self) -> None:
@@ -144,11 +145,25 @@ class Pictures:
         """The node does not know the cursor that it was given: the next watch begins with a whole snapshot."""
         self._restored.add(finess)
 
-    async def hear(self, finess: str, event: NodeEvent) -> None:
-        """A message of a node's watch. Raises `Refusal` if it could not be stored: then nothing of it was applied."""
+    def list_anew(self, finess: str) -> None:
+        """This hub was restored: the node is to tell all that it has, once it has been shown what was heard of it.
+
+        In this order: asked for all at once, a node that was put back too would never learn it.
+        """
+        self._unlisted.add(finess)
+
+    async def hear(self, finess: str, event: NodeEvent) -> bool:
+        """A message of a node's watch; whether to read on, or to begin the next watch.
+
+        Raises `Refusal` if it could not be stored: then nothing of it was applied.
+        """
         if event.cursor.establishment != finess:
-            return
+            return True
         before = self._pictures[finess]
+        if finess in self._restored and is_behind(before, self.cursor_heard(finess), event):
+            # Put back since it was last shown what was heard of it: it is shown that again.
+            self._restored.discard(finess)
+            return False
         applied = apply(before, event, self._clock.monotonic())
         after = applied.picture
         if after.cursor != before.cursor or applied.units or applied.reservations:
@@ -158,11 +173,16 @@ class Pictures:
                 )
             )
         self._pictures[finess] = after
+        shown = finess in self._unlisted and finess not in self._restored
         if applied.whole:
             self._restored.discard(finess)
+            self._unlisted.discard(finess)
             self._listed(finess)
+        elif shown:
+            self._restored.add(finess)
         self._measure(before, after)
         self.bell.ring(finess, after)
+        return applied.whole or not shown
 
     def _store_applied(self, transaction: Transaction, before: Picture, applied: Applied) -> list[RequestFile]:
         after = applied.picture
