@@ -27,6 +27,7 @@ from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservati
 from tests.simulation.books import Fact, House, when
 from tests.simulation.coverage import Coverage
 from tests.simulation.lifecycles import CLAIMING, FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
+from tests.simulation.setbacks import HUB, Setbacks
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
@@ -152,6 +153,7 @@ class Checker:
         self.unheard: set[str] = set()
         """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
         self._unsaid: dict[tuple[Call, str, int], float] = {}
+        self.setbacks = Setbacks(self.houses, self.checks)
 
     def house(self, finess: str) -> House:
         """A house's books."""
@@ -165,6 +167,7 @@ class Checker:
         house.offers = now.offers
         house.lost = now.lost | {now.incarnation}
         self.houses[finess] = house
+        self.setbacks.node_put_back(finess)
         told = self._told.get((finess, house.incarnation))
         if told is not None:
             told.lost.append({revision: units for revision, units in told.at.items() if revision > house.revision})
@@ -176,8 +179,9 @@ class Checker:
             for key, line in words.items()
         }
 
-    def put_hub_back(self, files: dict[str, Fact]) -> None:
+    def put_hub_back(self, files: dict[str, Fact], *, by_command: bool) -> None:
         """The hub was put back to an older state: what it stored since is forgotten, what it showed may go back."""
+        self.setbacks.put_back(self.files, files, by_command=by_command)
         self.files = files
         self._shown.clear()
 
@@ -232,7 +236,7 @@ class Checker:
             before = self.files.get(name)
             self.files[name] = after
             self.unheard.discard(name)
-            for problem in self._file(before, after):
+            for problem in (*self._file(before, after), *self.setbacks.committed(before, after, acted=bool(acts))):
                 self._problem(f"{name}: {problem}")
             if before is not None:
                 self.coverage.request(_standing(before), _standing(after), acts)
@@ -400,6 +404,8 @@ class Checker:
         parts, removed, stream.parts, stream.removed = stream.parts, stream.removed, {}, []
         if kind == "snapshot":
             stream.units = parts
+            if call.client.name == HUB and call.client.alive:
+                self.setbacks.listed(house.finess)
         elif stream.units is not None:
             stream.units = {n: u for n, u in stream.units.items() if n not in removed} | parts
         if kind == "change" and (cursor.incarnation, cursor.revision) <= (stream.incarnation, stream.revision):
@@ -429,6 +435,8 @@ class Checker:
                 yield f"{request.name} at revision {request.revision}, not stored yet"
             elif request.revision == stored["request"].get("revision", 1):
                 yield from self._shown_as_stored(request, stored)
+        if isinstance(message, request_pb2.ListOrphansResponse):
+            self.setbacks.orphans = [one.name for one in message.reservations]
         if isinstance(message, availability.ListUnitsResponse):
             for cursor in message.cursors:
                 units = [u for u in message.units if u.name.startswith(f"{cursor.establishment}/")]
@@ -522,6 +530,8 @@ class Checker:
             name = verb.known.name if command.WhichOneof("verb") == "reinstate" else verb.name
         if command.WhichOneof("verb") == "reinstate":
             self._reinstates[row] = verb
+        for problem in self.setbacks.sent_to(name.split("/")[1]):
+            self._problem(problem)
         self.coverage.said(row, str(command.WhichOneof("verb")))
         lines = [r for file in self.files.values() for r in file["rows"] if r["reservation"] == name]
         if lines and row in {line["id"] for line in lines} and lines[0]["id"] != row:
@@ -543,13 +553,16 @@ class Checker:
                     yield f"{name} is {state} since {changed}, and listed still"
         for finess, house in self.houses.items():
             for key, fact in house.of("reservation").items():
-                if fact["state"] in ("ASKED", "WAITLISTED", "HELD"):
+                # No hub lets an orphan go: if nobody answers, it waits as long as its demand stands.
+                waits = self.setbacks.is_orphan(finess, fact) and now < when(fact["valid_until"])
+                if fact["state"] == "HELD" or (fact["state"] in ("ASKED", "WAITLISTED") and not waits):
                     yield f"{finess}: {key} is still {fact['state']}"
 
     # When all is quiet
 
     def quiet(self, now: datetime) -> Iterator[str]:
         """What must hold once faults have stopped and everything had time to arrive; `now` by the hub's clock."""
+        yield from self.setbacks.quiet(self.files)
         for name, file in self.files.items():
             request = file["request"]
             state = request.get("state", "OPEN")
@@ -564,7 +577,8 @@ class Checker:
                 yield from self._agree(name, ask, state, live)
             if live and state == "OPEN":
                 yield f"{name} is OPEN, and {live} is confirmed or admitted: nobody knows of it"
-            if len(live) > 1 and not request.get("double_admission"):
+            # Until somebody has looked at it nothing of it is let go, be it confirmed twice.
+            if len(live) > 1 and not request.get("double_admission") and not request.get("set_back"):
                 yield f"{name} ({state}) has {len(live)} reservations confirmed or admitted: {live}"
 
     def _agree(self, name: str, ask: Fact, state: str, live: list[str]) -> Iterator[str]:

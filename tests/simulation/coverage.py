@@ -111,10 +111,13 @@ class Coverage:
     # What is told it
 
     def said(self, act: str, method: str) -> None:
-        """Somebody says something; `method`: of an RPC, or the verb of a command."""
+        """Somebody says something; `method`: of an RPC, or the verb of a command.
+
+        A hub that was put back may give a number again, to another command: whichever is decided, nothing follows here.
+        """
         given = STAFF.get(method) or REGULATOR.get(method) or (method if method in CARRIED else "")
-        if given:
-            self._said[act] = given
+        if self._said.setdefault(act, given) != given:
+            self._said[act] = ""
 
     def refused(self, kind: str, act: str, reason: str, metadata: Mapping[str, str]) -> None:
         """It was refused by the state found, which the refusal names."""

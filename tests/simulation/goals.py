@@ -145,9 +145,10 @@ async def _meanwhile(people: People, chance: random.Random, file: Fact, method: 
     name, clock = file["request"]["name"], people.process.clock
     for _ in range(LOOKS_MAX):
         await clock.sleep_until(clock.monotonic() + LOOK_SECONDS)
-        if people.checker.files[name]["request"].get("state") == state:
+        if name not in people.checker.files or people.checker.files[name]["request"].get("state") == state:
             break
-    await _at_once(people, on_file(people, chance, other, people.checker.files[name]))
+    # A hub that was put back meanwhile may have forgotten it: its people speak of what they saw.
+    await _at_once(people, on_file(people, chance, other, people.checker.files.get(name, file)))
 
 
 async def _at_once(people: People, *deeds: Deed | None) -> None:
@@ -219,7 +220,7 @@ def _double_admission(people: People, chance: random.Random) -> Deed | None:
     async def admit_twice() -> None:
         await _at_once(people, *(on_reservation(people, chance, _ADMIT, *one) for one in _asks(people, file, *live)))
         await people.process.clock.sleep_until(people.process.monotonic() + 30.0)
-        now = people.checker.files[file["request"]["name"]]
+        now = people.checker.files.get(file["request"]["name"], file)
         admitted = [
             one for one in _asks(people, now, "ADMITTED") if now["request"].get("subject", "").endswith(one[1]["id"])
         ]

@@ -27,6 +27,9 @@ UNHEARD_SHARE = 0.4
 """How often a node that was put back goes on for a while before its hub reaches it."""
 
 
+BY_COMMAND_SHARE = 0.5
+"""How often a hub that is put back knows it."""
+
 CUT_OFF_SECONDS = 2_500.0
 """How long a house is cut off, about: long enough for its people to end what the hub believes live."""
 
@@ -58,9 +61,9 @@ class Mishaps:
         """One of them, now."""
         kinds = (
             self._crash, self._partition, self._disk, self._jump, self._lapse, self._put_back, self._night,
-            self._cut_off,
+            self._cut_off, self._put_hub_back,
         )  # fmt: skip
-        chance.choices(kinds, (5, 5, 2, 2, 1.5, 2.5, 0.3, 1.5))[0](chance)
+        chance.choices(kinds, (5, 5, 2, 2, 1.5, 2.5, 0.3, 1.5, 2.5))[0](chance)
 
     def _crash(self, chance: random.Random) -> None:
         on = self._on
@@ -121,7 +124,8 @@ class Mishaps:
             return None
         key, left, fact = chance.choice(soon)
         on.network.counts["disk down over a hold's end"] += 1
-        deed = on_file(on.people, chance, "ConfirmRequest", on.checker.files[f"requests/{fact['request']}"])
+        file = on.checker.files.get(f"requests/{fact['request']}")
+        deed = None if file is None else on_file(on.people, chance, "ConfirmRequest", file)
         if deed is not None:
             on.people.process.spawn(deed)
         return key, left + chance.uniform(3.0, 30.0)
@@ -195,10 +199,17 @@ class Mishaps:
         on.checker.put_back(key, deepcopy(backup.book or House(key)))
         site.forgotten.append((backup.time, on.world.time))
 
+    def _put_hub_back(self, chance: random.Random) -> None:
+        """The hub is put back to what it was: by our command, which says so, or as a machine that is rolled back."""
+        on = self._on
+        backup = chance.choice(on.sites[HUB_NAME].backups)
+        if on.world.time >= on.dark_until and backup.files != on.checker.files:
+            self.put_hub_back(backup, by_command=chance.random() < BY_COMMAND_SHARE)
+
     def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
         """The hub is killed and put back to that backup: by our command, which says so, or as a machine is."""
         on, site = self._on, self._on.sites[HUB_NAME]
-        on.network.counts["hub put back to an older state"] += 1
+        on.network.counts["hub put back by command" if by_command else "hub rolled back in silence"] += 1
         on.kill(HUB_NAME)
         on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
         put_back(site.disk, backup.disk)
@@ -206,7 +217,7 @@ class Mishaps:
             tables = vars(site.disk)["_tables"].copy()
             tables.origin[""] = Origin(1 + int(on.world.time), restored_at=EPOCH + timedelta(seconds=on.world.time))
             put_back(site.disk, {"_tables": tables})
-        on.checker.put_hub_back(deepcopy(backup.files))
+        on.checker.put_hub_back(deepcopy(backup.files), by_command=by_command)
         site.forgotten.append((backup.time, on.world.time))
 
     def _apart(self, one: str, other: str, seconds: float) -> None:

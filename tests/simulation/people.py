@@ -787,6 +787,11 @@ async def read_requests(people: People, chance: random.Random) -> None:
     await people.call(people.at_hub(), "ListRequests", rq.ListRequestsRequest(), chance)
 
 
+async def read_orphans(people: People, chance: random.Random) -> None:
+    """The cell looks at the reservations that no request holds."""
+    await people.call(people.at_hub(), "ListOrphans", rq.ListOrphansRequest(), chance)
+
+
 async def search(people: People, chance: random.Random) -> None:
     """The cell searches."""
     message = rq.SearchBedsRequest(need=_need(people, chance), urgency=tm.URGENCY_TODAY)
@@ -879,6 +884,7 @@ ACTS: tuple[tuple[float, Act], ...] = (
     (4, read_units),
     (3, read_own_units),
     (1, read_requests),
+    (0.5, read_orphans),
     (1, search),
     (1, read_house),
 )  # fmt: skip

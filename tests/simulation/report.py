@@ -19,6 +19,7 @@ KINDS_OF_FAULT = (
     "disk down", "wall clock jumps", "started with a clock behind its last commit", "certificate lapsed",
     "call refused for a lapsed certificate", "policy changed under live reservations", "clock drift of over a second",
     "node put back to an older state", "node put back went on unheard",
+    "hub put back by command", "hub rolled back in silence",
 )  # fmt: skip
 """Each must change the course of some run; the long leaps (everything off for days) are too rare for a short one."""
 
@@ -41,7 +42,9 @@ CHECKS_OF_SEVERAL = (
 
 CHECKS_DEMANDED = (
     "figures compared", "requests compared", "commands sent", "bed histories followed",
-    "nodes that found themselves put back",
+    "nodes that found themselves put back", "requests made again from what nodes told",
+    "reservations placed in requests that had forgotten them", "requests changed before somebody looked at them",
+    "requests looked at after the hub was put back", "orphans shown",
 )  # fmt: skip
 """Checks that must have compared something."""
 

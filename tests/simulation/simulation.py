@@ -25,7 +25,7 @@ from tests.simulation.compose import HubParts, NodeParts, logs_in
 from tests.simulation.disks import Device, DiskFaults, HubStore, NodeStore
 from tests.simulation.goals import directed, leap_seconds
 from tests.simulation.mishaps import Backup, Mishaps
-from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, People
+from tests.simulation.people import ACTS, HOUSES, HUB_NAME, WEIGHTS, Deed, People, on_file, read_orphans
 from tests.simulation.report import Report
 from tests.simulation.screens import screen
 from tests.simulation.wire import EXCHANGE, Carried, Faults, Network
@@ -34,6 +34,9 @@ from tests.simulation.world import EPOCH, Process, World
 QUIET_SECONDS = 1200.0
 """Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
 and what is bounded is bounded by that, two back-offs and a watch."""
+
+SHOWN_SECONDS = 60.0
+"""Time given to a list that people ask for once faults have stopped."""
 
 ENDED_SECONDS = 32 * 86_400.0
 """After so long the last open request is over (30 days), and details are forgotten."""
@@ -302,6 +305,9 @@ class Simulation:
         if deed is None:
             _, act = chance.choices(ACTS, WEIGHTS)[0]
             deed = act(self.people, chance)
+        self._spawn(deed)
+
+    def _spawn(self, deed: Deed | None) -> None:
         if deed is not None:
             self.people.process.spawn(deed)
 
@@ -335,10 +341,29 @@ class Simulation:
         for key, site in self.sites.items():
             site.faults.stop()
             self.start(key)
+        self._agree()
+        if self._looked_at():
+            self._agree()
+
+    def _agree(self) -> None:
+        """After a bounded time all agree; people are shown what no request holds."""
         self.go(QUIET_SECONDS)
+        self.people.process.spawn(read_orphans(self.people, self.world.chance("orphans")))
+        self.go(SHOWN_SECONDS)
         self.world.problems.extend(self._unquiet())
         if self.world.problems:
             raise self.violation()
+
+    def _looked_at(self) -> bool:
+        """People look at each request of which a hub that was put back may have forgotten something, if there is one.
+
+        From then on it is as any other.
+        """
+        chance = self.world.chance("set back")
+        files = [file for file in self.checker.files.values() if file["request"].get("set_back")]
+        for file in files:
+            self._spawn(on_file(self.people, chance, "TakeOver", file))
+        return bool(files)
 
     def _unquiet(self) -> Iterator[str]:
         """What does not agree though it had time to."""

@@ -23,6 +23,11 @@ def held_in(on: Stage) -> tuple[str, str]:
     return name, held
 
 
+def states(on: Stage, name: str, reservation: str) -> tuple[str, str, str]:
+    """(of the request, of the reservation at the hub, at its node)."""
+    return on.state(name), str(on.known(reservation)["state"]), str(on.at_node(reservation)["state"])
+
+
 @BOTH
 def test_what_was_confirmed_since_the_backup_stays_so(by_command: bool) -> None:
     with stage() as on:
@@ -43,7 +48,7 @@ def test_what_was_released_since_the_backup_stays_so(by_command: bool) -> None:
         on.regulator("CancelRequest", name, rq.CancelRequestRequest, reason=rs.RELEASE_REASON_OTHER)
         on.go(5)
         on.put_hub_back(backup, by_command=by_command)
-        assert (on.state(name), on.known(held)["state"], on.at_node(held)["state"]) == ("OPEN", "RELEASED", "RELEASED")
+        assert states(on, name, held) == ("OPEN", "RELEASED", "RELEASED")
 
 
 def test_a_request_made_since_the_backup_is_made_again_from_its_reservation() -> None:
@@ -55,7 +60,7 @@ def test_a_request_made_since_the_backup_is_made_again_from_its_reservation() ->
         on.confirm(name, held)
         on.go(5)
         on.put_hub_back(backup, by_command=True)
-        assert (on.state(name), on.known(held)["state"], on.at_node(held)["state"]) == ("CONFIRMED",) * 3
+        assert states(on, name, held) == ("CONFIRMED",) * 3
 
 
 def test_a_rolled_back_hub_releases_nothing_that_it_does_not_know() -> None:
@@ -69,3 +74,59 @@ def test_a_rolled_back_hub_releases_nothing_that_it_does_not_know() -> None:
         on.put_hub_back(backup, by_command=False)
         assert name not in on.checker.files
         assert on.at_node(held)["state"] == "CONFIRMED"
+
+
+def test_what_lapsed_before_anybody_looked_at_it_lets_go_what_a_restored_node_brings_back() -> None:
+    """Met in a run: nobody can look at a request that is over, and a bed of it was never let go."""
+    with stage() as on:
+        name, (asked,) = on.request((A, "ger", tm.MODE_ASK))
+        on.go(5)
+        at_house = on.back_up(A)
+        on.staff("DeclineReservation", asked, rs.DeclineReservationRequest, reason=rs.DECLINE_REASON_OTHER)
+        on.go(5)
+        backup = on.back_up("hub")
+        on.regulator("NotifyWhenFree", name, rq.NotifyWhenFreeRequest)
+        on.put_hub_back(backup, by_command=True)
+        assert on.file(name)["request"]["set_back"]
+        on.go(20 * 3600)
+        assert on.state(name) == "EXPIRED"
+        with on.put_back(A, at_house):
+            assert on.at_node(asked)["state"] == "ASKED"
+        on.go(120)
+        assert on.at_node(asked)["state"] == "RELEASED"
+
+
+@BOTH
+@pytest.mark.parametrize("moves", [0, 8])
+def test_a_house_and_a_hub_that_are_both_put_back_find_each_other(by_command: bool, moves: int) -> None:
+    """Met in a run: a hub that asked for all at once never showed what it had heard, so its node never knew."""
+    with stage() as on:
+        name, held = held_in(on)
+        at_house = on.back_up(A)
+        on.confirm(name, held)
+        on.go(5)
+        backup = on.back_up("hub")
+        on.request((A, "ger", tm.MODE_ASK))
+        with on.put_back(A, at_house):
+            for hours in range(moves):
+                on.reoffer(held, 2.0 + hours)
+            on.put_hub_back(backup, by_command=by_command)
+            assert on.at_node(held)["state"] == "HELD"
+        on.go(300)
+        assert states(on, name, held) == ("CONFIRMED",) * 3
+
+
+@BOTH
+def test_an_admission_that_ended_since_the_backup_is_asked_after(by_command: bool) -> None:
+    """Met in a run: what ended so long ago that no snapshot names it was taken for an admission still."""
+    with stage() as on:
+        name, held = held_in(on)
+        on.admit(held)
+        on.go(5)
+        backup = on.back_up("hub")
+        on.cancel_admission(held)
+        on.go(5)
+        on.regulator("ReleaseConfirmed", name, rq.ReleaseConfirmedRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(30 * 3600)
+        on.put_hub_back(backup, by_command=by_command)
+        assert states(on, name, held) == ("EXPIRED", "RELEASED", "RELEASED")
