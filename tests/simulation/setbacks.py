@@ -88,15 +88,15 @@ class Setbacks:
     def _by_itself(self, before: Fact | None, after: Fact, asked: list[Fact]) -> Iterator[str]:
         """What the hub must not do to a request of which it may have forgotten something."""
         kept = {row["id"] for row in (before or after)["rows"]}
-        let_go = [row["reservation"] for row in after["rows"] if row["body"]["type"] == "release"]
-        fresh = [row["reservation"] for row in after["rows"] if row["id"] not in kept]
-        if set(let_go) & set(fresh):
-            yield f"{sorted(set(let_go) & set(fresh))} is let go by itself, and something may be forgotten"
+        releases = {row["id"]: row["reservation"] for row in after["rows"] if row["body"]["type"] == "release"}
+        let_go = sorted(one for row, one in releases.items() if row not in kept)
+        if let_go:
+            yield f"{let_go} is let go by itself, and something may be forgotten"
         if asked:
             yield f"{[one['reservation'] for one in asked]} is asked by itself, and something may be forgotten"
         lapses = before is not None and _state(before) == "OPEN" and _state(after) == "EXPIRED"
         lives = [ask["reservation"] for ask in after["asks"] if self._at_node(ask["reservation"])]
-        if lapses and set(lives) - set(let_go):
+        if lapses and set(lives) - set(releases.values()):
             yield f"it lapses over {lives}, and something may be forgotten"
         if after["request"].get("archived") and _state(after) not in REQUEST_FINAL:
             others = [one for one in lives if one != after["request"].get("subject")]

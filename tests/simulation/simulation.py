@@ -35,6 +35,10 @@ QUIET_SECONDS = 1200.0
 """Time given to everything to arrive once faults have stopped: the hub tries a refused release again after ten minutes,
 and what is bounded is bounded by that, two back-offs and a watch."""
 
+QUIET_TURNS_MAX = 20_000
+"""Turns of all processes in that time, with much to catch up on: whoever finds something due again and again, and does
+nothing about it, takes ten times as many."""
+
 SHOWN_SECONDS = 60.0
 """Time given to a list that people ask for once faults have stopped."""
 
@@ -347,7 +351,10 @@ class Simulation:
 
     def _agree(self) -> None:
         """After a bounded time all agree; people are shown what no request holds."""
+        turns = self.world.turns
         self.go(QUIET_SECONDS)
+        if self.world.turns - turns > QUIET_TURNS_MAX:
+            self.world.problems.append(f"nothing comes to rest: {self.world.turns - turns} turns in the quiet")
         self.people.process.spawn(read_orphans(self.people, self.world.chance("orphans")))
         self.go(SHOWN_SECONDS)
         self.world.problems.extend(self._unquiet())

@@ -646,8 +646,7 @@ def next_tick(file: RequestFile, now: datetime) -> datetime | None:
     if request.state is _S.CONFIRMING and not request.unanswered:
         confirms = (row for row in file.pending(request.subject) if isinstance(row.body, Confirm))
         times += [row.stored_at + reactions.UNANSWERED_AFTER for row in confirms]
-    unreleased = (ask for ask in reactions.unwanted(file) if not file.release_behind(ask.reservation))
-    times += [reactions.release_again_time(ask, now) for ask in unreleased]
+    times += [reactions.release_again_time(ask, now) for ask in reactions.to_let_go(file)]
     return min(times, default=None)
 
 

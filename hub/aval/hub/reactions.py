@@ -277,13 +277,18 @@ def unwanted(file: RequestFile) -> tuple[Ask, ...]:
     return tuple(ask for ask in found if ask.is_live and ask.state is not _V.ADMITTED)
 
 
+def to_let_go(file: RequestFile) -> tuple[Ask, ...]:
+    """Unwanted reservations without a release behind; none where this hub may have forgotten something."""
+    if file.request.set_back:
+        return ()
+    return tuple(ask for ask in unwanted(file) if not file.release_behind(ask.reservation))
+
+
 def _let_go(file: RequestFile, now: datetime) -> RequestFile:
-    """A release behind each unwanted reservation that has none; none where this hub may have forgotten something."""
+    """A release behind each reservation that is to be let go, now or once its node may be asked again."""
     request = file.request
-    if request.set_back:
-        return file
-    for ask in unwanted(file):
-        if file.release_behind(ask.reservation) or now < release_again_time(ask, now):
+    for ask in to_let_go(file):
+        if now < release_again_time(ask, now):
             continue
         reason = _RELEASE_REASONS.get(request.state, ReleaseReason.OTHER)
         if request.release_reason is not None and request.state not in _KEEPS_SUBJECT:

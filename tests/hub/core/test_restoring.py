@@ -234,6 +234,8 @@ def test_a_command_that_was_never_given_here_shows_that_this_hub_has_forgotten()
     assert file.request.set_back
     assert (file.request.state, file.request.subject) == (R.CONFIRMED, A), "what is, is shown"
     assert file.rows == (), "and nothing is released by itself"
+    due = brokerage.next_tick(file, NOW)
+    assert due is None or due > NOW, "nor looked for again and again"
     looked = restoring.looked_at(file)
     settled = brokerage.take_over(looked, replace(MANDATE, actor="someone else"), NOW)
     (row,) = settled.rows
