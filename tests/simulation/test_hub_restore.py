@@ -130,3 +130,16 @@ def test_an_admission_that_ended_since_the_backup_is_asked_after(by_command: boo
         on.go(30 * 3600)
         on.put_hub_back(backup, by_command=by_command)
         assert states(on, name, held) == ("EXPIRED", "RELEASED", "RELEASED")
+
+
+def test_a_request_that_is_said_again_holds_what_was_an_orphan() -> None:
+    with stage() as on:
+        on.request((A, "ger", tm.MODE_ASK))
+        on.go(5)
+        backup = on.back_up("hub")
+        name, held = held_in(on)
+        on.put_hub_back(backup, by_command=False)
+        assert name not in on.checker.files
+        on.again([one for one in on.network.carried if one.method.endswith("/CreateRequest")][-1])
+        on.go(30)
+        assert states(on, name, held) == ("OPEN", "HELD", "HELD")

@@ -89,6 +89,9 @@ class Files:
             if free is None:
                 raise Refusal(Reason.REQUEST_LIMIT, {"problem": "no free reference was drawn"})
             file = make(free)
+            known_as = _known_as(transaction, file)
+            if known_as is not None:
+                file = make(known_as)
             if transaction.request(file.request.name) is not None:
                 raise Refusal(Reason.ID_REUSED, {"request": file.request.name})
             taken = next((ask.reservation for ask in file.asks if transaction.request_of(ask.reservation)), None)
@@ -101,7 +104,7 @@ class Files:
             if first is not None:
                 return first
             file = decide(transaction)
-            transaction.save(file, None)
+            _save(transaction, file, None)
             return self._kept(transaction, act, encode(file), file)
 
         return await self._run(work)
@@ -136,7 +139,7 @@ class Files:
                 transaction.keep_command(kept)
                 return refusal
             if after is not before:
-                transaction.save(after, before)
+                _save(transaction, after, before)
             return self._kept(transaction, act, encode(after), after)
 
         return await self._run(work)
@@ -150,7 +153,7 @@ class Files:
                 return None
             after = decide(before)
             if after is not before:
-                transaction.save(after, before)
+                _save(transaction, after, before)
             return after
 
         file = await self._store.run(work)
@@ -173,7 +176,7 @@ class Files:
                 return None
             after = brokerage.answered(before, answer, now)
             if after is not before:
-                transaction.save(after, before)
+                _save(transaction, after, before)
             return after
 
         file = await self._store.run(work)
@@ -223,7 +226,7 @@ class Files:
             self._listed(transaction, all_of.establishment, names)
         changed = [file for name, file in after.items() if file is not before[name]]
         for file in changed:
-            transaction.save(file, before[file.request.name])
+            _save(transaction, file, before[file.request.name])
         return changed
 
     def _found(
@@ -298,6 +301,24 @@ def _first_answer(transaction: Transaction, act: Act) -> Done | None:
     if not record.answer:
         raise Refusal(Reason.COMMAND_TOO_OLD, {"command_id": act.id, "problem": "it was answered weeks ago"})
     return Done(record.answer)
+
+
+def _known_as(transaction: Transaction, file: RequestFile) -> str | None:
+    """The spoken reference by which a house knows it: this hub may have forgotten a request that is said again."""
+    orphans = transaction.orphans("", ORPHANS_AT_ONCE)
+    told = next((one.told for one in orphans if one.request == file.request.name and one.told is not None), None)
+    if told is None or transaction.reference_is_taken(told.reference):
+        return None
+    return told.reference
+
+
+def _save(transaction: Transaction, after: RequestFile, before: RequestFile | None) -> None:
+    """Keeps a file. What it holds now is no orphan any more: a request that was forgotten here may be said again."""
+    transaction.save(after, before)
+    known = {ask.reservation for ask in before.asks} if before is not None else set()
+    for ask in after.asks:
+        if ask.reservation not in known:
+            transaction.forget_orphan(ask.reservation)
 
 
 def _check_new_ids(transaction: Transaction, before: RequestFile, after: RequestFile) -> None:
