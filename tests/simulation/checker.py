@@ -24,10 +24,10 @@ from google.protobuf.message_factory import GetMessageClass
 from aval.node.ports import Batch
 from aval.v1 import availability_pb2 as availability
 from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservation_pb2, territory_pb2
-from tests.simulation.books import Fact, House, when
+from tests.simulation.books import NEVER, Fact, House, when
 from tests.simulation.coverage import Coverage
 from tests.simulation.lifecycles import CLAIMING, FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
-from tests.simulation.setbacks import HUB, Setbacks
+from tests.simulation.setbacks import HUB, Setbacks, plain_need
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
@@ -47,6 +47,9 @@ SAID_SECONDS_MAX = 5.0
 
 LISTED_MAX = timedelta(hours=74)
 """An admission leaves the lists after 72 hours, what else is over after a day."""
+
+KEPT = timedelta(days=400)
+"""For so long a request that is over can be looked at (CONTRACT 19, docs of the hub's retention)."""
 
 LAPSE_ALLOWANCE = timedelta(minutes=5)
 """How long after its time a request may stand open: the hub may have begun a moment ago."""
@@ -154,6 +157,8 @@ class Checker:
         """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
         self._unsaid: dict[tuple[Call, str, int], float] = {}
         self.setbacks = Setbacks(self.houses, self.checks)
+        self.hub_time: Callable[[], datetime] = lambda: NEVER
+        """What the hub's clock says."""
 
     def house(self, finess: str) -> House:
         """A house's books."""
@@ -228,9 +233,15 @@ class Checker:
                 yield f"{key} is reinstated with other {', '.join(sorted(differing[-1]))} than was said"
 
     def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str]) -> None:
-        """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids)."""
+        """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids).
+
+        It is None where it was dropped.
+        """
         self.checks["hub commits"] += bool(saved)
-        for _, file in saved:
+        for was, file in saved:
+            if file is None:
+                self._dropped(was.request.name)
+                continue
             after = msgspec.to_builtins(file, builtin_types=(bytes,))
             name = after["request"]["name"]
             before = self.files.get(name)
@@ -240,6 +251,14 @@ class Checker:
                 self._problem(f"{name}: {problem}")
             if before is not None:
                 self.coverage.request(_standing(before), _standing(after), acts)
+
+    def _dropped(self, name: str) -> None:
+        """A request leaves the store: over, out of the lists, nothing on its way, as old as people look back."""
+        self.checks["requests dropped"] += 1
+        file = self.files.pop(name)
+        until = when(file["request"]["change_time"]) + KEPT
+        if not file["request"].get("archived") or file["rows"] or self.hub_time() < until:
+            self._problem(f"{name} is dropped at {self.hub_time()}, and is to be kept until {until}")
 
     def _file(self, before: Fact | None, after: Fact) -> Iterator[str]:
         request = after["request"]
@@ -664,7 +683,7 @@ def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact) -
         sides |= {
             "reference": (request["reference"], found["reference"]),
             "urgency": (request["urgency"], found["urgency"]),
-            "need": (_unordered(request["need"]), _unordered(found["need"])),
+            "need": (plain_need(request["need"]), plain_need(found["need"])),
             "mode": (ask["mode"], found["mode"]),
             "number": (known.get("last_command_number", 0), found["last_number"]),
             "unit": (known["unit"].rsplit("/", 1)[1], found["unit"]),
@@ -676,10 +695,6 @@ def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact) -
     for what, (ours, theirs) in sides.items():
         if ours != theirs:
             yield f"{ask['reservation']}: its {what} is {ours} at the hub, {theirs} at its node"
-
-
-def _unordered(need: Fact) -> Fact:
-    return {key: sorted(value) if isinstance(value, list) else value for key, value in need.items()}
 
 
 def _may_live(ask: Fact) -> bool:

@@ -216,6 +216,11 @@ class _Watched:
             self.before[name] = self._inner.request(name)
         self._inner.save(file, before)
 
+    def forget_request(self, file: Any) -> None:
+        self.writes = True
+        self.before.setdefault(file.request.name, file)
+        self._inner.forget_request(file)
+
     def keep_command(self, record: Any) -> None:
         self.writes = True
         if record.refused is None:
@@ -237,7 +242,8 @@ class HubStore:
         committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str]], None],
         unheard: Callable[[list[str]], None],
     ) -> None:
-        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it.
+        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it. After
+        is None for one that it dropped.
 
         `unheard` is told the names of those whose writer does not know that they were saved.
         """
@@ -290,7 +296,7 @@ class HubStore:
         if wrote and device.draws(faults.crash_after * share, "hub killed between commit and answer"):
             await device.die()
         if wrote and device.draws(faults.unknown * share, "hub commit of unknown fate"):
-            self._unheard([file.request.name for _, file in saved])
+            self._unheard([file.request.name for _, file in saved if file is not None])
             raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "disk I/O error"})
         # What was read may be old by the time that it is looked at.
         await device.spin()

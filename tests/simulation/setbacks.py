@@ -143,6 +143,18 @@ class Setbacks:
                 yield f"{one} is shown as an orphan, and does not live at its node"
             elif one in self._due and self._due[one] not in files:
                 yield f"{one} is an orphan, and {self._due[one]} was not made again from it"
+            elif self._has_place(one, files):
+                yield f"{one} is an orphan, and its request is here, and open"
+
+    def _has_place(self, reservation: str, files: Mapping[str, Fact]) -> bool:
+        """Whether it could be held by its request: that is not over, has the same need, and never asked that house."""
+        key, house = reservation.rsplit("/", 1)[1], self._houses[_house(reservation)]
+        fact = next(fact for one, fact in house.of("reservation").items() if one.endswith(key))
+        file = files.get(f"requests/{fact['request']}")
+        if file is None or _state(file) in REQUEST_FINAL:
+            return False
+        asked = {_house(one) for one in _asks(file)}
+        return house.finess not in asked and plain_need(file["request"]["need"]) == plain_need(fact["need"])
 
     def is_orphan(self, finess: str, fact: Fact) -> bool:
         """Whether people were shown that reservation as one that no request holds."""
@@ -153,6 +165,11 @@ class Setbacks:
         key = reservation.rsplit("/", 1)[1]
         facts = self._houses[_house(reservation)].of("reservation").items()
         return any(fact["state"] not in FINAL for one, fact in facts if one.endswith(key))
+
+
+def plain_need(need: Fact) -> Fact:
+    """A need as stored, whatever the order of what it lists."""
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in need.items()}
 
 
 def _state(file: Fact) -> str:

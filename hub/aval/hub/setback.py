@@ -1,8 +1,9 @@
 """A hub that was put back to an earlier state, and how it knows (DESIGN §5, Restore).
 
 - `aval hub restore` says so: the database that it puts back bears a new *origin* (a new incarnation, restored when, and
-  nobody listed since). The hub then marks every request that is not over `set_back`, begins the watch of each node with
-  a whole snapshot, and carries no command to a node before that snapshot has listed the node's reservations.
+  nobody listed since). The hub then marks every request that is not over `set_back`, shows each node what it has heard
+  of it (so that one that was put back too finds that out), then has it tell all in a whole snapshot, and carries no
+  command to a node before that snapshot has listed the node's reservations.
 - A machine that was rolled back, or a copy of the file, says nothing. The nodes do: a reservation whose last decided
   command bears a number that this hub never gave, or gave to another command (ID_REUSED), or a live reservation of this
   territory that no request here has asked for. That happens to no hub whose memory is whole, since each command and
