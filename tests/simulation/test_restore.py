@@ -278,3 +278,21 @@ def test_an_admission_put_back_without_a_bed_and_then_cancelled_is_in_one_confli
         on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=free))
         on.go(5)
         assert not on.checker.house(C).of("conflict")
+
+
+def test_r2_a_node_put_back_again_before_it_has_told_its_new_history_is_shown_again_what_was_heard() -> None:
+    """Its hub would drop all that it tells for ever, as older than what it has heard, and never show it that."""
+    with stage() as on:
+        name, held = held_in(on)
+        backup = on.back_up(A)
+        on.confirm(name, held)
+        on.go(5)
+        with on.slow_watch(100.0):
+            with on.put_back(A, backup):
+                pass
+            on.go(150)
+            assert not on.file(name)["rows"], "no command goes, which would show it too"
+            on.simulation.mishaps.put_back(A, backup)
+            on.go(1200)
+        on.go(1200)
+        assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")

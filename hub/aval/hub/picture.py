@@ -125,16 +125,21 @@ def apply(picture: Picture, event: SnapshotPart | ChangePart | Progress, monoton
     return _with_change(picture, [part for part in parts if isinstance(part, ChangePart)], monotonic)
 
 
-def is_behind(picture: Picture, heard: Cursor | None, event: SnapshotPart | ChangePart | Progress) -> bool:
-    """Whether a snapshot is of a past that another has replaced, or of before what was `heard`: its node was put back.
+def is_behind(
+    picture: Picture, heard: Cursor | None, event: SnapshotPart | ChangePart | Progress, *, refused: bool
+) -> bool:
+    """Whether a snapshot is of a past that another has replaced, or does not hold what was `heard`: its node was put
+    back. Shown what was heard it finds that out by itself, and tells another history.
 
-    A node that is shown what was heard finds that out by itself, and tells another history.
+    `refused`: it has said already that it does not hold it, so this history cannot be its own any more.
     """
     if not isinstance(event, SnapshotPart) or heard is None:
         return False
     at = event.cursor
-    earlier = at.incarnation == heard.incarnation and at.revision < heard.revision
-    return earlier or at.incarnation in picture.past_incarnations
+    if at.incarnation in picture.past_incarnations:
+        return True
+    lacks = at.revision < heard.revision or (at.revision == heard.revision and at.tag != heard.tag)
+    return at.incarnation == heard.incarnation and (refused or lacks)
 
 
 def _own(part: SnapshotPart | ChangePart, establishment: str) -> SnapshotPart | ChangePart:

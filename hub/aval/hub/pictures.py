@@ -50,7 +50,7 @@ class Pictures:
         self._pictures = {finess: Picture(finess) for finess in sorted(members)}
         self._heard: dict[str, Cursor] = {}
         self._restored: set[str] = set()
-        self._unlisted: set[str] = set()
+        self._unlisted: dict[str, bool] = {}
         self.bell: Bell[Picture] = Bell()
 
     async def load(self) -> None:
@@ -136,7 +136,7 @@ class Pictures:
         picture = self._pictures[finess]
         if picture.parts:
             self._pictures[finess] = replace(picture, parts=())
-        if finess in self._restored or picture.cursor is None:
+        if picture.cursor is None or self._is_asked_for_all(finess):
             return None, None
         heard = self.cursor_heard(finess)
         return picture.cursor, heard if heard != picture.cursor else None
@@ -150,7 +150,11 @@ class Pictures:
 
         In this order: asked for all at once, a node that was put back too would never learn it.
         """
-        self._unlisted.add(finess)
+        self._unlisted[finess] = False
+
+    def _is_asked_for_all(self, finess: str) -> bool:
+        """Whether its watch begins without a cursor: it does not know the one heard, or has been shown it."""
+        return finess in self._restored or self._unlisted.get(finess, False)
 
     async def hear(self, finess: str, event: NodeEvent) -> bool:
         """A message of a node's watch; whether to read on, or to begin the next watch.
@@ -160,9 +164,12 @@ class Pictures:
         if event.cursor.establishment != finess:
             return True
         before = self._pictures[finess]
-        if finess in self._restored and is_behind(before, self.cursor_heard(finess), event):
+        if self._is_asked_for_all(finess) and is_behind(
+            before, self.cursor_heard(finess), event, refused=finess in self._restored
+        ):
             # Put back since it was last shown what was heard of it: it is shown that again.
             self._restored.discard(finess)
+            self._unlisted = {one: shown and one != finess for one, shown in self._unlisted.items()}
             return False
         applied = apply(before, event, self._clock.monotonic())
         after = applied.picture
@@ -173,13 +180,13 @@ class Pictures:
                 )
             )
         self._pictures[finess] = after
-        shown = finess in self._unlisted and finess not in self._restored
+        shown = finess in self._unlisted and not self._is_asked_for_all(finess)
         if applied.whole:
             self._restored.discard(finess)
-            self._unlisted.discard(finess)
+            self._unlisted.pop(finess, None)
             self._listed(finess)
         elif shown:
-            self._restored.add(finess)
+            self._unlisted[finess] = True
         self._measure(before, after)
         self.bell.ring(finess, after)
         return applied.whole or not shown
