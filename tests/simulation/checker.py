@@ -577,6 +577,13 @@ class Checker:
                 if fact["state"] == "HELD" or (fact["state"] in ("ASKED", "WAITLISTED") and not waits):
                     yield f"{finess}: {key} is still {fact['state']}"
 
+    def unforgotten(self) -> Iterator[str]:
+        """What is in the hub's store longer than anybody looks back."""
+        for name, file in self.files.items():
+            until = when(file["request"]["change_time"]) + KEPT
+            if file["request"].get("archived") and not file["rows"] and until < self.hub_time():
+                yield f"{name} was to be kept until {until}, and is there still"
+
     # When all is quiet
 
     def quiet(self, now: datetime) -> Iterator[str]:

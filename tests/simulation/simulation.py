@@ -45,6 +45,9 @@ SHOWN_SECONDS = 60.0
 ENDED_SECONDS = 32 * 86_400.0
 """After so long the last open request is over (30 days), and details are forgotten."""
 
+FORGOTTEN_SECONDS = 401 * 86_400.0
+"""After so long more a hub drops what was over then (400 days, by its hourly look)."""
+
 ENDED_REST_SECONDS = 900.0
 """Time given to what is due then to be done, and told."""
 
@@ -256,6 +259,7 @@ class Simulation:
             self.quieten()
             self.bring_everything_again()
             self.let_everything_end()
+            self.let_everything_be_forgotten()
         finally:
             self._sum_up()
             self.world.close()
@@ -416,6 +420,14 @@ class Simulation:
         changed = sorted(name for name, fact in self._stored().items() if before.get(name) != fact)
         if changed:
             self.world.problems.append(f"old commands and acts, weeks later, changed {changed}")
+        if self.world.problems:
+            raise self.violation()
+
+    def let_everything_be_forgotten(self) -> None:
+        """More than a year goes by: what is over has left the hub's store, and nothing else has."""
+        self.mishaps.dark(FORGOTTEN_SECONDS)
+        self.go(ENDED_REST_SECONDS)
+        self.world.problems.extend(self.checker.unforgotten())
         if self.world.problems:
             raise self.violation()
 

@@ -10,6 +10,7 @@ import pytest
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
+from tests.simulation.compose import REVISIONS_RETAINED
 from tests.simulation.stage import A, Stage, stage
 
 BOTH = pytest.mark.parametrize("by_command", [True, False])
@@ -127,6 +128,10 @@ def test_an_admission_that_ended_since_the_backup_is_asked_after(by_command: boo
         on.cancel_admission(held)
         on.go(5)
         on.regulator("ReleaseConfirmed", name, rq.ReleaseConfirmedRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(5)
+        _, other = held_in(on)
+        for minutes in range(2 * REVISIONS_RETAINED):
+            on.reoffer(other, 1.0 + minutes / 60)
         on.go(30 * 3600)
         on.put_hub_back(backup, by_command=by_command)
         assert states(on, name, held) == ("EXPIRED", "RELEASED", "RELEASED")
