@@ -22,7 +22,7 @@ from tests.simulation.people import CELL, HOUSES, HUB, HUB_NAME, T
 from tests.simulation.replica import ReplicaParts, address_of_replica
 from tests.simulation.screens import screen
 from tests.simulation.shared_disk import Connection, ReplicaStore, SharedDisk, SharedFaults
-from tests.simulation.simulation import Simulation, Site
+from tests.simulation.simulation import QUIET_TURNS_MAX, Simulation, Site
 from tests.simulation.together import Together
 from tests.simulation.wire import KEEPALIVE_SECONDS, Call
 from tests.simulation.world import Process
@@ -118,12 +118,17 @@ def _ping(call: Call, process: Process) -> None:
         call.sever(0.0, 0.0)
 
 
+LEASES_TURNS_MAX = 40_000
+"""Turns of two hubs in the quiet that renew their leases and look at each other's rows, every few seconds."""
+
+
 class Several(Simulation):
     """One run with two hubs."""
 
     hubs = HUBS
     dark_share = 1.0
-    away_seconds = (0.2, 5.0, 30.0, 120.0)
+    away_seconds: tuple[float, ...] = (0.2, 5.0, 30.0, 120.0)
+    quiet_turns_max = QUIET_TURNS_MAX + LEASES_TURNS_MAX
 
     def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset()) -> None:
         super().__init__(seed, faulty=faulty, without=without)

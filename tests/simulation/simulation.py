@@ -131,6 +131,8 @@ class Simulation:
     away_seconds: tuple[float, ...] = (0.2, 5.0, 60.0, 900.0)
     """How long it takes, about, until somebody starts a process again."""
 
+    quiet_turns_max = QUIET_TURNS_MAX
+
     def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset()) -> None:
         self.seed = seed
         self.world = World(seed)
@@ -358,7 +360,7 @@ class Simulation:
         """After a bounded time all agree; people are shown what no request holds."""
         turns = self.world.turns
         self.go(QUIET_SECONDS)
-        if self.world.turns - turns > QUIET_TURNS_MAX:
+        if self.world.turns - turns > self.quiet_turns_max:
             self.world.problems.append(f"nothing comes to rest: {self.world.turns - turns} turns in the quiet")
         self.people.process.spawn(read_orphans(self.people, self.world.chance("orphans")))
         self.go(SHOWN_SECONDS)
