@@ -238,6 +238,28 @@ def test_what_ended_unheard_and_is_past_being_told_is_asked_after() -> None:
         assert (on.state(name), on.known(other)["state"]) == ("OPEN", "ASKED")
 
 
+def test_an_admission_that_was_undone_unheard_is_asked_after_too() -> None:
+    """Met in a run: the hub went on believing that the patient was there, and asked nobody for another bed."""
+    with stage() as on:
+        name, (held,) = on.request((A, "ger", HOLD))
+        _, (busy,) = on.request((A, "ger", ASK))
+        on.go(5)
+        on.accept(busy)
+        on.admit(held)
+        on.go(5)
+        assert on.state(name) == "ADMITTED"
+        with on.cut_off(A):
+            on.cancel_admission(held)
+            on.staff("WithdrawReservation", held, rs.WithdrawReservationRequest, reason=rs.WITHDRAW_REASON_OTHER)
+            for number in range(REVISIONS_RETAINED + 5):
+                on.reoffer(busy, 2 + number % 3)
+            on.go(26 * 3600)
+            assert on.state(name) == "ADMITTED"
+        on.go(120)
+        # Open again, and past its latest arrival by then.
+        assert (on.state(name), on.known(held)["state"]) == ("EXPIRED", "RELEASED")
+
+
 def test_a_word_that_could_not_be_stored_is_heard_again() -> None:
     with stage() as on:
         _, (asked,) = on.request((A, "ger", ASK))

@@ -676,6 +676,18 @@ def test_a_reservation_that_a_snapshot_leaves_out_is_asked_after() -> None:
     assert (world.file.asks[0].state, world.file.rows) == (S.EXPIRED, ())
 
 
+def test_an_admission_that_a_snapshot_leaves_out_is_asked_after() -> None:
+    """What is admitted is named for as long as its request is listed: this one was undone, and ended a day ago."""
+    world = Territory(target(0, mode=Mode.HOLD))
+    create = world.file.rows[0]
+    world.run(2)
+    world.houses.staff(A, G.ADMIT)
+    world.hear()
+    assert world.file.request.state is R.ADMITTED
+    file = brokerage.enquire(world.file, HOUSES[0], frozenset(), world.now + timedelta(days=2))
+    assert [replace(row, stored_at=create.stored_at) for row in file.rows] == [create]
+
+
 def test_confirm_rows_are_the_only_road_to_confirmed() -> None:
     """Without its row the request stays CONFIRMING for ever, in sight: nothing is sent beside the outbox."""
     world = held(0)
