@@ -629,8 +629,11 @@ class Checker:
         if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
         elif found["state"] == known.get("state") and "claim" in found and not ask.get("over"):
-            yield from _in_full(house, ask, self.files[name]["request"], known, found)
-        if found["state"] == "CONFIRMED" or (found["state"] == "ADMITTED" and not doubtful):
+            said_again = self.setbacks.was_said_again(name)
+            yield from _in_full(house, ask, self.files[name]["request"], known, found, said_again=said_again)
+        # Let go once, and brought back by a node that was put back: until somebody has looked, it is not let go again.
+        waits = ask.get("over") and self.files[name]["request"].get("set_back")
+        if (found["state"] == "CONFIRMED" and not waits) or (found["state"] == "ADMITTED" and not doubtful):
             live.append(ask["reservation"])
         if state in REQUEST_FINAL and found["state"] not in FINAL and found["state"] != "ADMITTED":
             yield f"{name} is {state}, and {ask['reservation']} is {found['state']}: a bed is lost"
@@ -669,8 +672,12 @@ def _promised(was: Fact, now: Fact) -> Iterator[tuple[str, Any, Any]]:
     yield "renewals", was["renewals"], min(was["renewals"], now["renewals"])
 
 
-def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact) -> Iterator[str]:
-    """Each side took the other's word in full: the node what was asked, the hub what was made of it, and until when."""
+def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact, *, said_again: bool) -> Iterator[str]:
+    """Each side took the other's word in full: the node what was asked, the hub what was made of it, and until when.
+
+    A request that its hub had forgotten and that was `said_again`, before any node had told of it, is known to people
+    by a new reference, and to the house by the former one.
+    """
     claim, unit, state = found["claim"] or {}, (found["claim"] or found)["unit"], found["state"]
     line = [
         one for one in house.of("reservation").values() if one["state"] == "WAITLISTED" and one["unit"] == found["unit"]
@@ -688,7 +695,7 @@ def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact) -
     }
     if state not in FINAL:
         sides |= {
-            "reference": (request["reference"], found["reference"]),
+            "reference": (request["reference"], request["reference"] if said_again else found["reference"]),
             "urgency": (request["urgency"], found["urgency"]),
             "need": (plain_need(request["need"]), plain_need(found["need"])),
             "mode": (ask["mode"], found["mode"]),

@@ -30,6 +30,10 @@ class Setbacks:
         """Houses that have not told all their reservations since: nothing is sent to them."""
         self._due: dict[str, str] = {}
         """Reservations that lived when the hub was put back by command, of requests forgotten then: which."""
+        self._forgotten: set[str] = set()
+        """Requests that the hub forgot, ever."""
+        self._said_again: set[str] = set()
+        """Those of them that people have made anew since, under the same id."""
         self.orphans: list[str] = []
         """What people were shown last of reservations that no request holds."""
 
@@ -38,6 +42,8 @@ class Setbacks:
         self._unmarked.clear()
         self._unlisted.clear()
         self._due.clear()
+        self._forgotten |= set(forgotten) - set(files)
+        self._said_again &= set(files)
         if not by_command:
             return
         self._unmarked.update(name for name, file in files.items() if _state(file) not in REQUEST_FINAL)
@@ -65,6 +71,9 @@ class Setbacks:
         """The hub has stored a request; `acted`: a person's act did it."""
         name, over = after["request"]["name"], _state(after) in REQUEST_FINAL
         new = [ask for ask in after["asks"] if ask["reservation"] not in _asks(before)]
+        if before is None and acted and name in self._forgotten:
+            self._checks["forgotten requests said again"] += 1
+            self._said_again.add(name)
         found = [ask for ask in new if not acted and not _has_row(after, ask, "create")]
         for ask in found:
             yield from self._found(name, ask)
@@ -155,6 +164,10 @@ class Setbacks:
             return False
         asked = {_house(one) for one in _asks(file)}
         return house.finess not in asked and plain_need(file["request"]["need"]) == plain_need(fact["need"])
+
+    def was_said_again(self, name: str) -> bool:
+        """Whether people have made a request anew that the hub had forgotten."""
+        return name in self._said_again
 
     def is_orphan(self, finess: str, fact: Fact) -> bool:
         """Whether people were shown that reservation as one that no request holds."""

@@ -440,8 +440,16 @@ class Simulation:
     def _was_decided(self, one: Carried) -> bool:
         """Whether a message had its first answer, and its receiver has not been put back to before that."""
         site = next(site for site in self.sites.values() if one.address.startswith(f"{site.name}:"))
-        lost = any(start - QUIET_SECONDS <= one.at <= end for start, end in site.forgotten)
+        lost = _within(one.at, site) or (one.method == EXCHANGE and self._was_forgotten(one))
         return bool(one.fate) and one.fate[-1] not in NOT_DECIDED and not lost
+
+    def _was_forgotten(self, one: Carried) -> bool:
+        """Whether a command was refused for the moment, and its hub put back before it was sent again."""
+        if not _within(one.at, self.sites[HUB_NAME]):
+            return False
+        command = request_of(EXCHANGE, one.body).command
+        row = getattr(command, command.WhichOneof("verb")).header.command_id
+        return not any(key.endswith(row) for finess in HOUSES for key in self.checker.house(finess).of("command"))
 
     def _stored(self) -> dict[str, object]:
         """What all have stored, as far as the checker has seen it; time's own work does not count."""
@@ -456,6 +464,11 @@ class Simulation:
             state, subject = request.get("state", "OPEN"), request.get("subject")
             states[name] = (state, subject, len(file["asks"]), request.get("handler"))
         return states
+
+
+def _within(at: float, site: Site) -> bool:
+    """Whether what arrived then at that machine, or left it, may have been lost as it was put back."""
+    return any(start - QUIET_SECONDS <= at <= end for start, end in site.forgotten)
 
 
 def _creates(one: Carried) -> bool:
