@@ -296,3 +296,23 @@ def test_r2_a_node_put_back_again_before_it_has_told_its_new_history_is_shown_ag
             on.go(1200)
         on.go(1200)
         assert states(on, name, held) == ("CONFIRMED", "CONFIRMED", "CONFIRMED")
+
+
+def test_the_conflict_of_a_patient_ends_with_what_is_known_of_the_reservation() -> None:
+    """Met in a run: after a month it was of nothing, and nobody could say any more whose it was."""
+    with stage() as on:
+        backup = on.back_up(C)
+        _, held = held_in(on, C, "annexe")
+        on.admit(held)
+        on.go(30)
+        with on.put_back(C, backup):
+            full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+            on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+        on.go(60)
+        assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["reinstated"]
+        for _ in range(2):
+            on.simulation.mishaps.dark(34 * 86_400.0)
+            on.go(120)
+        assert on.at_node(held) == {}
+        assert not on.checker.house(C).of("conflict")
+        on.network.carried.clear()  # of the census nothing is remembered for two months

@@ -14,6 +14,7 @@ from aval.kernel.lifecycle import ReservationInput, ReservationState
 from aval.kernel.statuses import ConflictCause
 from aval.node.book import Draft
 from aval.node.claims import slips_at
+from aval.node.conflicts import end_conflict
 from aval.node.model import (
     Closure,
     CommandRecord,
@@ -142,7 +143,11 @@ def _reservation(draft: Draft, reservation: Reservation, now: datetime) -> None:
 
 
 def _bury(draft: Draft, reservation: Reservation) -> None:
-    """Keeps of a reservation what answers late messages: id, content, state, reason, last number."""
+    """Keeps of a reservation what answers late messages: id, content, state, reason, last number.
+
+    A patient who was put back where no bed was left, and whom nobody has placed since, is in no conflict any more.
+    """
+    end_conflict(draft, reservation)
     tombstone = Tombstone(
         reservation.id,
         reservation.territory,
