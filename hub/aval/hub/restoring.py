@@ -131,7 +131,11 @@ def placed(file: RequestFile, known: KnownReservation, now: datetime) -> Request
         return None
     if any(ask.is_live and ask.establishment == establishment_of(known.name) for ask in file.asks):
         return None
-    found = replace(file, asks=(*file.asks, _ask_of(known, told)))
+    proposed = file.request.proposed_next
+    if proposed and establishment_of(proposed) == establishment_of(known.name):
+        proposed = ""  # that house is asked already
+    request = replace(file.request, proposed_next=proposed)
+    found = RequestFile(request, (*file.asks, _ask_of(known, told)), file.rows)
     return settled(file, marked_set_back(found, now), now)
 
 

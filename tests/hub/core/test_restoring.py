@@ -289,6 +289,16 @@ def test_a_reservation_nobody_here_asked_for_is_placed_with_its_request_and_noth
     assert found.asks[1].last_number == 3
 
 
+def test_a_house_that_is_found_to_be_asked_is_not_proposed() -> None:
+    """Met in a run: whoever asked it was refused."""
+    file = held(0).file
+    for proposed, stays in ((target(1).unit, ""), (target(2).unit, target(2).unit)):
+        shown = replace(file, request=replace(file.request, proposed_next=proposed))
+        found = restoring.placed(shown, stranger(file), NOW)
+        assert found is not None
+        assert found.request.proposed_next == stays
+
+
 def test_what_cannot_be_of_that_request_has_no_place_in_it() -> None:
     world = held(0)
     file = world.file
