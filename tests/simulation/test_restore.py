@@ -280,7 +280,7 @@ def test_an_admission_put_back_without_a_bed_and_then_cancelled_is_in_one_confli
         assert not on.checker.house(C).of("conflict")
 
 
-def test_r2_a_node_put_back_again_before_it_has_told_its_new_history_is_shown_again_what_was_heard() -> None:
+def test_r2_a_node_put_back_again_before_it_has_told_anew_is_shown_again_what_was_heard() -> None:
     """Its hub would drop all that it tells for ever, as older than what it has heard, and never show it that."""
     with stage() as on:
         name, held = held_in(on)
