@@ -54,6 +54,9 @@ class House:
         self.incarnation = 0
         self.put_back = False
         """Whether its node was put back to an older state, and has not noticed yet."""
+        self.forgotten: set[int] = set()
+        """Histories that it has told and, put back, has forgotten: a hub that was put back too may remember one,
+        and a word of one may come late."""
         self.was_put_back = False
         """Whether that ever happened: what was over by then may be forgotten."""
         self.facts: dict[str, dict[str, Fact]] = {}
@@ -70,8 +73,6 @@ class House:
         """Reservations that the last commit reinstated."""
         self.takings = 0
         """How often a bed or place was taken, left or changed hands, and was followed."""
-        self.lost: set[int] = set()
-        """Histories that this node began and knows nothing of any more: it was put back to before them."""
         self.offers: set[str] = set()
         """Tags of all offers ever made: a new one bears none of them."""
         self.histories: dict[str, list[str]] = {}
@@ -87,15 +88,6 @@ class House:
         """A reservation, or what is left of it."""
         return self.of("reservation").get(key) or self.of("tombstone").get(key)
 
-    def _heard_late(self, batch: Batch) -> bool:
-        """Whether a new history begins because a word came, late, of one that was lost by going back once more."""
-        past = set(self.of("restore").get("self", {}).get("past", ()))
-        told = [json.loads(row.body)["past"] for row in batch.rows if row.kind.value == "restore" and row.body]
-        late = {heard for one in told for heard in one} - past
-        late &= self.lost
-        self.lost -= late
-        return bool(late)
-
     def committed(self, batch: Batch) -> Iterator[str]:
         """Takes up a batch; tells what is wrong with it, or with what it leads to."""
         revision = batch.revision
@@ -105,7 +97,7 @@ class House:
             yield f"time goes back from {self.as_of} to {revision.as_of}"
         conflicts_before, unsure = dict(self.of("conflict")), set(self.of("reconciling"))
         if batch.incarnation is not None:
-            if not self.put_back and not self._heard_late(batch):
+            if not self.put_back and not self._forgot(batch):
                 yield f"history {batch.incarnation:016x} begins, and nobody has put this node back"
             self.incarnation, self.put_back = batch.incarnation, False
         self.reinstated = {row.key for row in batch.rows if row.kind.value == "reinstated" and row.body is not None}
@@ -126,6 +118,11 @@ class House:
         yield from self._arrivals()
         for unit, fact in self.of("unit").items():
             yield from self._beds(unit, fact) if fact["counting"] == "beds" else self._places(unit)
+
+    def _forgot(self, batch: Batch) -> bool:
+        """Whether what its hub has heard, and shows it, is a history of its own that it has forgotten."""
+        told = [json.loads(row.body) for row in batch.rows if row.kind.value == "restore" and row.body]
+        return any(one["past"][-1] in self.forgotten for one in told)
 
     def _written(self, batch: Batch) -> Iterator[tuple[str, Fact | None, Fact | None]]:
         """Takes the rows up; gives the reservations among them, as they were and are."""

@@ -170,7 +170,7 @@ class Checker:
         house.was_put_back = True
         house.put_back, house.policies_changed, house.takings = True, now.policies_changed, now.takings
         house.offers = now.offers
-        house.lost = now.lost | {now.incarnation}
+        house.forgotten = now.forgotten | {now.incarnation}
         self.houses[finess] = house
         self.setbacks.node_put_back(finess)
         told = self._told.get((finess, house.incarnation))
