@@ -329,7 +329,8 @@ def _asked_next(file: RequestFile, now: datetime) -> RequestFile:
             break
         mode = refused.mode if all(ask.mode is not Mode.HOLD for ask in wanted(file)) else Mode.ASK
         number = len(file.asks)
-        target = AskTarget(str(uuid5(NAMESPACE_URL, f"{file.request.name}#{number}")), unit, mode)
+        # With the time: a hub that was put back has forgotten asks of that number, which its nodes know.
+        target = AskTarget(str(uuid5(NAMESPACE_URL, f"{file.request.name}#{number}@{now.isoformat()}")), unit, mode)
         file = with_ask(file, replace(refused, followed=True))
         file = asked(file, (target,), file.request.handler, now)
     return file

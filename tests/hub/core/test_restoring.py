@@ -299,6 +299,16 @@ def test_a_house_that_is_found_to_be_asked_is_not_proposed() -> None:
         assert found.request.proposed_next == stays
 
 
+def test_what_is_asked_by_itself_bears_no_id_of_what_was_forgotten() -> None:
+    """Met in a run: its house answered for the need that the request had before the hub was put back."""
+    world = Territory(target(0), ask_next=(target(1).unit,))
+    world.run(2)
+    declined = replace(known_of(world.file), state=S.DECLINED, revision=50)
+    once, again = (brokerage.heard(world.file, declined, NOW + timedelta(hours=hours)).asks for hours in (1, 2))
+    assert once[1].unit == again[1].unit == target(1).unit
+    assert once[1].reservation != again[1].reservation
+
+
 def test_what_cannot_be_of_that_request_has_no_place_in_it() -> None:
     world = held(0)
     file = world.file
