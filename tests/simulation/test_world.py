@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.simulation.wire import Faults, Network
 from tests.simulation.world import World
 
 
@@ -91,3 +95,23 @@ def test_waiting_with_a_limit_counts_the_world_s_time() -> None:
     world.run_until(100.0)
     world.close()
     assert limits == [pytest.approx(30.0)]
+
+
+def test_what_a_partition_held_back_arrives_in_the_order_in_which_it_was_sent() -> None:
+    """As TCP gives it; met in a run, where a hub heard of a later revision first and passed the earlier one over."""
+    world = World(1)
+    network, got = Network(world, Faults()), list[int]()
+    call: Any = SimpleNamespace(
+        client=SimpleNamespace(name="hub"),
+        server=SimpleNamespace(process=SimpleNamespace(name="node")),
+        free_at={True: 0.0, False: 0.0},
+        method="",
+        starve=lambda *_: None,
+    )
+    network.block("hub", "node")
+    for number in range(20):
+        network.carry(call, to_server=True, deliver=partial(got.append, number))
+    network.heal("hub", "node")
+    network.carry(call, to_server=True, deliver=partial(got.append, 20))
+    world.run_until(1.0)
+    assert got == list(range(21))
