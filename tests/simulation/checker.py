@@ -51,6 +51,9 @@ LISTED_MAX = timedelta(hours=74)
 KEPT = timedelta(days=400)
 """For so long a request that is over can be looked at (CONTRACT 19, docs of the hub's retention)."""
 
+TOLD_WITHIN = timedelta(minutes=1)
+"""How long what was read may take to be told."""
+
 LAPSE_ALLOWANCE = timedelta(minutes=5)
 """How long after its time a request may stand open: the hub may have begun a moment ago."""
 
@@ -157,6 +160,7 @@ class Checker:
         """Requests saved by a hub that does not know that they were: it tells nobody before they are read again."""
         self._unsaid: dict[tuple[Call, str, int], float] = {}
         self.setbacks = Setbacks(self.houses, self.checks)
+        self._dropped_at: dict[str, datetime] = {}
         self.hub_time: Callable[[], datetime] = lambda: NEVER
         """What the hub's clock says."""
 
@@ -256,6 +260,7 @@ class Checker:
         """A request leaves the store: over, out of the lists, nothing on its way, as old as people look back."""
         self.checks["requests dropped"] += 1
         file = self.files.pop(name)
+        self._dropped_at[name] = self.hub_time()
         until = when(file["request"]["change_time"]) + KEPT
         if not file["request"].get("archived") or file["rows"] or self.hub_time() < until:
             self._problem(f"{name} is dropped at {self.hub_time()}, and is to be kept until {until}")
@@ -449,7 +454,10 @@ class Checker:
         for request in requests:
             stored = self.files.get(request.name)
             if stored is None:
-                yield f"{request.name}, which is stored nowhere"
+                # Read before it was dropped, and told after.
+                dropped = self._dropped_at.get(request.name)
+                if dropped is None or self.hub_time() - dropped > TOLD_WITHIN:
+                    yield f"{request.name}, which is stored nowhere"
             elif request.revision > stored["request"].get("revision", 1):
                 yield f"{request.name} at revision {request.revision}, not stored yet"
             elif request.revision == stored["request"].get("revision", 1):
@@ -522,9 +530,12 @@ class Checker:
         yield from self._same_as_told(cursor, [unit for unit in units if unit.shown == availability.SHOWN_EXACT])
 
     def _same_as_told(self, cursor: Any, units: Iterable[Any]) -> Iterator[str]:
-        told = self._told.get((cursor.establishment.rsplit("/", 1)[1], cursor.incarnation))
+        finess = cursor.establishment.rsplit("/", 1)[1]
+        told = self._told.get((finess, cursor.incarnation))
         truths = [at[cursor.revision] for at in (told.at, *told.lost) if cursor.revision in at] if told else []
-        if not truths:
+        # A node that was put back may have come to that revision anew, and have told nobody on a watch.
+        untold = told is not None and cursor.revision not in told.at and cursor.revision <= self.houses[finess].revision
+        if not truths or untold:
             self.checks["figures not comparable"] += 1
             return
         for unit in units:
