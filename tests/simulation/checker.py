@@ -701,9 +701,11 @@ def _in_full(house: House, ask: Fact, request: Fact, known: Fact, found: Fact, *
         "offer": (offer.get("tag"), b64decode(granted["tag"]) if granted else None),
         "rank": (known.get("waiting_rank", 0), rank),
         "renewals": (known.get("renewals", 0), found["renewals"]),
-        "notes": ([note["fate"] for note in known.get("notes", ())], [note["fate"] for note in found["notes"]]),
         "verification": (known.get("unverified", False), state not in FINAL and unit in house.of("reconciling")),
     }
+    if state not in FINAL or not house.was_put_back:  # what was over by then is not said to it again
+        notes = [[note["fate"] for note in side] for side in (known.get("notes", ()), found["notes"])]
+        sides["notes"] = (notes[0], notes[1])
     if state not in FINAL:
         sides |= {
             "reference": (request["reference"], request["reference"] if said_again else found["reference"]),

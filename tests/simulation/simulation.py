@@ -441,6 +441,8 @@ class Simulation:
         """Whether a message had its first answer, and its receiver has not been put back to before that."""
         site = next(site for site in self.sites.values() if one.address.startswith(f"{site.name}:"))
         lost = _within(one.at, site) or (one.method == EXCHANGE and self._was_forgotten(one))
+        if one.fate and one.fate[-1] == "NOT_FOUND" and site.name in self.hubs and site.forgotten:
+            return False  # a hub that was put back learns again of what it did not find
         return bool(one.fate) and one.fate[-1] not in NOT_DECIDED and not lost
 
     def _was_forgotten(self, one: Carried) -> bool:
