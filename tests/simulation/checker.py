@@ -161,6 +161,7 @@ class Checker:
         self._unsaid: dict[tuple[Call, str, int], float] = {}
         self.setbacks = Setbacks(self.houses, self.checks)
         self._dropped_at: dict[str, datetime] = {}
+        self._hub_was_put_back = False
         self.hub_time: Callable[[], datetime] = lambda: NEVER
         """What the hub's clock says."""
 
@@ -192,6 +193,7 @@ class Checker:
         """The hub was put back to an older state: what it stored since is forgotten, what it showed may go back."""
         self.setbacks.put_back(self.files, files, by_command=by_command)
         self.files = files
+        self._hub_was_put_back = True
         self._shown.clear()
 
     # What is stored
@@ -637,6 +639,10 @@ class Checker:
         doubtful = ask.get("over") and known.get("unverified")
         # Put back to before a release, a node whose time ends it has nothing to tell of it a day later: it is over.
         both_over = house.was_put_back and {found["state"], known.get("state")} <= FINAL
+        # A hub that was put back asks again what was over long ago, and is refused: it is over.
+        both_over |= (
+            self._hub_was_put_back and not known and found["state"] in FINAL and bool(ask.get("refused_reason"))
+        )
         if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
         elif found["state"] == known.get("state") and "claim" in found and not ask.get("over"):

@@ -69,7 +69,7 @@ class Setbacks:
 
     def committed(self, before: Fact | None, after: Fact, *, acted: bool) -> Iterator[str]:
         """The hub has stored a request; `acted`: a person's act did it."""
-        name, over = after["request"]["name"], _state(after) in REQUEST_FINAL
+        name, over = after["request"]["name"], _state(after) in REQUEST_FINAL or after["request"].get("archived")
         new = [ask for ask in after["asks"] if ask["reservation"] not in _asks(before)]
         if before is None and acted and name in self._forgotten:
             self._checks["forgotten requests said again"] += 1
