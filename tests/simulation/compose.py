@@ -197,13 +197,16 @@ class HubParts(_Parts):
             meters=self.telemetry,
         )
 
-    async def run(self) -> None:
-        """What its root does, less the operating system."""
-        running = await self.build()
+    def serve(self, running: hub_root.Running) -> list[asyncio.Task[None]]:
+        """Serves calls, and begins all that makes the hub run."""
         add_servicers(running.hub, self.server)
         self.server.listen()
         tasks = [asyncio.create_task(loop(), name=name) for name, loop in running.loops.items()]
-        tasks.append(asyncio.create_task(self.look()))
+        return [*tasks, asyncio.create_task(self.look())]
+
+    async def run(self) -> None:
+        """What its root does, less the operating system."""
+        tasks = self.serve(await self.build())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

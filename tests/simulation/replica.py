@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from aval.hub.server import add_servicers
 from tests.simulation.compose import HubParts
 from tests.simulation.people import HUB
 from tests.simulation.shared_disk import ReplicaStore
@@ -37,10 +36,7 @@ class ReplicaParts(HubParts):
     async def run(self) -> None:
         """What its root does, less the operating system: until it is told to stop, or a coroutine of it ends."""
         running = await self.build()
-        add_servicers(running.hub, self.server)
-        self.server.listen()
-        tasks = [asyncio.create_task(loop(), name=name) for name, loop in running.loops.items()]
-        tasks.append(asyncio.create_task(self.look()))
+        tasks = self.serve(running)
         done, _ = await asyncio.wait((self._stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()

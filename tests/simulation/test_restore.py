@@ -260,18 +260,24 @@ def test_r4_what_was_released_and_lives_again_at_the_node_is_released_again() ->
         assert states(on, name, held) == ("CANCELLED", "RELEASED", "RELEASED")
 
 
+def reinstated_without_a_place(on: Stage) -> str:
+    """A patient admitted in C's annexe, whose node is put back to before that and has filled all places since."""
+    backup = on.back_up(C)
+    _, held = held_in(on, C, "annexe")
+    on.admit(held)
+    on.go(30)
+    with on.put_back(C, backup):
+        full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
+        on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
+    on.go(60)
+    assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["reinstated"]
+    return held
+
+
 def test_an_admission_put_back_without_a_bed_and_then_cancelled_is_in_one_conflict_which_can_end() -> None:
     """Met in a run: the second conflict of the same claim stayed for ever, and blocked the unit."""
     with stage() as on:
-        backup = on.back_up(C)
-        _, held = held_in(on, C, "annexe")
-        on.admit(held)
-        on.go(30)
-        with on.put_back(C, backup):
-            full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
-            on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
-        on.go(60)
-        assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["reinstated"]
+        held = reinstated_without_a_place(on)
         on.cancel_admission(held)
         assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["admission_cancelled"]
         free = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=0)]
@@ -301,15 +307,7 @@ def test_r2_a_node_put_back_again_before_it_has_told_anew_is_shown_again_what_wa
 def test_the_conflict_of_a_patient_ends_with_what_is_known_of_the_reservation() -> None:
     """Met in a run: after a month it was of nothing, and nobody could say any more whose it was."""
     with stage() as on:
-        backup = on.back_up(C)
-        _, held = held_in(on, C, "annexe")
-        on.admit(held)
-        on.go(30)
-        with on.put_back(C, backup):
-            full = [cs.PlaceCapacity(gender=tm.GENDER_ANY, open=2, occupied=2)]
-            on.census("DeclareCounts", C, cs.DeclareCountsRequest(unit=unit_name(C, "annexe"), places=full))
-        on.go(60)
-        assert [one["cause"] for one in on.checker.house(C).of("conflict").values()] == ["reinstated"]
+        held = reinstated_without_a_place(on)
         for _ in range(2):
             on.simulation.mishaps.dark(34 * 86_400.0)
             on.go(120)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,16 +10,14 @@ import pytest
 from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
-from tests.conftest import CHECKOUT
 from tests.simulation.checker import request_of
+from tests.simulation.running import RUN_SECONDS, assert_a_seed_says_everything, assert_nothing_breaks
 from tests.simulation.several import HUBS, SAID_SECONDS_MAX, Several
 from tests.simulation.stage import A, Stage, stage
 from tests.simulation.wire import EXCHANGE
 
 SEEDS, STEPS, MORE = "1-5", 200, 6
 """About 20 s of one core; seeds are added where these have left a kind of fault unmet."""
-
-RUN_SECONDS = 600
 
 MOVED_SECONDS_MAX = 10.0
 """What a hub's death may cost its nodes: a lease of six seconds, and the look of the other."""
@@ -33,22 +29,11 @@ HANDED_OVER_SECONDS_MAX = 4.0
 @pytest.mark.timeout(RUN_SECONDS + 10)
 def test_nothing_breaks_under_faults_with_two_hubs() -> None:
     """As with one; and what two hubs must hold between them (`together.py`), after every commit and step."""
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--hubs", "2", "--seeds", SEEDS, "--steps", str(STEPS),
-         "--no-shrink", "--demand", "--more", str(MORE)],
-        cwd=CHECKOUT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False,
-        env={"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    sys.stdout.write(run.stdout)
-    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
+    assert_nothing_breaks(SEEDS, STEPS, MORE, "--hubs", "2")
 
 
 def test_a_seed_says_everything_of_two_hubs() -> None:
-    first, second = Several(3), Several(3)
-    for simulation in (first, second):
-        simulation.run(40)
-    assert first.world.trace == second.world.trace
-    assert first.world.turns == second.world.turns
+    assert_a_seed_says_everything(lambda: Several(3), 40)
 
 
 class Pair:

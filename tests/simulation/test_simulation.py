@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import subprocess
-import sys
 
 import pytest
 
@@ -16,6 +14,7 @@ from tests.conftest import CHECKOUT
 from tests.simulation.compose import SHIPPED, SWAPPED
 from tests.simulation.lifecycles import REACTIONS, REQUEST, RESERVATION
 from tests.simulation.mutants.table import DIRECTED, SILENT, markdown, mutants
+from tests.simulation.running import RUN_SECONDS, assert_a_seed_says_everything, assert_nothing_breaks, python
 from tests.simulation.simulation import Simulation
 
 SEEDS = "1-12"
@@ -34,36 +33,17 @@ MUTANTS = (
 SILENT_MIN = 20
 """Bugs of the table that named seeds find and the unit tests do not see, at least."""
 
-RUN_SECONDS = 600
-"""Longest time of one run, on a machine that has much else to do; alone it takes a tenth of it."""
-
-
-def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-        env={"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"},
-    )
-
 
 @pytest.mark.timeout(RUN_SECONDS + 10)
 def test_nothing_breaks_under_faults() -> None:
     """DESIGN §8 after every commit and message; agreement once faults stop; nothing changed by what comes again."""
-    run = _python(
-        "tests.simulation", "--seeds", SEEDS, "--steps", str(STEPS), "--no-shrink", "--demand", "--more", str(MORE)
-    )
-    sys.stdout.write(run.stdout)
-    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-4000:]
+    assert_nothing_breaks(SEEDS, STEPS, MORE)
 
 
 @pytest.mark.timeout(RUN_SECONDS + 10)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_bug_put_in_is_found(name: str) -> None:
-    run = _python("tests.simulation.mutants", name)
+    run = python("tests.simulation.mutants", name)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
 
 
@@ -106,11 +86,7 @@ def test_without_faults_nothing_is_found() -> None:
 
 
 def test_a_seed_says_everything() -> None:
-    first, second = Simulation(9), Simulation(9)
-    for simulation in (first, second):
-        simulation.run(60)
-    assert first.world.trace == second.world.trace
-    assert first.world.turns == second.world.turns
+    assert_a_seed_says_everything(lambda: Simulation(9), 60)
 
 
 def test_only_four_ports_are_swapped() -> None:
