@@ -315,15 +315,18 @@ def _known_as(transaction: Transaction, file: RequestFile) -> str | None:
 def _save(transaction: Transaction, after: RequestFile, before: RequestFile | None) -> None:
     """Keeps a file. What it holds now is no orphan any more: a request that was forgotten here may be said again."""
     transaction.save(after, before)
+    for reservation in _new_in(after, before):
+        transaction.forget_orphan(reservation)
+
+
+def _new_in(after: RequestFile, before: RequestFile | None) -> list[str]:
+    """The reservations that a file has come to hold."""
     known = {ask.reservation for ask in before.asks} if before is not None else set()
-    for ask in after.asks:
-        if ask.reservation not in known:
-            transaction.forget_orphan(ask.reservation)
+    return [ask.reservation for ask in after.asks if ask.reservation not in known]
 
 
 def _check_new_ids(transaction: Transaction, before: RequestFile, after: RequestFile) -> None:
     """Reservations that an act creates must be new in the whole territory, not in their request only."""
-    known = {ask.reservation for ask in before.asks}
-    for ask in after.asks:
-        if ask.reservation not in known and transaction.request_of(ask.reservation) is not None:
-            raise Refusal(Reason.ID_REUSED, {"reservation": ask.reservation})
+    for reservation in _new_in(after, before):
+        if transaction.request_of(reservation) is not None:
+            raise Refusal(Reason.ID_REUSED, {"reservation": reservation})
