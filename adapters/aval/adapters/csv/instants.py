@@ -17,7 +17,7 @@ _MONTHS = ("janv", "fevr", "mars", "avr", "mai", "juin", "juil", "aout", "sept",
 
 _LETTERS = re.compile(
     r"(?:(?:lun|mar|mer|jeu|ven|sam|dim)[a-z]*\.?\s+)?(\d{1,2}|1er)\s+"
-    r"(janv|fevr|mars|avr|mai|juin|juil|aout|sept|oct|nov|dec)[a-z]*\.?\s+(\d{4})\b"
+    rf"({'|'.join(_MONTHS)})[a-z]*\.?\s+(\d{{4}})\b"
 )
 """A date with its month in letters, folded."""
 
