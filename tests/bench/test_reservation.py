@@ -81,7 +81,7 @@ async def echo(small: Small) -> AsyncIterator[Callable[[], Awaitable[object]]]:
         sys.executable, "-m", "tests.bench.echo", str(bundle), str(port_file), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(port_file.exists, 20, "the echo serves")
+        await until(port_file.exists, "the echo serves")
         channel = small.channel(REGULATOR, int(port_file.read_text()), hub_dns_name(TERRITORY))
         call = channel.unary_unary(METHOD)
         yield lambda: call(b"", timeout=5)
@@ -164,7 +164,7 @@ async def test_a_reservation_beside_its_floor(tmp_path: Path) -> None:
     async with running(tmp_path, LUNEVILLE) as small, echo(small) as empty_call:
         unit = await declare_unit(small, LUNEVILLE, places=900)
         client = small.to_hub(REGULATOR)
-        await until(lambda: sees_unit(client, unit), 20, "the unit is seen at the hub")
+        await until(lambda: sees_unit(client, unit), "the unit is seen at the hub")
         call = quantiles(await timed(empty_call, 300))
         commit = quantiles(await timed(raw_commit(tmp_path), 300))
         floor = call[0] + commit[0]

@@ -172,7 +172,7 @@ async def test_a_node_shows_what_its_day_tells(finess: str, seed: int) -> None:
             clock.advance(timedelta(hours=1))
             return task.done()
 
-        await wait_until(ended, 60, "the feed to come to its end")
+        await wait_until(ended, "the feed to come to its end", 60)
         await task
         census = Census(house)
         for movement in movements(house, seed, MIDNIGHT, until):

@@ -241,7 +241,7 @@ async def test_locks_of_a_hub_that_stops_in_mid_transaction_are_given_back(datab
             return work
 
         first = asyncio.ensure_future(stopped.run(marking(10, stops=True)))
-        await until(locked.is_set, 10, "the first holds the lock")
+        await until(locked.is_set, "the first holds the lock")
         await asyncio.wait_for(other.run(marking(1, stops=False)), 2 * IDLE_MS_MAX / 1000)
         woken.set()
         await first
@@ -273,7 +273,7 @@ async def test_a_server_that_is_away_is_said_at_once_and_taken_up_again() -> Non
                 except Refusal:
                     return False
 
-            await until(stored, 10, "the store goes on")
+            await until(stored, "the store goes on")
             assert await store.read(reading(lost.request.name)) is None
             await store.run(saving(lost))
     finally:
@@ -381,16 +381,16 @@ async def test_other_hubs_are_told_the_names_of_what_changed(databases: Database
     async with opened(url, replica=0) as (first, _), opened(url, replica=1) as (second, _):
         first.listen(mine.append)
         second.listen(told.append)
-        await until(lambda: len(told) == len(mine) == 1, 10, "both listen")
+        await until(lambda: len(told) == len(mine) == 1, "both listen")
         assert told == [frozenset()]
         file = new_file()
         await first.run(saving(file))
-        await until(lambda: len(told) == 2, 10, "the other is told")
+        await until(lambda: len(told) == 2, "the other is told")
         assert told[1] == {file.request.name}
         sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
-        await until(lambda: len(told) == 3, 10, "after a lost connection anything may have changed")
+        await until(lambda: len(told) == 3, "after a lost connection anything may have changed")
         assert told[2] == frozenset()
-        await until(lambda: mine == [frozenset(), frozenset()], 10, "and its own names are not told to it")
+        await until(lambda: mine == [frozenset(), frozenset()], "and its own names are not told to it")
 
 
 # --- the schema ------------------------------------------------------------------------------------------------------

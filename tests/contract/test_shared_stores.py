@@ -186,7 +186,7 @@ async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> Non
         told: list[list[frozenset[str]]] = [[], []]
         made.real[1].listen(told[0].append)
         made.simulated[1].listen(told[1].append)
-        await until(lambda: len(told[0]) == 1, 10, "it listens")
+        await until(lambda: len(told[0]) == 1, "it listens")
         live, over, archived = new_file(), new_file(houses=(LUNEVILLE, TOUL)), new_file()
         over = replace(over, request=replace(over.request, state=RequestState.CANCELLED, revision=4))
         archived = replace(archived, request=replace(archived.request, state=RequestState.ADMITTED, archived=True))
@@ -214,7 +214,7 @@ async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> Non
         assert real == simulated == [file.rows[0].id for file in (live, over, archived)]
         real, simulated = await made.done(1, lambda t: t.revisions(), reading=True)
         assert simulated == {file.request.name: file.request.revision for file in (live, over)}
-        await until(lambda: len(told[0]) == len(told[1]), 10, "the others are told")
+        await until(lambda: len(told[0]) == len(told[1]), "the others are told")
         assert told[0] == told[1]
 
 

@@ -19,7 +19,7 @@ from aval.adapters.demo.building import CELL, HUB
 from aval.adapters.demo.cast import PAGE, finess_of
 from aval.adapters.dial import ask
 from aval.v1 import request_pb2, reservation_pb2
-from tests.scenarios.town import WITHIN_SECONDS, Play, Town
+from tests.scenarios.town import Play, Town
 from tests.waiting import until
 
 LIVE = frozenset({"ASKED", "WAITLISTED", "HELD", "CONFIRMED", "ADMITTED"})
@@ -46,7 +46,7 @@ async def inquest(
     somebody was told CONFIRMED, and nobody has ended since; `strangers`: reservations that another hub made, which the
     town's own need never know."""
     _strangers.update(strangers)
-    await until(lambda: _agree(play, town), WITHIN_SECONDS, "hub and nodes agree on every reservation")
+    await until(lambda: _agree(play, town), "hub and nodes agree on every reservation")
     requests = await _requests(play)
     for request in requests:
         states = {one.reservation: _state(one.known) for one in request.asks if one.HasField("known")}

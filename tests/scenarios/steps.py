@@ -18,7 +18,7 @@ from aval.kernel.lifecycle import RequestInput, RequestState, ReservationInput, 
 from aval.v1 import request_pb2 as q
 from aval.v1 import reservation_pb2 as r
 from aval.v1 import terms_pb2
-from tests.scenarios.town import WITHIN_SECONDS, Play
+from tests.scenarios.town import Play
 from tests.waiting import until
 
 S, G, R, P = ReservationState, ReservationInput, RequestState, RequestInput
@@ -100,7 +100,7 @@ class AtNode:
         async def there() -> bool:
             return self.state_of(await self._play.reservation(one.name)) is state
 
-        await until(there, WITHIN_SECONDS, f"a reservation is {state}")
+        await until(there, f"a reservation is {state}")
         return await self._play.reservation(one.name)
 
     @staticmethod

@@ -59,9 +59,7 @@ async def test_12_a_certificate_renewed_on_disk_is_served_under_an_open_watch(pl
     renewed = issue(load_authority(town.folder / "pki"), identity, datetime.now(UTC))
     renewed.write(town.folder / "nodes" / SMR / "identity")
     assert renewed.certificate.serial_number != before
-    await until(
-        lambda: served_serial(town, SMR) == renewed.certificate.serial_number, WITHIN_SECONDS, "the new one is served"
-    )
+    await until(lambda: served_serial(town, SMR) == renewed.certificate.serial_number, "the new one is served")
     unit = await play.declare(SMR, beds=1)
     async for message in messages:
         if any(one.name == unit for one in message.change.units):
@@ -133,5 +131,5 @@ async def _give_the_hub_the_time(town: Territory) -> None:
     """A unit with a source: its instant and its age are the clock of the territory."""
     people = Play(town)
     unit = await people.declare(SMR, beds=1)
-    await until(lambda: people.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: people.known_at_hub(unit), "the hub has heard of the unit")
     await people.close()

@@ -217,8 +217,8 @@ async def test_the_last_bed_has_one_winner_and_the_losers_are_told_what_is_left(
     """Each round one bed, and so many programs that want it in the same instant, let go by one write into a pipe."""
     rounds = int(ALL_ROUNDS or rounds)
     unit, elsewhere = await play.declare(SMR, beds=1), await play.declare(PARTNER, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
-    await until(lambda: play.known_at_hub(elsewhere), WITHIN_SECONDS, "the hub has heard of the other unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(elsewhere), "the hub has heard of the other unit")
     sent_ms: list[float] = []
     decided_ms: list[float] = []
     winners: list[str] = []
@@ -261,7 +261,7 @@ async def test_one_request_said_thirty_times_at_once_is_one_request(
 ) -> None:
     """One program, run twice, says the same thirty times: one request, one reservation, one bed."""
     unit = await play.declare(SMR, beds=SAME_REQUEST)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     wish = play.wish(target(unit, hold=True))
     shares = [[wish] * (SAME_REQUEST // 2) if number % IDENTITIES == 0 else [] for number in range(PROCESSES)]
     outcomes = [one for share in arena.play(shares, alternatives=False) for one in share]
@@ -277,8 +277,8 @@ async def test_a_hundred_requests_into_thirty_five_beds_hold_thirty_five(
 ) -> None:
     """As many are held as there are beds, each another bed; the others are told where one is left."""
     unit, elsewhere = await play.declare(SMR, beds=UNIT_OF_MANY), await play.declare(PARTNER, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
-    await until(lambda: play.known_at_hub(elsewhere), WITHIN_SECONDS, "the hub has heard of the other unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(elsewhere), "the hub has heard of the other unit")
     shares = arena.play(shared_out([play.wish(target(unit, hold=True)) for _ in range(INTO_IT)], 0))
     outcomes = [one for share in shares for one in share]
     held = {one.reservation for one in outcomes if one.state == "HELD"}
@@ -329,7 +329,7 @@ async def test_every_step_that_the_table_of_requests_does_not_hold_is_refused_by
 ) -> None:
     """The same at the hub, with the node stopped where a word must stay on its way."""
     unit = await play.declare(SMR, beds=8)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     refusals: Counter[str] = Counter()
     steps = AtHub(play, unit, lambda: town.pause(SMR))
     try:
@@ -372,7 +372,7 @@ async def test_one_bed_is_never_promised_for_two_intervals_that_overlap(
 ) -> None:
     """One bed, promised for two days. Each other interval is asked alone, and taken back before the next."""
     unit = await play.declare(SMR, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     begun = now()
 
     async def asked(arrival_hours: int, stay_hours: int | None) -> request_pb2.Request:

@@ -55,7 +55,7 @@ def declared(town: Territory, finess: str, *, by_person: bool = False) -> str:
     async def work() -> str:
         people = Play(town)
         unit = await people.declare(finess, beds=1, answering=PERSON if by_person else AUTOMATIC)
-        await until(lambda: people.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+        await until(lambda: people.known_at_hub(unit), "the hub has heard of the unit")
         await Cast.close(people)
         return unit
 
@@ -124,7 +124,7 @@ def test_17_a_dead_node_makes_the_answer_partial(town: Town, shell: Shell) -> No
     killed = shell.run("demo", "kill-site", PARTNER, "--dir", str(town.folder))
     assert "SIMULATION" in killed.stdout
     try:
-        asyncio.run(until(lambda: _is_away(town), WITHIN_SECONDS, "the hub has noticed"))
+        asyncio.run(until(lambda: _is_away(town), "the hub has noticed"))
         partial = shell.run("find", *NEED, exit_code=Exit.PARTIAL)
         assert PARTNER in partial.stderr
         assert f"establishments/{PARTNER}" in shell.json("find", *NEED, exit_code=Exit.PARTIAL)["unreachable"]

@@ -17,7 +17,7 @@ from tests.scenarios.inquest import inquest, rows
 from tests.scenarios.line import Flow, Way
 from tests.scenarios.mortal import Moment
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import KILLED, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play, Town, insisted
+from tests.scenarios.town import KILLED, PARTNER, PERSON, SMR, Play, Town, insisted
 from tests.waiting import until
 
 ASKS = "INSERT INTO outbox"
@@ -110,7 +110,7 @@ async def test_27_a_hub_killed_after_sending_hears_the_same_answer(play: Play, t
     try:
         request = await play.asked([unit], hold=unit)
         name = request.asks[0].reservation
-        await until(lambda: stored(town.database(PARTNER), name) is not None, WITHIN_SECONDS, "the node has decided")
+        await until(lambda: stored(town.database(PARTNER), name) is not None, "the node has decided")
         seen = play.screen.now(request.name)
         assert seen is not None
         assert not heard(seen.asks[0])
@@ -187,7 +187,7 @@ async def test_38_a_hub_killed_before_its_answer_to_a_person_gives_it_again(play
         town.desk.set(Way.BACK, Flow.SWALLOWED)
         try:
             saying = asyncio.ensure_future(ask(line.requests.ConfirmRequest, message))
-            await until(lambda: stored_states(town)[held.name] != "OPEN", WITHIN_SECONDS, "it is stored")
+            await until(lambda: stored_states(town)[held.name] != "OPEN", "it is stored")
             assert await town.kill(HUB) == KILLED
             with pytest.raises(Refusal) as refused:
                 await saying
@@ -209,7 +209,7 @@ async def test_39_a_hub_killed_before_it_sends_the_releases_sends_them_later(pla
     """The same transaction confirms the request and writes the release of the house that was asked beside it."""
     quick = await play.declare(SMR, beds=1)
     slow = await play.declare(PARTNER, beds=1, answering=PERSON)
-    await until(lambda: play.known_at_hub(slow), WITHIN_SECONDS, "the hub has heard of both units")
+    await until(lambda: play.known_at_hub(slow), "the hub has heard of both units")
     known = await play.answered(await play.asked([quick, slow], hold=quick))
     held = next(one for one in known.asks if in_state(one, "HELD"))
     other = next(one for one in known.asks if one is not held)

@@ -52,7 +52,7 @@ class Endpoint:
             )  # fmt: skip
 
     async def get(self, path: str, person: str) -> tuple[int, Json]:
-        await until(self._ready.exists, WITHIN_SECONDS, "the endpoint serves")
+        await until(self._ready.exists, "the endpoint serves")
         port = msgspec.json.decode(self._ready.read_bytes())["port"]
         bundle = bundle_of(self._town.folder, person)
         context = ssl.create_default_context(cafile=str(bundle / "trust.pem"))
@@ -99,7 +99,7 @@ async def test_what_is_shown_there_is_what_the_hub_shows_and_to_nobody_more(
             units.get(exact) == availability_pb2.SHOWN_EXACT and units.get(masked) == availability_pb2.SHOWN_YES_OR_NO
         )
 
-    await until(shown, WITHIN_SECONDS, "the hub shows both units, each by its rule")
+    await until(shown, "the hub shows both units, each by its rule")
     endpoint = Endpoint(town, tmp_path)
     try:
         status, page = await endpoint.get("Location?_count=500", CELL)

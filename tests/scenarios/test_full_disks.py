@@ -22,7 +22,7 @@ from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest, rows
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import PARTNER, WITHIN_SECONDS, Play, Town, insisted
+from tests.scenarios.town import PARTNER, Play, Town, insisted
 from tests.waiting import until
 
 FULL_BYTES = 8_192
@@ -62,7 +62,7 @@ async def test_47_a_node_without_room_refuses_by_name_and_goes_on_when_there_is_
             assert not heard(known.asks[0])
             return any(one.last_reason == Reason.STORAGE_UNAVAILABLE for one in known.asks[0].pending)
 
-        await until(told, WITHIN_SECONDS, "the regulator sees why the house does not answer")
+        await until(told, "the regulator sees why the house does not answer")
         with pytest.raises(Refusal) as refused:
             await play.declare(PARTNER, beds=1)
         assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
@@ -124,7 +124,7 @@ async def test_54_a_node_whose_disk_does_not_flush_confirms_nothing_until_it_doe
             assert known.state != Request.STATE_CONFIRMED
             return any(each.last_reason == Reason.STORAGE_UNAVAILABLE for each in known.asks[0].pending)
 
-        await until(told, WITHIN_SECONDS, "the regulator sees why the house does not answer")
+        await until(told, "the regulator sees why the house does not answer")
         assert town.was_met(PARTNER)
         with pytest.raises(Refusal) as refused:
             await play.declare(PARTNER, beds=1)

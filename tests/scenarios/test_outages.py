@@ -27,7 +27,7 @@ from tests.waiting import until
 async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answer(play: Play, town: Town) -> None:
     """The network keeps the answer; the row is on the disk; kill -9; the node comes back and says it."""
     unit = await play.declare(SMR, beds=2)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     line = town.lines[SMR]
     carried = line.carried_bytes[Way.BACK]
     await play.held(unit)
@@ -37,7 +37,7 @@ async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answ
         request = await play.asked([unit], hold=unit)
         name = request.asks[0].reservation
         database = town.database(SMR)
-        await until(lambda: stored(database, name) is not None, WITHIN_SECONDS, "the reservation is committed")
+        await until(lambda: stored(database, name) is not None, "the reservation is committed")
         known = play.screen.now(request.name)
         assert known is not None
         assert not heard(known.asks[0])
@@ -63,7 +63,7 @@ async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answ
 async def test_7_a_hub_killed_in_the_middle_of_a_request_goes_on_with_it(play: Play, town: Town) -> None:
     """The ask waits in the outbox of a hub that dies; the one that comes back sends it, and the bed is confirmed."""
     unit = await play.declare(PARTNER, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     town.pause(PARTNER)
     try:
         request = await play.asked([unit], hold=unit)
@@ -87,7 +87,7 @@ async def test_7_a_hub_killed_in_the_middle_of_a_request_goes_on_with_it(play: P
 async def test_8_a_confirmation_survives_the_death_of_both_sides(play: Play, town: Town) -> None:
     """What a node answered CONFIRMED is CONFIRMED after hub and node were killed together."""
     unit = await play.declare(SMR, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     known = await play.held(unit)
     told = await play.confirm(known, known.asks[0])
     await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
@@ -120,21 +120,21 @@ async def test_9_a_stopped_node_s_beds_become_stale_then_unreachable(play: Play,
         await play.alive(PARTNER)
         return await freshness() in (availability_pb2.FRESHNESS_FRESH, availability_pb2.FRESHNESS_AGEING)
 
-    await until(sure, WITHIN_SECONDS, "the unit counts")
+    await until(sure, "the unit counts")
     assert await town.stop(PARTNER) == 0
-    await until(lambda: is_(availability_pb2.FRESHNESS_STALE), WITHIN_SECONDS, "its figures are stale")
+    await until(lambda: is_(availability_pb2.FRESHNESS_STALE), "its figures are stale")
     found = await play.search(play.need())
     shown = [one for one in found.ranked if finess_of(one.unit.name) == PARTNER]
     assert all(one.unit.freshness == availability_pb2.FRESHNESS_STALE for one in shown if one.unit.name == unit)
     ranks = [one.unit.freshness == availability_pb2.FRESHNESS_STALE for one in found.ranked]
     assert ranks == sorted(ranks), "stale units come after the others"
-    await until(lambda: _away(play, PARTNER), WITHIN_SECONDS, "the house is unreachable")
+    await until(lambda: _away(play, PARTNER), "the house is unreachable")
     found = await play.search(play.need())
     reasons = {one.unit: one.reason for one in found.excluded}
     assert reasons[unit] == request_pb2.EXCLUSION_REASON_UNREACHABLE
     assert f"establishments/{PARTNER}" in found.unreachable
     await town.start([PARTNER])
-    await until(sure, WITHIN_SECONDS, "the unit counts again")
+    await until(sure, "the unit counts again")
     await inquest(play, town, [unit])
 
 

@@ -22,7 +22,7 @@ async def test_1_one_house_holds_and_is_confirmed_the_other_is_released(play: Pl
     """A regulator asks two houses. One holds at once, by policy; she confirms; the other is told that it is over."""
     quick = await play.declare(SMR, beds=1)
     slow = await play.declare(PARTNER, beds=1, answering=PERSON)
-    await until(lambda: play.known_at_hub(slow), WITHIN_SECONDS, "the hub has heard of both units")
+    await until(lambda: play.known_at_hub(slow), "the hub has heard of both units")
     known = await play.answered(await play.asked([quick, slow], hold=quick))
     held = next(one for one in known.asks if in_state(one, "HELD"))
     waiting = next(one for one in known.asks if one is not held)
@@ -42,7 +42,7 @@ async def test_1_one_house_holds_and_is_confirmed_the_other_is_released(play: Pl
 async def test_2_a_person_answers_and_the_regulator_hears_it(play: Play) -> None:
     """Nobody polls: the acceptance of a house reaches the screen of the one who asked."""
     unit = await play.declare(PARTNER, beds=1, answering=PERSON)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     known = await play.answered(await play.asked([unit]))
     assert in_state(known.asks[0], "ASKED")
     assert await play.accept(known.asks[0].reservation)
@@ -54,7 +54,7 @@ async def test_2_a_person_answers_and_the_regulator_hears_it(play: Play) -> None
 async def test_3_the_last_bed_asked_by_two_at_once_has_one_winner(play: Play) -> None:
     """Two regulators ask for the only bed in the same instant: one holds, the other does not, ten times over."""
     unit = await play.declare(SMR, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     for _ in range(10):
         first, second = await asyncio.gather(
             play.create(play.need(), [target(unit, hold=True)]),
@@ -77,7 +77,7 @@ async def test_3_the_last_bed_asked_by_two_at_once_has_one_winner(play: Play) ->
 async def test_4_the_same_id_gives_the_first_answer_and_other_content_its_own_error(play: Play) -> None:
     """A regulator's program repeats itself after a bad line: nothing happens twice."""
     unit = await play.declare(SMR, beds=2)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     request = request_pb2.CreateRequestRequest(
         request_id=str(uuid4()), need=play.need(), urgency=terms_pb2.URGENCY_TODAY, asks=[target(unit, hold=True)]
     )
@@ -99,7 +99,7 @@ async def test_4_the_same_id_gives_the_first_answer_and_other_content_its_own_er
 async def test_5_a_house_sees_no_request_of_another(play: Play) -> None:
     """The second regulator may not read, confirm or cancel what the first one asked."""
     unit = await play.declare(SMR, beds=1)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     known = await play.held(unit)
     theirs = play.hub(SECOND_REGULATOR).requests
     with pytest.raises(Refusal) as refused:

@@ -105,7 +105,7 @@ async def released(play: Play, request: request_pb2.Request) -> None:
     """A request confirmed, then let go by its people, to the node's word."""
     await play.cancel(request)
     name = request.asks[0].reservation
-    await until(stands(play, name, "RELEASED"), WITHIN_SECONDS, "the node has let it go")
+    await until(stands(play, name, "RELEASED"), "the node has let it go")
 
 
 @outage(
@@ -132,13 +132,13 @@ async def test_60_a_node_restored_from_last_night_s_backup_keeps_every_promise(
     assert "--discard-newer" in said
     aval("node", "restore", "--config", settings, "--from", str(copy), "--discard-newer", "--yes")
     await town.start([SMR])
-    await until(stands_somewhere(play, later, "CONFIRMED"), WITHIN_SECONDS, "the hub has said what it knows")
-    await until(stands_somewhere(play, held, "HELD"), WITHIN_SECONDS, "the hold too")
-    await until(stands(play, gone.asks[0].reservation, "RELEASED"), WITHIN_SECONDS, "what was let go is let go again")
+    await until(stands_somewhere(play, later, "CONFIRMED"), "the hub has said what it knows")
+    await until(stands_somewhere(play, held, "HELD"), "the hold too")
+    await until(stands(play, gone.asks[0].reservation, "RELEASED"), "what was let go is let go again")
     assert await stands(play, before, "CONFIRMED")()
     known = await play.heard(later_request.name, lambda r: r.state == R.STATE_CONFIRMED and r.unverified, "unverified")
     assert known.subject == later
-    await until(fresh(play, unit, availability_pb2.FRESHNESS_STALE), WITHIN_SECONDS, "its beds are stale")
+    await until(fresh(play, unit, availability_pb2.FRESHNESS_STALE), "its beds are stale")
     (seen,) = [one for one in await unverified(play, SMR) if one.unit == unit]
     assert {one.reservation for one in seen.reservations} == {before, later, held}
     assert all(one.taken and not one.conflict for one in seen.reservations)
@@ -147,7 +147,7 @@ async def test_60_a_node_restored_from_last_night_s_backup_keeps_every_promise(
     await play.cancel(asked)
     await verify_all(play, SMR)
     await play.alive(SMR)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "its beds count again")
+    await until(lambda: play.known_at_hub(unit), "its beds count again")
     await play.heard(later_request.name, lambda r: not r.unverified, "verified")
     await inquest(play, town, [unit], [before, later])
 
@@ -176,14 +176,14 @@ async def test_61_a_file_put_back_by_hand_is_noticed(play: Play, town: Town, tmp
     copied(town.database(PARTNER), tmp_path / "node.db")
     await town.start([PARTNER])
     await play.alive(PARTNER)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the unit counts")
+    await until(lambda: play.known_at_hub(unit), "the unit counts")
     request = await play.held(unit)
     name = await play.confirmed(request)
     assert await town.stop(PARTNER) == 0
     copied(tmp_path / "node.db", town.database(PARTNER))
     await town.start([PARTNER])
-    await until(reconciling(play, PARTNER), WITHIN_SECONDS, "the node was told that it is not what it was")
-    await until(stands_somewhere(play, name, "CONFIRMED"), WITHIN_SECONDS, "the promise is put back")
+    await until(reconciling(play, PARTNER), "the node was told that it is not what it was")
+    await until(stands_somewhere(play, name, "CONFIRMED"), "the promise is put back")
     await play.heard(request.name, lambda r: r.state == R.STATE_CONFIRMED and r.unverified, "unverified")
     await verify_all(play, PARTNER)
     await play.heard(request.name, lambda r: not r.unverified, "verified")
@@ -206,13 +206,13 @@ async def test_62_two_nodes_from_one_file_are_found_out(play: Play, town: Town) 
     twin = folder / "node.toml"
     process = copy_served(settings, twin)
     try:
-        await until(lambda: served(folder), WITHIN_SECONDS, "the copy serves")
+        await until(lambda: served(folder), "the copy serves")
 
         async def announced() -> bool:
             page = await ask(play.hub(CELL).membership.ListMembers, membership_pb2.ListMembersRequest(page_size=100))
             return town.lines[PARTNER].address not in {one.address for one in page.members}
 
-        await until(announced, WITHIN_SECONDS, "the hub knows the address of the copy, and no other")
+        await until(announced, "the hub knows the address of the copy, and no other")
         town.lines[PARTNER].cut()  # the hub dials anew, where the node last said that it is
         request = await play.answered(await play.asked([unit], hold=unit))
         name = request.asks[0].reservation
@@ -224,8 +224,8 @@ async def test_62_two_nodes_from_one_file_are_found_out(play: Play, town: Town) 
         process.wait(WITHIN_SECONDS)
     assert await town.stop(PARTNER) == 0
     await town.start([PARTNER])
-    await until(reconciling(play, PARTNER), WITHIN_SECONDS, "the original was told")
-    await until(stands_somewhere(play, name, "ASKED"), WITHIN_SECONDS, "what the copy was asked is asked here")
+    await until(reconciling(play, PARTNER), "the original was told")
+    await until(stands_somewhere(play, name, "ASKED"), "what the copy was asked is asked here")
     await verify_all(play, PARTNER)
     await play.accept(name)
     known = await play.heard(request.name, lambda r: in_state(r.asks[0], "HELD"), "the house answers")
@@ -326,7 +326,7 @@ async def test_63_a_hub_restored_from_backup_lists_all_nodes_and_releases_nothin
         asks=[target(other, hold=False)],
     )  # fmt: skip
     orphan = (await ask(play.hub(CELL).requests.AskEstablishments, message)).asks[0].reservation
-    await until(stands_somewhere(play, orphan, "ASKED"), WITHIN_SECONDS, "the other house is asked")
+    await until(stands_somewhere(play, orphan, "ASKED"), "the other house is asked")
     before = await states_of(play, town)
     assert await town.kill(HUB) == KILLED
     aval("hub", "restore", "--config", settings, "--from", str(copy), "--discard-newer", "--yes")
@@ -342,11 +342,11 @@ async def test_63_a_hub_restored_from_backup_lists_all_nodes_and_releases_nothin
     async def shown() -> bool:
         return orphan in await orphans(play)
 
-    await until(shown, WITHIN_SECONDS, "what has no place is shown")
+    await until(shown, "what has no place is shown")
     assert await states_of(play, town) == before, "nothing is released"
     told = await insisted(lambda: play.cancel(again))
     assert told.state == R.STATE_CANCELLED
-    await until(stands(play, again.subject, "RELEASED"), WITHIN_SECONDS, "what a person lets go is let go")
+    await until(stands(play, again.subject, "RELEASED"), "what a person lets go is let go")
     await released(play, known)
     decline = reservation_pb2.DeclineReservationRequest(
         command_id=play.id(), name=orphan, reason=reservation_pb2.DECLINE_REASON_OTHER
@@ -356,4 +356,4 @@ async def test_63_a_hub_restored_from_backup_lists_all_nodes_and_releases_nothin
     async def none() -> bool:
         return orphan not in await orphans(play)
 
-    await until(none, WITHIN_SECONDS, "its house has ended it")
+    await until(none, "its house has ended it")

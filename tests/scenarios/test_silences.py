@@ -19,7 +19,7 @@ from aval.v1 import availability_pb2, request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.line import Flow, Way
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import NEIGHBOUR, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play, Town
+from tests.scenarios.town import NEIGHBOUR, PARTNER, PERSON, SMR, Play, Town
 from tests.waiting import until
 
 STOPPED, DEAF, MUTE = SMR, NEIGHBOUR, PARTNER
@@ -52,7 +52,7 @@ def silences(town: Town) -> Iterator[dict[str, Silence]]:
         people = Play(town)
         units = {house: await people.declare(house, beds=1) for house in (STOPPED, DEAF, MUTE)}
         for unit in units.values():
-            await until(partial(people.known_at_hub, unit), WITHIN_SECONDS, "the hub has heard of the unit")
+            await until(partial(people.known_at_hub, unit), "the hub has heard of the unit")
         town.lines[DEAF].set(Way.THERE, Flow.SWALLOWED)
         town.lines[MUTE].set(Way.BACK, Flow.SWALLOWED)
         town.pause(STOPPED)
@@ -80,7 +80,7 @@ async def given_up(play: Play, town: Town, silence: Silence) -> None:
         sent_twice = any(one.attempts >= 2 for one in known.asks[0].pending)
         return sent_twice or town.lines[finess_of(silence.unit)].connections > silence.connections
 
-    await until(again, GIVEN_UP_SECONDS_MAX, "the demand is sent again, or the house dialled anew")
+    await until(again, "the demand is sent again, or the house dialled anew", GIVEN_UP_SECONDS_MAX)
 
 
 async def held_once(play: Play, silence: Silence) -> None:
@@ -106,9 +106,9 @@ async def test_40_a_house_that_is_heard_by_nobody_answers_once(
     """The node decides the demand, and decides nothing when it comes again: the answer is what was lost."""
     mute = silences[MUTE]
     name = mute.request.asks[0].reservation
-    await until(lambda: stored(town.database(MUTE), name) is not None, WITHIN_SECONDS, "the node has decided")
+    await until(lambda: stored(town.database(MUTE), name) is not None, "the node has decided")
     written = stored(town.database(MUTE), name)
-    await until(lambda: is_away(play, MUTE), WITHIN_SECONDS, "the house is unreachable")
+    await until(lambda: is_away(play, MUTE), "the house is unreachable")
     found = await play.search(play.need())
     reasons = {one.unit: one.reason for one in found.excluded}
     assert reasons[mute.unit] == request_pb2.EXCLUSION_REASON_UNREACHABLE
@@ -127,7 +127,7 @@ async def test_41_a_house_that_hears_nobody_is_asked_again(
 ) -> None:
     """What the house says still comes, and proves nothing: a line that carries one way is given up and dialled anew."""
     deaf = silences[DEAF]
-    await until(lambda: is_away(play, DEAF), WITHIN_SECONDS, "the house is unreachable")
+    await until(lambda: is_away(play, DEAF), "the house is unreachable")
     await given_up(play, town, deaf)
     assert stored(town.database(DEAF), deaf.request.asks[0].reservation) is None
     town.lines[DEAF].mend()
@@ -143,7 +143,7 @@ async def test_42_a_node_stopped_for_longer_than_every_timeout_wakes_to_one_dema
 ) -> None:
     """It finds the same demand in two streams when it wakes, the first of them long given up: it decides once."""
     stopped = silences[STOPPED]
-    await until(lambda: is_away(play, STOPPED), WITHIN_SECONDS, "the house is unreachable")
+    await until(lambda: is_away(play, STOPPED), "the house is unreachable")
     await given_up(play, town, stopped)
     town.wake(STOPPED)
     await held_once(play, stopped)
@@ -157,7 +157,7 @@ async def test_42_a_node_stopped_for_longer_than_every_timeout_wakes_to_one_dema
 async def test_43_a_hub_stopped_while_a_house_answers_hears_it_when_it_wakes(play: Play, town: Town) -> None:
     """Nodes need no hub to answer. The one that wakes hears what was said without it."""
     unit = await play.declare(PARTNER, beds=1, answering=PERSON)
-    await until(lambda: play.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+    await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     known = await play.answered(await play.asked([unit]))
     assert in_state(known.asks[0], "ASKED")
     town.pause(HUB)
@@ -179,5 +179,5 @@ async def test_43_a_hub_stopped_while_a_house_answers_hears_it_when_it_wakes(pla
         units = {one.name: one for one in await play.units(PARTNER)}
         return unit in units and units[unit].freshness == availability_pb2.FRESHNESS_FRESH
 
-    await until(connected, WITHIN_SECONDS, "the house is heard again")
+    await until(connected, "the house is heard again")
     await inquest(play, town, [unit])

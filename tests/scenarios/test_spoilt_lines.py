@@ -84,7 +84,7 @@ async def test_46_a_connection_that_one_side_believes_in_is_left_for_a_new_one(p
     async def away() -> bool:
         return PARTNER in await play.unreachable()
 
-    await until(away, WITHIN_SECONDS, "the hub misses the house, though its connection stands")
+    await until(away, "the hub misses the house, though its connection stands")
     request = await play.asked([unit], hold=unit)
     await town.start([PARTNER])
     try:
@@ -96,7 +96,7 @@ async def test_46_a_connection_that_one_side_believes_in_is_left_for_a_new_one(p
             units = {one.name: one for one in await play.units(PARTNER)}
             return unit in units and units[unit].freshness == availability_pb2.FRESHNESS_FRESH
 
-        await until(fresh, WITHIN_SECONDS, "the house is heard again")
+        await until(fresh, "the house is heard again")
     finally:
         line.mend()
     await inquest(play, town, [unit])

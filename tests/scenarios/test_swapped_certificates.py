@@ -89,8 +89,8 @@ async def test_50_certificates_of_node_and_hub_swapped_under_load_cost_no_call(p
             more = len(answered) + AT_ONCE
             serials = {key: renew(town, key) for key in (SMR, HUB)}
             for key, serial in serials.items():
-                await until(partial(serves, town, key, serial), WITHIN_SECONDS, "it is served")
-            await until(partial(has_more, answered, more), WITHIN_SECONDS, "work goes on")
+                await until(partial(serves, town, key, serial), "it is served")
+            await until(partial(has_more, answered, more), "work goes on")
     assert sum(in_state(one.asks[0], "HELD") for one in answered) == 3
     assert sum(in_state(one.asks[0], "ASKED") for one in answered) == len(answered) - 3
     await inquest(play, town, [unit])
@@ -107,9 +107,9 @@ async def test_51_a_certificate_that_cannot_be_used_is_not_served_and_is_told(pl
     key = (folder / "key.pem").read_bytes()
     async with load(play, unit) as answered:
         (folder / "key.pem").write_bytes((town.person("cellule") / "key.pem").read_bytes())
-        await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 1.0, WITHIN_SECONDS, "the alarm")
-        await until(partial(has_more, answered, len(answered) + AT_ONCE), WITHIN_SECONDS, "work goes on")
+        await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 1.0, "the alarm")
+        await until(partial(has_more, answered, len(answered) + AT_ONCE), "work goes on")
         (folder / "key.pem").write_bytes(key)
-        await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 0.0, WITHIN_SECONDS, "its end")
+        await until(lambda: metric(town, SMR, "aval_certificate_bundle_bad ") == 0.0, "its end")
     assert sum(in_state(one.asks[0], "HELD") for one in answered) == 2
     await inquest(play, town, [unit])

@@ -98,7 +98,7 @@ async def test_53_two_hubs_on_two_copies_make_no_second_winner(play: Play, town:
             here = play.screen.now(held.name)
             return here is not None and all(in_state(each.asks[0], "RELEASED") for each in (here, there))
 
-        await until(over, WITHIN_SECONDS, "both hubs know that it is released")
+        await until(over, "both hubs know that it is released")
         here, there = play.screen.now(held.name), await ask(other.requests.GetRequest, get)
         assert here is not None
         assert here.state == Request.STATE_OPEN
@@ -109,7 +109,7 @@ async def test_53_two_hubs_on_two_copies_make_no_second_winner(play: Play, town:
         async def known_there() -> bool:
             return last in {shown.name for shown in await every_unit(other, f"establishments/{PARTNER}")}
 
-        await until(known_there, WITHIN_SECONDS, "the other hub has heard of the unit too")
+        await until(known_there, "the other hub has heard of the unit too")
         wishes = [play.wish(target(last, hold=True)) for _ in range(2)]
         wishes[1].on_behalf_of = here.requester.on_behalf_of
         await asyncio.gather(play.insist(wishes[0]), insisted(lambda: ask(other.requests.CreateRequest, wishes[1])))
@@ -121,5 +121,5 @@ async def test_53_two_hubs_on_two_copies_make_no_second_winner(play: Play, town:
             found = [one for name in names for one in await play.reservations_of(PARTNER, name)]
             return len(found) == 2 and {each.state for each in found} == asked
 
-        await until(decided, WITHIN_SECONDS, "one of the two is held, the other asked")
+        await until(decided, "one of the two is held, the other asked")
     await inquest(play, town, [unit, last], strangers=[reservations[1]])

@@ -203,7 +203,7 @@ class Play(Cast):
     async def ready(self, finess: str, beds: int) -> str:
         """A new unit that the hub has heard of."""
         unit = await self.declare(finess, beds)
-        await until(lambda: self.known_at_hub(unit), WITHIN_SECONDS, "the hub has heard of the unit")
+        await until(lambda: self.known_at_hub(unit), "the hub has heard of the unit")
         return unit
 
     async def heard(self, name: str, enough: Callable[[request_pb2.Request], bool], what: str) -> request_pb2.Request:
@@ -241,5 +241,5 @@ async def insisted(call: Callable[[], Awaitable[Said]]) -> Said:
                 raise
         return bool(answers)
 
-    await until(answered, WITHIN_SECONDS, "an answer")
+    await until(answered, "an answer")
     return answers[0]

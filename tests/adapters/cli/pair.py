@@ -121,7 +121,7 @@ class Shell:
                     names = {one.unit.name for one in found.ranked} | {one.unit for one in found.excluded}
                     return unit in names
 
-                await until(known, WITHIN_SECONDS, "the hub has heard of the unit")
+                await until(known, "the hub has heard of the unit")
             finally:
                 await people.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aval.adapters.cli.exits import Exit
-from tests.adapters.cli.pair import EHPAD, HOSPITAL, WITHIN_SECONDS, Shell, running_pair
+from tests.adapters.cli.pair import EHPAD, HOSPITAL, Shell, running_pair
 from tests.waiting import until
 
 NEED = ("--discipline", "smr-geriatrie", "--sex", "F", "--age", "84", "--date", "demain")
@@ -182,7 +182,7 @@ def test_a_person_stands_in_for_a_sheet_that_was_never_told(shell: Shell) -> Non
         shown: dict[str, Any] = shell.json("units", "show", unit, "--context", "cellule")
         return shown
 
-    asyncio.run(until(lambda: at_hub()["freshness"] == "FRESHNESS_FRESH", WITHIN_SECONDS, "the hub takes it too"))
+    asyncio.run(until(lambda: at_hub()["freshness"] == "FRESHNESS_FRESH", "the hub takes it too"))
     shown = at_hub()
     assert shown["sources"][0]["kind"] == "SOURCE_KIND_PERSON"
     assert shown["ageMinutes"] < 1
@@ -232,7 +232,7 @@ def test_doctor_says_why_a_node_is_silent(shell: Shell) -> None:
             found = shell.run("doctor", EHPAD, exit_code=None)
             return "hors liaison" in found.stdout
 
-        asyncio.run(until(noticed, WITHIN_SECONDS, "the hub has noticed"))
+        asyncio.run(until(noticed, "the hub has noticed"))
         dead = shell.run("doctor", EHPAD, exit_code=Exit.PROBLEM_FOUND).stdout
         assert f"rien n’écoute à {shell.pair.node(EHPAD).address}" in dead
         assert "aval doctor --config node.toml" in dead

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from aval.adapters.cli.exits import Exit
-from tests.adapters.cli.pair import EHPAD, WITHIN_SECONDS, Shell, running_pair
+from tests.adapters.cli.pair import EHPAD, Shell, running_pair
 from tests.adapters.cli.test_acts import NEED, OWN
 from tests.waiting import until
 
@@ -43,7 +43,7 @@ def test_a_house_restores_its_node_and_verifies_its_units(shell: Shell) -> None:
     async def reinstated() -> bool:
         return made["reference"] in shell.said("units", "unverified", *OWN)
 
-    asyncio.run(until(reinstated, WITHIN_SECONDS, "the hub has said what it knows"))
+    asyncio.run(until(reinstated, "the hub has said what it knows"))
     seen = shell.said("units", "unverified", *OWN)
     assert f"À vérifier : {unit}, depuis " in seen
     assert f"{made['reference']} : demandé selon le hub, inconnu selon le nœud ; rétabli" in seen

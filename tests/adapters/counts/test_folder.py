@@ -182,7 +182,7 @@ async def test_a_file_that_is_gone_when_it_is_looked_at_is_no_trouble_of_the_fol
     path = scene.path / "lits.csv"
     restless = await asyncio.create_subprocess_exec(sys.executable, "-c", RESTLESS, str(path))
     try:
-        await until(path.exists, 10, "it comes and goes")
+        await until(path.exists, "it comes and goes")
         for _ in range(2000):
             await scene.folder.look()
     finally:

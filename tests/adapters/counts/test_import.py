@@ -24,12 +24,11 @@ from aval.adapters.pki import init_authority, issue
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, Node, Staff, Territory
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TERRITORY = Territory("essai.aval.internal")
 FINESS = FinessET("540009479")
 UNIT = f"establishments/{FINESS}/units/U201"
-WITHIN_SECONDS = 30.0
 
 
 class House:
@@ -69,7 +68,7 @@ class House:
         }
 
     async def open(self) -> None:
-        await until(lambda: read_ready(self.folder / "node.toml") is not None, WITHIN_SECONDS, "the node is ready")
+        await until(lambda: read_ready(self.folder / "node.toml") is not None, "the node is ready")
         ready = read_ready(self.folder / "node.toml")
         assert ready is not None
         self.address = f"127.0.0.1:{ready.port}"
@@ -129,7 +128,7 @@ class House:
         for child in self.children:
             child.send_signal(signal.SIGTERM)
         for child in self.children:
-            child.wait(WITHIN_SECONDS)
+            child.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +239,7 @@ async def test_a_folder_is_watched_by_a_process_that_may_die_at_any_time(house: 
     watcher = house.watch(drop)
     (drop / "lits.csv").write_bytes("unité;ouverts;occupés\nU201;12;7\n".encode())
     (drop / "faux.csv").write_bytes(b"unit;free\nU201;-2\n")
-    await until(lambda: _ended(drop) == 2, WITHIN_SECONDS, "both sheets came to their ends")
+    await until(lambda: _ended(drop) == 2, "both sheets came to their ends")
     assert (await house.available())["U201"] == 5
     report = next((drop / REJECTED).glob(f"*{REPORT_SUFFIX}")).read_text(encoding="utf-8-sig")
     assert "ligne 2" in report
@@ -250,7 +249,7 @@ async def test_a_folder_is_watched_by_a_process_that_may_die_at_any_time(house: 
     watcher.wait()
     (drop / "lits.csv").write_bytes("unité;ouverts;occupés\nU201;12;6\n".encode())
     house.watch(drop)
-    await until(lambda: _ended(drop) == 3, WITHIN_SECONDS, "another process takes what came meanwhile")
+    await until(lambda: _ended(drop) == 3, "another process takes what came meanwhile")
     assert (await house.available())["U201"] == 6
     assert len(list((drop / DONE).glob(f"*{REPORT_SUFFIX}"))) == 2
 

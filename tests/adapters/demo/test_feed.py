@@ -23,6 +23,7 @@ from aval.adapters.territory import HousePlan, house_plan, load
 from aval.kernel.statuses import Counting
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
 from tests.adapters.demo.hand_clock import HandClock
+from tests.waiting import PATIENCE_SECONDS
 from tests.waiting import until as wait_until
 
 FILE = load(GE_10)
@@ -176,7 +177,7 @@ async def moving(clock: HandClock, step: timedelta, task: asyncio.Task[None]) ->
         clock.advance(step)
         return task.done()
 
-    await wait_until(ended, 20, "the feed to come to its end")
+    await wait_until(ended, "the feed to come to its end")
     await task
 
 
@@ -282,7 +283,7 @@ async def test_a_connection_that_dies_is_only_an_interruption() -> None:
         feed = Feed(channel, HOSPITAL, 4, MIDNIGHT, clock)
         async with running(feed, until) as task:
             clock.advance(timedelta(hours=12))
-            await wait_until(lambda: len(node.order) > 10, 10, "the morning to be told")
+            await wait_until(lambda: len(node.order) > 10, "the morning to be told")
             await first.stop(None)
             clock.advance(timedelta(hours=1))
             second = serving(node)
@@ -300,12 +301,12 @@ async def test_what_is_past_is_told_at_once_and_the_rest_at_its_time() -> None:
     async with served(node) as channel:
         feed = Feed(channel, HOSPITAL, 9, MIDNIGHT, clock)
         async with running(feed, MIDNIGHT + timedelta(days=1)):
-            await asyncio.wait_for(feed.caught_up.wait(), 10)
+            await asyncio.wait_for(feed.caught_up.wait(), PATIENCE_SECONDS)
             past = [movement for movement in told(HOSPITAL, 9, MIDNIGHT + timedelta(days=1)) if movement.time <= noon]
             assert len(node.order) == len(past)
             following = told(HOSPITAL, 9, MIDNIGHT + timedelta(days=1))[len(past)]
             clock.advance(following.time - noon)
-            await wait_until(lambda: len(node.order) > len(past), 10, "the next movement at its time")
+            await wait_until(lambda: len(node.order) > len(past), "the next movement at its time")
 
 
 async def test_a_quiet_feed_says_that_it_is_alive() -> None:
@@ -314,19 +315,19 @@ async def test_a_quiet_feed_says_that_it_is_alive() -> None:
     async with served(node) as channel:
         feed = Feed(channel, quiet, 1, MIDNIGHT, clock)
         async with running(feed, MIDNIGHT + timedelta(days=1)):
-            await asyncio.wait_for(feed.caught_up.wait(), 10)
+            await asyncio.wait_for(feed.caught_up.wait(), PATIENCE_SECONDS)
             for _ in range(3):
                 before = len(node.alive)
-                await wait_until(partial(clock.is_slept_for, ALIVE_EVERY), 10, "the feed has nothing to say")
+                await wait_until(partial(clock.is_slept_for, ALIVE_EVERY), "the feed has nothing to say")
                 clock.advance(ALIVE_EVERY)
-                await wait_until(partial(heard_since, node, before), 10, "a proof of life")
+                await wait_until(partial(heard_since, node, before), "a proof of life")
 
 
 async def test_what_another_try_cannot_cure_is_raised() -> None:
     clock, node = HandClock(MIDNIGHT), FakeNode((1, grpc.StatusCode.PERMISSION_DENIED))
     async with served(node) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await asyncio.wait_for(Feed(channel, HOSPITAL, 4, MIDNIGHT, clock).run(MIDNIGHT), 10)
+            await asyncio.wait_for(Feed(channel, HOSPITAL, 4, MIDNIGHT, clock).run(MIDNIGHT), PATIENCE_SECONDS)
     assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -391,5 +392,5 @@ async def test_the_first_count_comes_at_once() -> None:
     async with served(node) as channel:
         feed = Feed(channel, EHPAD, 3, MIDNIGHT, clock)
         async with running(feed, MIDNIGHT + timedelta(days=1)):
-            await asyncio.wait_for(feed.caught_up.wait(), 10)
+            await asyncio.wait_for(feed.caught_up.wait(), PATIENCE_SECONDS)
             assert len(node.counts) == len(EHPAD.units)

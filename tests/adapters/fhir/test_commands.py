@@ -89,7 +89,7 @@ class House:
 
     async def open(self) -> None:
         self.start("node", "serve", "--config", "node.toml")
-        await until(lambda: read_ready(self.folder / "node.toml") is not None, WITHIN_SECONDS, "the node is ready")
+        await until(lambda: read_ready(self.folder / "node.toml") is not None, "the node is ready")
         ready = read_ready(self.folder / "node.toml")
         assert ready is not None
         self.address = f"127.0.0.1:{ready.port}"
@@ -187,9 +187,9 @@ async def test_the_publisher_follows_the_node_until_it_is_stopped(house: House) 
     async with serving(register) as url:
         house.settings(url)
         publisher = house.start("ror", "push", "--config", "ror.toml")
-        await until(lambda: register.counts(PLACE).get("03/01/") == 9, WITHIN_SECONDS, "the first figures")
+        await until(lambda: register.counts(PLACE).get("03/01/") == 9, "the first figures")
         await house.count(11)
-        await until(lambda: register.counts(PLACE).get("03/01/") == 11, WITHIN_SECONDS, "the figures of the change")
+        await until(lambda: register.counts(PLACE).get("03/01/") == 11, "the figures of the change")
         publisher.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(publisher.wait, WITHIN_SECONDS) == Exit.DONE
 
@@ -200,7 +200,7 @@ async def test_what_the_endpoint_serves_can_be_checked_and_told_back(house: Hous
     )  # fmt: skip
     server = house.start("fhir", "serve", "--config", "fhir.toml")
     ready = house.folder / "fhir.ready.json"
-    await until(ready.exists, WITHIN_SECONDS, "the endpoint is ready")
+    await until(ready.exists, "the endpoint is ready")
     base = f"https://127.0.0.1:{msgspec.json.decode(ready.read_bytes())['port']}/fhir"
     served = await get(house, f"{base}/Location?identifier={FINESS}")
     (entry,) = served["entry"]
@@ -221,7 +221,7 @@ async def test_what_the_endpoint_serves_can_be_checked_and_told_back(house: Hous
         again = await get(house, f"{base}/MeasureReport/{FINESS}")
         return bool(again["group"][0]["population"][1]["count"] == 7)
 
-    await until(seven, WITHIN_SECONDS, "the endpoint shows what was told")
+    await until(seven, "the endpoint shows what was told")
 
     server.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(server.wait, WITHIN_SECONDS) == Exit.DONE
@@ -243,7 +243,7 @@ async def get(house: House, url: str) -> Json:
         return True
 
     held: list[Json] = []
-    await until(answered, WITHIN_SECONDS, url)
+    await until(answered, url)
     return held[0]
 
 

@@ -44,6 +44,7 @@ from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import availability_pb2
 from tests.adapters.fhir import node
 from tests.adapters.fhir.units import FINESS, HOUSE, NOW, establishment, unit
+from tests.waiting import PATIENCE_SECONDS
 
 HERE, THERE = Territory("ge-10.aval.internal"), Territory("ge-11.aval.internal")
 NANCY, LUNEVILLE, PARTNER = FinessET(FINESS), FinessET("540000080"), FinessET("540000312")
@@ -430,7 +431,7 @@ async def test_a_stranger_that_never_ends_its_handshake_is_dropped(stage: Stage,
     lines[0][1].write(b"\x16\x03\x01\x02\x00\x01")
     assert (await stage.status(f"{at_hub}/metadata", CELL))[0] == 200
     for reader, writer in lines:
-        assert await asyncio.wait_for(reader.read(), 10) in (b"", b"\x15\x03\x01\x00\x02\x02\x46")
+        assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) in (b"", b"\x15\x03\x01\x00\x02\x02\x46")
         writer.close()
 
 

@@ -514,10 +514,10 @@ async def test_what_changes_at_the_node_is_followed(stages: Stages) -> None:
     stage.served.put(unit())
     running = asyncio.create_task(stage.publisher.run(stage.ror))
     try:
-        await until(lambda: stage.register.counts(PLACE) == {"03/01/": 15}, 20, "the first figure")
+        await until(lambda: stage.register.counts(PLACE) == {"03/01/": 15}, "the first figure")
         stage.served.put(unit(figures={A.CAPACITY_STATUS_OCCUPIED: 11}))
         stage.served.tell()
-        await until(lambda: stage.register.counts(PLACE) == {"03/01/": 11}, 20, "the second figure")
+        await until(lambda: stage.register.counts(PLACE) == {"03/01/": 11}, "the second figure")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

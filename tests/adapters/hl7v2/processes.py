@@ -74,7 +74,7 @@ class Interface:
                 raise AssertionError(f"ended with {self.process.returncode}: {self.log()}")
             return path.exists() and msgspec.json.decode(path.read_bytes(), type=_Served).pid == self.process.pid
 
-        await until(is_ready, READY_SECONDS, "the interface to serve")
+        await until(is_ready, "the interface to serve")
         self.served = msgspec.json.decode(path.read_bytes(), type=_Served)
 
     def sender(self) -> Sender:

@@ -22,7 +22,7 @@ from tests.adapters.hl7v2.core import Choosy, CoreNode
 from tests.adapters.hl7v2.days import MAPPING
 from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
 from tests.adapters.hl7v2.messages import Adt, at
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 OTHER = Adt("A01", "V2", at(9), "M2", room="101", bed="1", gender="M")
@@ -56,9 +56,9 @@ async def test_an_answer_waits_for_the_nodes_commit(tmp_path: Path) -> None:
     node.away = True
     async with desk_of(tmp_path, node, clock) as desk:
         waiting = asyncio.ensure_future(desk.take(IN.frame()))
-        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        await until(lambda: node.asked > 0, "the node to be asked")
         clock.advance(clock_step := at(12, 1) - at(12))
-        await until(lambda: node.asked > 1, 5, "the node to be asked again")
+        await until(lambda: node.asked > 1, "the node to be asked again")
         assert not waiting.done()
         node.away = False
         clock.advance(clock_step)
@@ -71,9 +71,9 @@ async def test_senders_that_hang_up_leave_nothing_waiting(tmp_path: Path) -> Non
     node.away = True
     async with desk_of(tmp_path, node) as desk:
         first = asyncio.ensure_future(desk.take(IN.frame()))
-        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        await until(lambda: node.asked > 0, "the node to be asked")
         again = [asyncio.ensure_future(desk.take(OTHER.again(sent=at(9, n)).frame())) for n in range(30)]
-        await until(lambda: desk.waiting == len(again), 5, "the rest to wait")
+        await until(lambda: desk.waiting == len(again), "the rest to wait")
         for one in (first, *again):
             one.cancel()
         await asyncio.gather(first, *again, return_exceptions=True)
@@ -85,7 +85,7 @@ async def test_what_was_stored_before_a_crash_is_told_after_it_and_once(tmp_path
     node.away = True
     async with desk_of(tmp_path, node) as desk:
         waiting = asyncio.ensure_future(desk.take(IN.frame()))
-        await until(lambda: node.asked > 0, 5, "the node to be asked")
+        await until(lambda: node.asked > 0, "the node to be asked")
         waiting.cancel()
     node.away = False
     async with desk_of(tmp_path, node) as desk:
@@ -109,7 +109,7 @@ async def test_an_acknowledgement_lost_after_the_commit_changes_nothing(tmp_path
 
     async with desk_of(tmp_path, Deaf()) as desk:
         waiting = asyncio.ensure_future(desk.take(IN.frame()))
-        await until(lambda: bool(node.node.sent), 5, "the node to commit")
+        await until(lambda: bool(node.node.sent), "the node to commit")
         waiting.cancel()
     before = node.node.census()
     async with desk_of(tmp_path, node) as desk:
@@ -275,13 +275,13 @@ async def test_an_open_connection_is_a_proof_of_life_and_a_closed_one_is_not() -
         said.release()
 
     telling = asyncio.create_task(stay_alive(lambda: open_now, alive, clock))
-    await asyncio.wait_for(said.acquire(), 5)
+    await asyncio.wait_for(said.acquire(), PATIENCE_SECONDS)
     clock.advance(ALIVE_EVERY)
-    await asyncio.wait_for(said.acquire(), 5)
+    await asyncio.wait_for(said.acquire(), PATIENCE_SECONDS)
     open_now = 0
     for _ in range(20):
         clock.advance(ALIVE_EVERY)
-        await until(lambda: True, 1, "the loop to turn")
+        await until(lambda: True, "the loop to turn")
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)
     assert told <= 3

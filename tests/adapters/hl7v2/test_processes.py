@@ -67,7 +67,7 @@ async def _killed_between_read_and_commit(interface: Interface, message: Adt) ->
     with closing(sqlite3.connect(interface.folder / "hl7.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")  # the interface reads the message, and cannot commit it
         reader, writer = await open_and_send(interface, message)
-        await until(lambda: _connections(interface) >= 1, WITHIN, "the message to be read")
+        await until(lambda: _connections(interface) >= 1, "the message to be read")
         await interface.kill()
         other.execute("ROLLBACK")
     assert await hung_up(reader) == b""
@@ -83,13 +83,13 @@ async def _killed_before_the_node_heard(interface: Interface, message: Adt) -> N
     assert interface.line is not None
     interface.line.set(Way.THERE, Flow.FROZEN)
     reader, writer = await open_and_send(interface, message)
-    await until(lambda: len(read_visits(interface.folder / "hl7.db")) == 2, WITHIN, "the inbox to hold it")
+    await until(lambda: len(read_visits(interface.folder / "hl7.db")) == 2, "the inbox to hold it")
     await interface.kill()
     assert await hung_up(reader) == b""
     writer.close()
     interface.line.mend()
     await interface.start()
-    await until(lambda: _has(interface, 2), WITHIN, "the node to be told")
+    await until(lambda: _has(interface, 2), "the node to be told")
     _, before = await interface.census()
     assert await interface.send(message) == ["AA"]
     assert (await interface.census())[1] == before
@@ -99,7 +99,7 @@ async def _killed_between_the_nodes_commit_and_the_answer(interface: Interface, 
     assert interface.line is not None
     interface.line.set(Way.BACK, Flow.FROZEN)
     reader, writer = await open_and_send(interface, message)
-    await until(lambda: _has(interface, 3), WITHIN, "the node to commit")
+    await until(lambda: _has(interface, 3), "the node to commit")
     await interface.kill()
     assert await hung_up(reader) == b""
     writer.close()

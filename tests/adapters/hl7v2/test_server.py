@@ -22,7 +22,7 @@ from aval.adapters.hl7v2.settings import SettingsInvalid, read_settings, server_
 from aval.adapters.pki import issue, make_authority
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, Node, Territory
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HERE = Territory("ge-10.aval.internal")
 HOUSE = FinessET("540000023")
@@ -55,7 +55,7 @@ def closed(registry: CollectorRegistry, why: str) -> float:
 async def read_frames(reader: asyncio.StreamReader, count: int) -> list[bytes]:
     deframer, frames = Deframer(), list[bytes]()
     while len(frames) < count:
-        received = await asyncio.wait_for(reader.read(65536), 10)
+        received = await asyncio.wait_for(reader.read(65536), PATIENCE_SECONDS)
         if not received:
             break
         frames += deframer.feed(received)
@@ -90,7 +90,7 @@ async def test_a_connection_that_gives_no_message_is_closed(limits: Limits, sent
     async with served(limits) as (port, registry):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
         assert closed(registry, why) == 1
         writer.close()
 
@@ -104,7 +104,7 @@ async def test_a_byte_now_and_then_does_not_prolong_a_message() -> None:
             writer.write(b"x")
             return closed(registry, "slow") == 1
 
-        await until(drip, 5, "the slow sender to be closed")
+        await until(drip, "the slow sender to be closed")
         writer.close()
         await reader.read()
 
@@ -129,11 +129,11 @@ async def test_one_peer_does_not_take_all_connections() -> None:
         for reader, _ in held:
             assert await read_frames(reader, 1)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
         assert closed(registry, "too-many") == 1
         for _, one in [*held, (reader, writer)]:
             one.close()
-        await until(lambda: registry.get_sample_value("aval_hl7_connections") == 0, 5, "the first to be gone")
+        await until(lambda: registry.get_sample_value("aval_hl7_connections") == 0, "the first to be gone")
         async with Sender("127.0.0.1", port) as sender:
             assert code_of(await sender.send(b"x")) == "AA"
 
@@ -212,8 +212,8 @@ async def test_many_slow_senders_and_much_noise_do_not_keep_a_good_one_waiting()
                 _, noise = await asyncio.open_connection("127.0.0.1", port)
                 noise.write(random.randbytes(random.randrange(400)))
                 noise.close()
-                assert code_of(await asyncio.wait_for(good.send(b"x"), 5)) == "AA"
-            await until(lambda: closed(registry, "slow") >= len(slow), 20, "the slow ones to be closed")
+                assert code_of(await asyncio.wait_for(good.send(b"x"), PATIENCE_SECONDS)) == "AA"
+            await until(lambda: closed(registry, "slow") >= len(slow), "the slow ones to be closed")
             assert code_of(await good.send(b"x")) == "AA"
         for _, writer in slow:
             writer.close()

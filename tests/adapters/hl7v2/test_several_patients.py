@@ -120,7 +120,7 @@ async def test_a_crash_within_a_swap_leaves_it_to_be_told_whole(movements: int, 
     dying = Counting(node, movements)
     async with desk_of(tmp_path, dying) as desk:
         waiting = asyncio.ensure_future(desk.take(BOTH.encode()))
-        await until(lambda: dying.dead, 5, "the node to die")
+        await until(lambda: dying.dead, "the node to die")
         waiting.cancel()
     async with desk_of(tmp_path, node) as desk:  # nobody sends it again
         assert node.census() == SWAPPED

@@ -204,7 +204,7 @@ async def test_row_15b_headers_without_a_message_starve_nobody(house: House, fig
         for number in range(32):
             connection.open(2 * number + 1, READ if number % 2 else WATCH, seconds=30)
     await until(
-        lambda: serving.refused(Reason.TOO_MANY_STREAMS) > 0, 5, "what is beyond the peer's share is refused at once"
+        lambda: serving.refused(Reason.TOO_MANY_STREAMS) > 0, "what is beyond the peer's share is refused at once"
     )
     client = house.channel(serving, MARIE)
     good = await meanwhile(client, asyncio.ensure_future(asyncio.to_thread(lambda: None)))
@@ -220,7 +220,7 @@ async def test_row_15b_headers_without_a_message_starve_nobody(house: House, fig
         except grpc.aio.AioRpcError:
             return False
 
-    await until(served_again, 5, "its places are given back when its connections end")
+    await until(served_again, "its places are given back when its connections end")
     figure(
         f"row 15b: 4 connections x 32 headers without a message from one peer (share: {UNARY_MAX} calls): "
         f"{len(good.seconds)} calls of another peer, 0 refused, p99 {good.p99_ms:.0f} ms"
@@ -284,7 +284,7 @@ async def test_a_client_that_does_not_read_holds_one_message_and_not_the_stop(ho
         last, was = sent, last
         return last == was
 
-    await until(settled, 5, "the server waits for the client to read")
+    await until(settled, "the server waits for the client to read")
     for _ in range(20):
         assert await client.read()
     mebibytes = (process.memory_info().rss - before) / MEBIBYTE

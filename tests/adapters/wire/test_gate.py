@@ -35,7 +35,7 @@ from tests.adapters.wire.house import (
     refusal,
     rng,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 async def test_the_handler_knows_its_caller(house: House) -> None:
@@ -63,7 +63,7 @@ async def test_all_four_shapes_of_a_method_pass(house: House) -> None:
     await feed.done_writing()
     assert (await feed).value == "in out"
     watch.cancel()
-    await until(lambda: serving.answers.watching == 0, 5, "the watch's handler ended")
+    await until(lambda: serving.answers.watching == 0, "the watch's handler ended")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_who_may_not_call_is_refused_before_the_handler(house: House, call
 async def test_a_method_that_nobody_has_is_refused(house: House) -> None:
     serving = await house.server()
     for method in ("/aval.v1.CensusService/Erase", "/nothing/at all", "/aval.v1.LinkService/"):
-        call = house.channel(serving).channel.unary_unary(method)(b"", timeout=5)
+        call = house.channel(serving).channel.unary_unary(method)(b"", timeout=PATIENCE_SECONDS)
         assert (await refusal(call)).reason is Reason.NOT_SERVED
 
 
@@ -100,7 +100,7 @@ async def test_a_method_that_the_table_lacks_is_refused_even_where_it_is_served(
     serving.wire.server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("new.Service", {"Leak": handler}),)
     )
-    call = house.channel(serving).channel.unary_unary("/new.Service/Leak")(b"", timeout=5)
+    call = house.channel(serving).channel.unary_unary("/new.Service/Leak")(b"", timeout=PATIENCE_SECONDS)
     assert (await refusal(call)).reason is Reason.METHOD_NOT_ALLOWED
 
 
@@ -150,7 +150,7 @@ async def test_a_fault_says_nothing_of_itself(house: House, log_lines: LogLines)
     assert failed.value.code() is grpc.StatusCode.INTERNAL
     assert "Canari" not in repr(failed.value)
     assert refusal_of(failed.value).reason is Reason.INTERNAL
-    await until(lambda: bool(log_lines.of("rpc")), 5, "the call is logged: its caller hears of it first")
+    await until(lambda: bool(log_lines.of("rpc")), "the call is logged: its caller hears of it first")
     (fault,) = log_lines.of("rpc")
     assert fault["exception"] == "ValueError"
     assert "test_gate.py" in fault["frames"]
@@ -169,7 +169,7 @@ async def test_a_line_for_each_call_and_one_id_over_the_hops(house: House, log_l
 
     hub.answers.behaviours["forward"] = forward
     assert await house.channel(hub, MARIE).read("forward") == str(HubReplica(HERE, 2))
-    await until(lambda: len(log_lines.of("rpc")) == 2, 5, "both calls are logged: their callers hear of them first")
+    await until(lambda: len(log_lines.of("rpc")) == 2, "both calls are logged: their callers hear of them first")
     told = log_lines.of("rpc")
     assert {line["caller"] for line in told} == {str(HubReplica(HERE, 2)), str(MARIE)}
     assert len({line["request_id"] for line in told}) == 1
@@ -179,7 +179,7 @@ async def test_a_line_for_each_call_and_one_id_over_the_hops(house: House, log_l
         assert line["duration_ms"] > 0
         assert line["peer"].startswith("ipv4:127.0.0.1")
     labels = {"method": READ, "code": "OK"}
-    await until(lambda: node.telemetry.value("aval_rpc_seconds_count", labels) == 1, 5, "the call is counted")
+    await until(lambda: node.telemetry.value("aval_rpc_seconds_count", labels) == 1, "the call is counted")
 
 
 async def test_only_a_desk_may_name_an_actor(house: House) -> None:
@@ -194,7 +194,9 @@ async def test_bytes_that_are_no_message_are_refused_by_name(house: House, bytes
     """The first is a string that is not UTF-8."""
     serving = await house.server()
     channel = house.channel(serving).channel
-    assert (await refusal(channel.unary_unary(READ)(bytes_sent, timeout=5))).reason is Reason.FIELD_INVALID
+    assert (
+        await refusal(channel.unary_unary(READ)(bytes_sent, timeout=PATIENCE_SECONDS))
+    ).reason is Reason.FIELD_INVALID
     assert (await refusal(channel.unary_stream(WATCH)(bytes_sent).read())).reason is Reason.FIELD_INVALID
     exchange = channel.stream_stream(EXCHANGE)()
     await exchange.write(bytes_sent)
@@ -225,9 +227,9 @@ async def test_a_stream_that_is_answered_ends_after_the_answers_under_way(house:
     serving.answers.behaviours["decide"] = decide
     exchange = house.channel(serving).exchange()
     await exchange.write(StringValue(value="decide"))
-    await until(lambda: serving.answers.asked == ["decide"], 5, "the command is being decided")
+    await until(lambda: serving.answers.asked == ["decide"], "the command is being decided")
     begun = clock.monotonic()
-    await until(lambda: clock.monotonic() > begun + 1.0, 5, "the time of the stream is long over")
+    await until(lambda: clock.monotonic() > begun + 1.0, "the time of the stream is long over")
     decided.set()
     assert (await exchange.read()).value == "decided"
     assert await exchange.read() is grpc.aio.EOF
@@ -245,7 +247,7 @@ async def test_a_stop_lets_an_exchange_give_its_last_answer(house: House) -> Non
     serving.answers.behaviours["decide"] = decide
     exchange = house.channel(serving).exchange()
     await exchange.write(StringValue(value="decide"))
-    await until(lambda: serving.answers.asked == ["decide"], 5, "the command is being decided")
+    await until(lambda: serving.answers.asked == ["decide"], "the command is being decided")
     stopping = asyncio.ensure_future(serving.wire.stop())
     reading = asyncio.ensure_future(exchange.read())
     await asyncio.wait((reading,), timeout=0.3)
@@ -295,7 +297,7 @@ async def test_the_end_of_a_stream_waits_for_the_message_being_written(house: Ho
             read += 1
         return read
 
-    assert await asyncio.wait_for(read_on(), 5) >= 1
+    assert await asyncio.wait_for(read_on(), PATIENCE_SECONDS) >= 1
     assert await watch.code() is grpc.StatusCode.OK
     if stopping is not None:
         await stopping
@@ -331,14 +333,14 @@ async def test_health_and_reflection_are_served(house: House) -> None:
     channel = house.channel(serving, MARIE).channel
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "aval.v1.AvailabilityService"):
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_SECONDS)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
-        await health.Check(health_pb2.HealthCheckRequest(service="nothing"), timeout=5)
+        await health.Check(health_pb2.HealthCheckRequest(service="nothing"), timeout=PATIENCE_SECONDS)
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
     # The caller hears of it before the call is counted.
     labels = {"method": "/grpc.health.v1.Health/Check", "code": "NOT_FOUND"}
-    await until(lambda: bool(serving.telemetry.value("aval_rpc_seconds_count", labels)), 5, "the call is counted")
+    await until(lambda: bool(serving.telemetry.value("aval_rpc_seconds_count", labels)), "the call is counted")
     call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     listed = {service.name for service in (await call.read()).list_services_response.service}
@@ -371,7 +373,7 @@ async def test_a_peer_with_too_many_streams_does_not_hurt_another(house: House) 
     assert await again.read()
     assert await other.read()
     held.pop().cancel()
-    await until(lambda: serving.answers.watching == 3, 5, "one stream's place is given back")
+    await until(lambda: serving.answers.watching == 3, "one stream's place is given back")
     watch = again.watch()
     await watch.read()
 
@@ -387,7 +389,7 @@ async def test_unary_calls_at_once_are_bounded_by_peer(house: House) -> None:
     serving.answers.behaviours["wait"] = wait
     client = house.channel(serving)
     calls = [asyncio.ensure_future(client.read("wait")) for _ in range(3)]
-    await until(lambda: len(serving.answers.asked) == 3, 5, "three calls are under way")
+    await until(lambda: len(serving.answers.asked) == 3, "three calls are under way")
     assert (await refusal(client.read())).reason is Reason.TOO_MANY_CALLS
     assert await house.channel(serving, MARIE).read()
     waiting.set()

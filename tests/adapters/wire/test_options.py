@@ -41,6 +41,8 @@ Figure = Callable[[str], None]
 OVERHEAD = 4
 """Bytes that a StringValue of this size adds to its text: a tag and a length of three bytes."""
 
+FOUND_OUT_SECONDS_MAX = 10.0
+"""Long beside the second of the two options tried, short beside gRPC's own 20 s for an answer to a ping."""
 
 TRIES = 6
 """Between a soft and a hard limit gRPC refuses by chance: one try would not tell them apart."""
@@ -125,7 +127,7 @@ async def test_row_9_longer_messages_do_not_reach_a_handler(house: House, figure
             await call
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(serving.answers.asked) == 2
-    await until(lambda: serving.refused(Reason.REQUEST_NOT_RECEIVED) == 2, 2, "both are counted")
+    await until(lambda: serving.refused(Reason.REQUEST_NOT_RECEIVED) == 2, "both are counted")
     stream = client.channel.stream_stream("/aval.v1.LinkService/Exchange")()
     await stream.write(text_of(REQUEST_BYTES_MAX + 1))
     with pytest.raises(grpc.aio.AioRpcError):
@@ -286,7 +288,7 @@ async def test_row_15_a_handshake_does_not_last(house: House, figure: Figure) ->
 
     client = house.channel(serving)
     assert await client.read(), "served meanwhile"
-    await until(all_closed, 2 * options.HANDSHAKE_MS_MAX / 1000, "half handshakes are closed")
+    await until(all_closed, "half handshakes are closed", 2 * options.HANDSHAKE_MS_MAX / 1000)
     figure(f"row 15: {count} of {count} half handshakes closed after {clock.monotonic() - begun:.1f} s")
     for one in sockets:
         one.close()
@@ -474,15 +476,17 @@ async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, wa
             if watch is not None:
                 await watch.read()
             quiet = clock.monotonic() + (0 if watching else 2.5)
-            await until(lambda: clock.monotonic() >= quiet, 5, "some pings have been answered")
+            await until(lambda: clock.monotonic() >= quiet, "some pings have been answered")
             relay.swallowing = True
             if watch is not None:
                 with pytest.raises(grpc.aio.AioRpcError) as cut:
-                    await asyncio.wait_for(watch.read(), 5)
+                    await asyncio.wait_for(watch.read(), FOUND_OUT_SECONDS_MAX)
                 assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
             else:
                 ready = grpc.ChannelConnectivity.READY
-                await until(lambda: channel.get_state() is not ready, 3, "the silent server is found out")
+                await until(
+                    lambda: channel.get_state() is not ready, "the silent server is found out", FOUND_OUT_SECONDS_MAX
+                )
 
 
 @pytest.mark.parametrize(
@@ -505,7 +509,7 @@ async def test_a_client_tries_again_soon_and_not_in_bursts(
             channel.get_state(try_to_connect=True)
             return len(relay.came) >= tries
 
-        await until(dialled, 10, f"{tries} tries")
+        await until(dialled, f"{tries} tries")
     found = [later - earlier for earlier, later in pairwise(relay.came)]
     if pauses:
         assert pauses[0] <= found[0] <= pauses[1], found

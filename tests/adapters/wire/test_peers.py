@@ -147,13 +147,13 @@ async def test_an_expired_certificate_is_refused_on_an_open_connection_and_its_s
     assert await client.read()
     ended = [asyncio.ensure_future(refusal(stream.read())) for stream in (watch, idle)]
     end = certificate.certificate.not_valid_after_utc
-    await until(lambda: clock.now() >= end, LIFE_SECONDS + 1, "the certificate expires")
+    await until(lambda: clock.now() >= end, "the certificate expires", LIFE_SECONDS + 1)
     answers = [(await refusal(client.read())).reason for _ in range(TIMES)]
     assert set(answers) == {Reason.CERTIFICATE_EXPIRED}
     assert {(await stream).reason for stream in ended} == {Reason.CERTIFICATE_EXPIRED}
     seconds = (clock.now() - end).total_seconds()
     assert seconds < 1.5
-    await until(lambda: serving.answers.watching == 0, 2, "the handler of the ended stream has stopped")
+    await until(lambda: serving.answers.watching == 0, "the handler of the ended stream has stopped")
     figure(
         f"certificate expired under an open connection: 0 of {TIMES} calls accepted, streams over in {seconds:.2f} s"
     )
@@ -188,7 +188,7 @@ async def test_an_expired_certificate_does_not_come_back_by_a_resumed_session(
     context = tls_context(house.bundle(HUB, last=end), version, version)
     saved = await asyncio.to_thread(session_of, port, authority, context)
     assert saved is not None
-    await until(lambda: clock.now() >= end, LIFE_SECONDS + 1, "the certificate expires")
+    await until(lambda: clock.now() >= end, "the certificate expires", LIFE_SECONDS + 1)
     found = [await asyncio.to_thread(resume, port, authority, context, saved) for _ in range(TIMES)]
     resumed = sum(session for session, _ in found)
     assert resumed, "nothing was resumed, so nothing was shown"
@@ -286,7 +286,7 @@ async def test_a_deny_list_that_is_not_kept_up_trusts_nobody(house: House, tmp_p
         case _:
             pass
     stale = clock.now() + timedelta(seconds=0.6)
-    await until(lambda: clock.now() > stale, 2, "the last good list is an hour old")
+    await until(lambda: clock.now() > stale, "the last good list is an hour old")
     assert (await refusal(client.read())).reason is Reason.DENY_LIST_STALE
     write_deny_list(path)
     deny_list.refresh()

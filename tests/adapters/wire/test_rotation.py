@@ -42,7 +42,7 @@ async def test_a_server_serves_its_renewed_certificate_under_an_open_watch(house
     before = await asyncio.to_thread(served_serial, port, authority, context)
     house.bundle(NODE)  # written again: a renewal
     await until(
-        lambda: serving.telemetry.value("aval_certificate_served", {"serial": before}) is None, 3, "the renewal is seen"
+        lambda: serving.telemetry.value("aval_certificate_served", {"serial": before}) is None, "the renewal is seen"
     )
     after = await asyncio.to_thread(served_serial, port, authority, context)
     assert after != before
@@ -77,7 +77,7 @@ async def test_a_client_dials_with_its_renewed_certificate_while_the_old_channel
     again = client.watch("after")
     assert (await again.read()).value.startswith("after")
     watch.cancel()
-    await until(lambda: serving.answers.watching == 1, 5, "the old watch ended, the new one goes on")
+    await until(lambda: serving.answers.watching == 1, "the old watch ended, the new one goes on")
 
 
 async def test_a_process_without_a_server_follows_its_renewals(house: House) -> None:
@@ -85,7 +85,7 @@ async def test_a_process_without_a_server_follows_its_renewals(house: House) -> 
     before = credentials.current.serial
     keeping = asyncio.ensure_future(credentials.keep())
     house.bundle(HUB)
-    await until(lambda: credentials.current.serial != before, 3, "the renewal is taken up")
+    await until(lambda: credentials.current.serial != before, "the renewal is taken up")
     keeping.cancel()
 
 

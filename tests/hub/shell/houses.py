@@ -117,7 +117,7 @@ class Process:
             sys.executable, *self.arguments, str(self.settings), stdout=log, stderr=log
         )
         log.close()
-        await until(lambda: self.ready_path.exists() or self.process_has_ended, READY_SECONDS, f"{self.settings} ready")
+        await until(lambda: self.ready_path.exists() or self.process_has_ended, f"{self.settings} ready")
         assert not self.process_has_ended, self.settings.with_suffix(".log").read_text()[-2000:]
 
     @property
@@ -347,5 +347,5 @@ async def until_request(
         last = await client.get(name)
         return condition(last)
 
-    await until(holds, within_seconds, f"{name} as wanted")
+    await until(holds, f"{name} as wanted", within_seconds)
     return last

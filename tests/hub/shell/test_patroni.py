@@ -280,7 +280,7 @@ async def test_a_machine_that_dies_under_load_loses_no_answered_confirmation(
     tmp_path: Path, trio: Trio, figure: Callable[[str], None]
 ) -> None:
     trio.start()
-    await until(lambda: trio.is_ready, 90, "one leads, one is in step, one follows")
+    await until(lambda: trio.is_ready, "one leads, one is in step, one follows", 90)
     with psycopg.connect(trio.url("postgres", "postgres") + "&target_session_attrs=read-write", autocommit=True) as own:
         own.execute(SQL("CREATE ROLE aval LOGIN PASSWORD {}").format(Literal(PASSWORD)))
         own.execute("CREATE DATABASE aval OWNER aval")
@@ -288,7 +288,7 @@ async def test_a_machine_that_dies_under_load_loses_no_answered_confirmation(
     async with shared(tmp_path, trio.url("aval", "aval"), 1, *HOUSES) as town:
         unit = await declare_unit(town.small, PARTNER, places=300)
         client = town.to(0, REGULATOR)
-        await until(lambda: sees_unit(client, unit), 30, "the unit is seen")
+        await until(lambda: sees_unit(client, unit), "the unit is seen")
         stored_at: list[float] = []
         placed: list[str] = []
         stop = asyncio.Event()
@@ -299,18 +299,18 @@ async def test_a_machine_that_dies_under_load_loses_no_answered_confirmation(
                 placed.append(await patient.place(lambda: stored_at.append(time.monotonic())))
 
         people = [asyncio.ensure_future(regulator()) for _ in range(3)]
-        await until(lambda: len(placed) >= 10, 90, "reservations go on")
+        await until(lambda: len(placed) >= 10, "reservations go on", 90)
         first = trio.leader()
         assert first is not None
         before = len(placed)
         trio.kill(first)
-        await until(lambda: len(placed) >= before + 10, 120, "they go on at another machine")
+        await until(lambda: len(placed) >= before + 10, "they go on at another machine", 120)
         stop.set()
         await asyncio.gather(*people)
         pause = max(later - earlier for earlier, later in pairwise(stored_at))
         assert trio.leader() not in (None, first)
         trio.begin(first)
-        await until(lambda: trio.is_ready, 120, "the dead machine is back, behind the new primary")
+        await until(lambda: trio.is_ready, "the dead machine is back, behind the new primary", 120)
         for name in placed:
             assert (await client.get(name)).state == requests.Request.STATE_CONFIRMED
         figure(

@@ -76,7 +76,7 @@ async def test_a_hub_killed_at_any_moment_finishes_what_it_began_and_nothing_is_
         first, second = await declare_unit(small, LUNEVILLE), await declare_unit(small, PARTNER)
         client = small.to_hub(REGULATOR)
         for unit in (first, second):
-            await until(partial(sees_unit, client, unit), 15, f"{unit} is seen at the hub")
+            await until(partial(sees_unit, client, unit), f"{unit} is seen at the hub")
         message = creation(first)
         message.asks.append(requests.AskTarget(reservation_id=str(uuid4()), unit=second, mode=terms_pb2.MODE_ASK))
 
@@ -116,7 +116,7 @@ async def test_a_node_that_is_away_leaves_a_request_waiting_in_sight_until_it_is
     async with running(tmp_path, LUNEVILLE, hub_settings="link_lost_seconds = 2.0\nprogress_seconds = 0.5") as small:
         unit = await declare_unit(small, LUNEVILLE)
         client = small.to_hub(REGULATOR)
-        await until(lambda: sees_unit(client, unit), 15, "the unit is seen at the hub")
+        await until(lambda: sees_unit(client, unit), "the unit is seen at the hub")
         assert await small.nodes[LUNEVILLE].kill() == -signal.SIGKILL
         created = await client.requests.CreateRequest(creation(unit), timeout=10)
 
@@ -126,7 +126,7 @@ async def test_a_node_that_is_away_leaves_a_request_waiting_in_sight_until_it_is
             )
             return [one.freshness for one in listed.units] == [availability.FRESHNESS_UNREACHABLE]
 
-        await until(unreachable, 15, "its beds are unreachable")
+        await until(unreachable, "its beds are unreachable")
         waiting = await client.get(created.name)
         assert waiting.asks[0].delivery in (requests.Ask.DELIVERY_QUEUED, requests.Ask.DELIVERY_SENT)
         assert [one.verb for one in waiting.asks[0].pending] == ["create"]
@@ -139,7 +139,7 @@ async def test_one_client_reads_a_node_or_a_hub_alike(tmp_path: Path) -> None:
     async with running(tmp_path, LUNEVILLE, hub_settings="progress_seconds = 0.5") as small:
         unit = await declare_unit(small, LUNEVILLE)
         hub = small.to_hub(REGULATOR)
-        await until(lambda: sees_unit(hub, unit), 15, "the unit is seen at the hub")
+        await until(lambda: sees_unit(hub, unit), "the unit is seen at the hub")
         node = small.to_node(Staff(TERRITORY, LUNEVILLE, "lea"), LUNEVILLE)
         own_eyes = small.to_hub(Staff(TERRITORY, LUNEVILLE, "lea"))
         house = f"establishments/{LUNEVILLE}"

@@ -110,7 +110,7 @@ class Patient:
             last = await self._told(lambda: self._client.get(name))
             return condition(last)
 
-        await until(holds, 60, f"{name} as wanted")
+        await until(holds, f"{name} as wanted", 60)
         return last
 
     async def _told(self, call: Callable[[], Awaitable[requests.Request]]) -> requests.Request:
@@ -127,18 +127,18 @@ class Patient:
                 return False
             return True
 
-        await until(answers, 60, "the hub answers")
+        await until(answers, "the hub answers", 60)
         return last
 
 
 async def test_a_promotion_under_load_loses_no_answered_confirmation(
     tmp_path: Path, pair: Pair, figure: Callable[[str], None]
 ) -> None:
-    await until(lambda: pair.is_in_step, 20, "the standby is in step")
+    await until(lambda: pair.is_in_step, "the standby is in step")
     async with shared(tmp_path, pair.url, 1, *HOUSES) as town:
         unit = await declare_unit(town.small, PARTNER, places=200)
         client = town.to(0, REGULATOR)
-        await until(lambda: sees_unit(client, unit), 30, "the unit is seen")
+        await until(lambda: sees_unit(client, unit), "the unit is seen")
         stored_at: list[float] = []
         placed: list[str] = []
         stop = asyncio.Event()
@@ -149,10 +149,10 @@ async def test_a_promotion_under_load_loses_no_answered_confirmation(
                 placed.append(await patient.place(lambda: stored_at.append(time.monotonic())))
 
         people = [asyncio.ensure_future(regulator()) for _ in range(4)]
-        await until(lambda: len(placed) >= 10, 60, "reservations go on")
+        await until(lambda: len(placed) >= 10, "reservations go on", 60)
         before = tuple(placed)
         await asyncio.to_thread(pair.fail_over)
-        await until(lambda: len(placed) >= len(before) + 15, 60, "they go on after the promotion")
+        await until(lambda: len(placed) >= len(before) + 15, "they go on after the promotion", 60)
         stop.set()
         await asyncio.gather(*people)
         pause = max(later - earlier for earlier, later in pairwise(stored_at))

@@ -25,7 +25,7 @@ async def test_a_bed_is_asked_held_and_confirmed(tmp_path: Path) -> None:
     async with running(tmp_path, LUNEVILLE) as small:
         unit = await declare_unit(small, LUNEVILLE)
         regulator = small.to_hub(REGULATOR)
-        await until(lambda: sees_unit(regulator, unit), 10, "the unit is seen at the hub")
+        await until(lambda: sees_unit(regulator, unit), "the unit is seen at the hub")
         asked = await regulator.requests.CreateRequest(creation(unit), timeout=5)
         held = await until_request(regulator, asked.name, lambda one: one.asks[0].known.state == HELD)
         assert not held.asks[0].pending

@@ -25,6 +25,7 @@ from tests.hub.core.lossy import name_of, target
 from tests.hub.core.test_brokerage import confirmed, held
 from tests.hub.core.worlds import HOUSES, MANDATE, NOW, any_need
 from tests.hub.shell.fakes import FakeClock
+from tests.waiting import PATIENCE_SECONDS
 
 MEMBERS = frozenset(HOUSES)
 AT = Cursor(HOUSES[0], 1, 9, b"tag")
@@ -140,7 +141,7 @@ async def test_a_restored_hub_marks_its_requests_once_and_waits_for_each_house()
     assert not waiting.done()
     await heard(store)
     setback.listed(HOUSES[0])
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     again = Setback(store, FakeClock(), MEMBERS)
     await again.begin()
     assert set(again.waiting) == MEMBERS - {HOUSES[0]}

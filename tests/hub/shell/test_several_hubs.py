@@ -62,7 +62,7 @@ async def all_followed(town: Shared, by: set[int]) -> None:
         holders = town.holders()
         return set(holders) == set(HOUSES) and set(holders.values()) == by
 
-    await until(holds, 30, f"all nodes followed by {by}")
+    await until(holds, f"all nodes followed by {by}")
 
 
 async def confirmed(client: HubClient, unit: str) -> str:
@@ -88,7 +88,7 @@ async def test_every_hub_serves_what_another_follows(tmp_path: Path, databases: 
         clients = [town.to(number, REGULATOR) for number in range(2)]
         for client in clients:
             for unit in units.values():
-                await until(partial(sees_unit, client, unit), 20, f"{unit} is seen")
+                await until(partial(sees_unit, client, unit), f"{unit} is seen")
         for client in clients:
             for unit in units.values():
                 name = await confirmed(client, unit)
@@ -109,7 +109,7 @@ async def test_a_hub_killed_under_load_loses_nothing(
         both = [town.to(number, REGULATOR) for number in range(2)]
         for unit in units:
             for client in both:
-                await until(partial(sees_unit, client, unit), 20, f"{unit} is seen")
+                await until(partial(sees_unit, client, unit), f"{unit} is seen")
         sent = [creation(units[number % 3]) for number in range(30)]
 
         async def send(number: int) -> str:
@@ -124,10 +124,10 @@ async def test_a_hub_killed_under_load_loses_nothing(
             raise AssertionError("was never answered")
 
         callers = [asyncio.ensure_future(send(number)) for number in range(30)]
-        await until(lambda: sum(one.done() for one in callers) >= 5, 20, "some are answered")
+        await until(lambda: sum(one.done() for one in callers) >= 5, "some are answered")
         killed_at = time.monotonic()
         await town.hubs[1].kill()
-        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, 30, "all moved")
+        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, "all moved")
         moved = time.monotonic() - killed_at
         figure(f"nodes of a killed hub were followed by the other after {moved:.1f} s")
         assert moved < MOVED_WITHIN_SECONDS
@@ -160,9 +160,9 @@ async def test_a_hub_stopped_for_longer_than_its_lease_is_refused_by_the_databas
         for stopped in range(1, STOPS_MAX + 1):
             await all_followed(town, {0, 1})
             town.signal(1, signal.SIGSTOP)
-            await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, 30, "all moved")
+            await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, "all moved")
             unit = await declare_unit(town.small, PARTNER, code=f"SMR{stopped}")
-            await until(partial(sees_unit, regulator, unit), 20, "the unit is seen")
+            await until(partial(sees_unit, regulator, unit), "the unit is seen")
             name = await confirmed(regulator, unit)
             town.signal(1, signal.SIGCONT)
             await until_request(woken, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20)
@@ -181,7 +181,7 @@ async def test_a_hub_that_is_told_to_stop_hands_its_nodes_over(
         await all_followed(town, {0, 1})
         stopped_at = time.monotonic()
         assert await town.hubs[1].stop() == 0
-        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, 30, "all moved")
+        await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, "all moved")
         moved = time.monotonic() - stopped_at
         figure(f"nodes of a hub that stopped in order were followed by the other after {moved:.1f} s")
 
@@ -192,7 +192,7 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
     async with shared(tmp_path, url, 1, PARTNER) as town:
         unit = await declare_unit(town.small, PARTNER)
         client = town.to(0, REGULATOR)
-        await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
+        await until(lambda: sees_unit(client, unit), "the unit is seen")
         name = await confirmed(client, unit)
         watch = client.requests.WatchRequests(requests.WatchRequestsRequest(names=[name]))
         has_begun = False
@@ -207,7 +207,7 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
 
         watcher = asyncio.ensure_future(watching())
         # Not a count of revisions: the node's own word of the confirmation may be one more, at any time.
-        await until(lambda: has_begun, 10, "the watch has begun")
+        await until(lambda: has_begun, "the watch has begun")
         assert not changed
         # A store with the hub's own number: the hub takes its notification for one of its own, and passes it over.
         beside = PostgresStore(url, SilentMeters(), replica=0)
@@ -221,7 +221,7 @@ async def test_a_word_that_is_lost_is_made_up_for(tmp_path: Path, databases: Dat
 
         await beside.run(work)
         beside.close()
-        await until(lambda: bool(changed), 20, "the change is heard of")
+        await until(lambda: bool(changed), "the change is heard of")
         watch.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
 
@@ -236,7 +236,7 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
             await all_followed(town, {0, 1})
             unit = await declare_unit(town.small, PARTNER)
             client = town.to(0, REGULATOR)
-            await until(lambda: sees_unit(client, unit), 20, "the unit is seen")
+            await until(lambda: sees_unit(client, unit), "the unit is seen")
             await confirmed(client, unit)
             server.stop()
             act = creation(unit)
@@ -246,7 +246,7 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
             failed = partial(town.metric, name="aval_commits_failed_total")
             before = [failed(0), failed(1)]
             # Leases, watches, keeper: all meet the refusal, again and again.
-            await until(lambda: min(failed(0) - before[0], failed(1) - before[1]) >= 10, 30, "much is refused")
+            await until(lambda: min(failed(0) - before[0], failed(1) - before[1]) >= 10, "much is refused")
             assert await sees_unit(client, unit)
             server.start()
             back = time.monotonic()
@@ -261,7 +261,7 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
                         raise
                 return bool(names)
 
-            await until(is_taken, 10, "the act is taken")
+            await until(is_taken, "the act is taken")
             await until_request(client, names[0], lambda one: one.asks[0].known.state == HELD, 30)
             figure(f"requests were held again {time.monotonic() - back:.1f} s after the database was back")
             await all_followed(town, {0, 1})
@@ -276,7 +276,7 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
         await all_followed(town, {0, 1})
         unit = await declare_unit(town.small, PARTNER)
         for number in range(2):
-            await until(partial(sees_unit, town.to(number, REGULATOR), unit), 20, "the unit is seen")
+            await until(partial(sees_unit, town.to(number, REGULATOR), unit), "the unit is seen")
         client = town.to_any(REGULATOR)
         name = await confirmed(client, unit)
         calls = [town.metric(number, "aval_rpc_seconds_count") for number in range(2)]
@@ -293,13 +293,13 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
                 read += 1
 
         reader = asyncio.ensure_future(reading())
-        await until(lambda: read >= 20, 20, "it reads")
+        await until(lambda: read >= 20, "it reads")
         await town.hubs[1].kill()
         at = read
-        await until(lambda: reader.done() or read >= at + 200, 30, "it reads on")
+        await until(lambda: reader.done() or read >= at + 200, "it reads on")
         await town.hubs[1].start()
         at = read
-        await until(lambda: reader.done() or read >= at + 200, 30, "and on")
+        await until(lambda: reader.done() or read >= at + 200, "and on")
         assert not reader.done(), reader.exception()
         reader.cancel()
         again = creation(unit)

@@ -80,7 +80,7 @@ class NodeProcess:
                 raise AssertionError(f"the node ended with {self.process.returncode}: {self.log()}")
             return path.exists() and msgspec.json.decode(path.read_bytes(), type=Ready).pid == self.process.pid
 
-        await until(is_ready, READY_SECONDS_MAX, "the node to serve")
+        await until(is_ready, "the node to serve")
         self.ready = msgspec.json.decode(path.read_bytes(), type=Ready)
         return self.ready
 

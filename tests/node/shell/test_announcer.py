@@ -41,12 +41,12 @@ async def test_it_announces_at_start_and_after_each_loss() -> None:
     clock = FakeClock()
     hub = Hub(clock)
     running = asyncio.create_task(Announcer(hub.announce, hub.is_lost, clock, SeededRng()).run())
-    await until(lambda: hub.heard == 1, 5, "the first announcement")
+    await until(lambda: hub.heard == 1, "the first announcement")
     for times in (2, 3):
         hub.lost.set()
-        await until(lambda: not hub.lost.is_set(), 5, "the loss to be noticed")
+        await until(lambda: not hub.lost.is_set(), "the loss to be noticed")
         clock.advance(timedelta(seconds=1))
-        await until(partial(hub.was_heard, times), 5, "another announcement")
+        await until(partial(hub.was_heard, times), "another announcement")
     running.cancel()
 
 
@@ -68,6 +68,6 @@ async def test_it_backs_off_up_to_half_a_minute_with_jitter_and_never_gives_up()
     hub.away = False
     tries = len(hub.tried_at)
     clock.advance(timedelta(seconds=longest))
-    await until(lambda: hub.heard == 1, 5, "the hub to hear")
+    await until(lambda: hub.heard == 1, "the hub to hear")
     assert len(hub.tried_at) == tries + 1
     running.cancel()

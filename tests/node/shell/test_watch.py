@@ -30,7 +30,7 @@ from tests.node.shell.fakes import (
     house,
 )
 from tests.node.shell.words import confirm, create, declare_places, new_id, unit_name
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TOMORROW = START + timedelta(days=1)
 HL7 = Adapter(HERE, HOUSE, "hl7")
@@ -44,7 +44,7 @@ class Follower:
 
     async def next(self) -> pb.WatchAvailabilityResponse:
         """The next message, which must come without time passing."""
-        return await asyncio.wait_for(anext(self._messages), 5)
+        return await asyncio.wait_for(anext(self._messages), PATIENCE_SECONDS)
 
     async def snapshot(self) -> pb.Snapshot:
         """A snapshot, in its parts put together."""
@@ -352,5 +352,5 @@ async def test_a_watch_that_is_left_leaves_nothing_behind() -> None:
             await follower.snapshot()
             await follower.progress()
         tasks = len(asyncio.all_tasks())
-        await until(lambda: len(asyncio.all_tasks()) <= tasks, 5, "the watch's alarm to end")
+        await until(lambda: len(asyncio.all_tasks()) <= tasks, "the watch's alarm to end")
         assert not at.node.writer.published.listeners

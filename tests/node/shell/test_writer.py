@@ -57,7 +57,7 @@ async def test_what_waits_together_is_stored_together() -> None:
         first = asyncio.create_task(at.command(create("smr", TOMORROW)))
         await at.store.waiting.wait()
         others = [asyncio.create_task(at.command(create("smr", TOMORROW))) for _ in range(20)]
-        await until(lambda: at.counts.queues.get("writer") == 20, 5, "the commands to gather")
+        await until(lambda: at.counts.queues.get("writer") == 20, "the commands to gather")
         at.store.gate.set()
         answers = await asyncio.gather(first, *others)
         assert [answer.reservation.state for answer in answers] == [HELD] * 21
@@ -141,12 +141,12 @@ async def test_time_itself_tries_again_after_the_disk_refused() -> None:
         held = await at.command(create("smr", TOMORROW))
         at.store.full = True
         at.clock.advance(SMR_TTL + timedelta(minutes=1))
-        await until(lambda: at.counts.failed > 0, 5, "the tick to fail")
+        await until(lambda: at.counts.failed > 0, "the tick to fail")
         await settled()
         at.store.full = False
         revision = at.revision
         at.clock.advance(timedelta(seconds=6))
-        await until(lambda: at.revision > revision, 5, "the tick to be stored")
+        await until(lambda: at.revision > revision, "the tick to be stored")
         now = await at.reservations.GetReservation(
             reservation_pb2.GetReservationRequest(name=held.reservation.name), NO_CONTEXT
         )
@@ -226,7 +226,7 @@ async def test_a_hold_ends_by_itself_at_its_time() -> None:
         get = reservation_pb2.GetReservationRequest(name=held.reservation.name)
         assert (await at.reservations.GetReservation(get, NO_CONTEXT)).state == HELD
         at.clock.advance(timedelta(seconds=2))
-        await until(lambda: at.revision > revision, 5, "the tick")
+        await until(lambda: at.revision > revision, "the tick")
         assert (await at.reservations.GetReservation(get, NO_CONTEXT)).state == EXPIRED
         assert at.counts.states["EXPIRED"] == 1
 
@@ -278,7 +278,7 @@ async def test_a_figure_that_time_alone_changes_spends_a_revision() -> None:
         assert await reserved_now() == 0
         revision = at.revision
         at.clock.advance(timedelta(hours=6, seconds=1))
-        await until(lambda: at.revision > revision, 5, "the tick")
+        await until(lambda: at.revision > revision, "the tick")
         assert await reserved_now() == 1
 
 
@@ -422,7 +422,7 @@ async def test_ages_are_not_revisions_and_survive_a_restart() -> None:
         async def is_saved() -> bool:
             return (await store.load()).proofs["cadre"] == heard
 
-        await until(is_saved, 5, "the proof to be stored")
+        await until(is_saved, "the proof to be stored")
     async with house(store, FakeClock(heard + timedelta(minutes=5))) as at:
         (unit,) = (
             await at.availability.ListUnits(availability_pb2.ListUnitsRequest(parent="establishments/-"), NO_CONTEXT)
