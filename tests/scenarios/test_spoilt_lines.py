@@ -13,6 +13,9 @@ from tests.scenarios.town import KILLED, NEIGHBOUR, PARTNER, WITHIN_SECONDS, Pla
 from tests.waiting import until
 
 DEMANDS = 12
+ROUNDS_MAX = 5
+"""Of demands: where a dozen are told in one word, one connection may do for all of them."""
+
 CUT_AFTER_BYTES = 12_000
 """A handshake, the news of a dozen demands in one change (half a kilobyte each), and one or two answers: each
 connection brings something, and none brings all. (On a line that is cut before one change has passed, a house is never
@@ -33,14 +36,18 @@ async def test_44_connections_that_never_live_long_lose_nothing(play: Play, town
     before = line.connections
     line.cut_after(CUT_AFTER_BYTES)
     line.cut()
+    known = []
     try:
-        requests = await asyncio.gather(*(play.asked([unit], hold=unit) for _ in range(DEMANDS)))
-        known = await asyncio.gather(*(play.answered(one) for one in requests))
+        for _ in range(ROUNDS_MAX):
+            requests = await asyncio.gather(*(play.asked([unit], hold=unit) for _ in range(DEMANDS)))
+            known += await asyncio.gather(*(play.answered(one) for one in requests))
+            if line.connections - before >= 2:
+                break
     finally:
         line.mend()
     assert line.connections - before >= 2, "it was dialled again, and again"
     assert sum(in_state(one.asks[0], "HELD") for one in known) == 5
-    assert sum(in_state(one.asks[0], "ASKED") for one in known) == DEMANDS - 5
+    assert sum(in_state(one.asks[0], "ASKED") for one in known) == len(known) - 5
     assert len({one.claim for one in await play.beds(unit)} - {""}) == 5
     await inquest(play, town, [unit])
 
