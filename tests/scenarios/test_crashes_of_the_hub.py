@@ -111,9 +111,7 @@ async def test_27_a_hub_killed_after_sending_hears_the_same_answer(play: Play, t
         request = await play.asked([unit], hold=unit)
         name = request.asks[0].reservation
         await until(lambda: stored(town.database(PARTNER), name) is not None, "the node has decided")
-        seen = play.screen.now(request.name)
-        assert seen is not None
-        assert not heard(seen.asks[0])
+        assert not heard((await play.shown(request.name)).asks[0])
         assert await town.kill(HUB) == KILLED
     finally:
         line.mend()

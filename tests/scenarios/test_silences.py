@@ -168,9 +168,7 @@ async def test_43_a_hub_stopped_while_a_house_answers_hears_it_when_it_wakes(pla
         assert refused.value.reason.row.retryable
         assert await play.accept(known.asks[0].reservation)
         assert (await play.reservation(known.asks[0].reservation)).state == reservation_pb2.Reservation.STATE_HELD
-        seen = play.screen.now(known.name)
-        assert seen is not None
-        assert in_state(seen.asks[0], "ASKED")
+        assert in_state((await play.shown(known.name)).asks[0], "ASKED")
     finally:
         town.wake(HUB)
     await play.heard(known.name, lambda r: in_state(r.asks[0], "HELD"), "held")

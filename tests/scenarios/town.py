@@ -212,6 +212,10 @@ class Play(Cast):
         assert enough(known), f"{what}: {known}"
         return known
 
+    async def shown(self, name: str) -> request_pb2.Request:
+        """A request as the regulator's screen shows it, which learns of her own acts a moment after she did them."""
+        return await self.heard(name, lambda _: True, "on the screen")
+
     async def asked(self, units: Sequence[str], hold: str = "", person: str = REGULATOR) -> request_pb2.Request:
         """A request to units, one of them by an immediate hold."""
         return await self.create(self.need(), [target(unit, hold=unit == hold) for unit in units], person)
