@@ -38,11 +38,11 @@ async def test_6_a_node_killed_between_its_commit_and_its_answer_gives_that_answ
         name = request.asks[0].reservation
         database = town.database(SMR)
         await until(lambda: stored(database, name) is not None, "the reservation is committed")
+        await until(lambda: line.swallowed_bytes[Way.BACK] > 0, "something is said, to nobody")
         assert not heard((await play.shown(request.name)).asks[0])
         assert await town.kill(SMR) == KILLED
     finally:
         line.mend()
-    assert line.swallowed_bytes[Way.BACK] > 0
     written = stored(database, name)
     assert written is not None
     await town.start([SMR])
