@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,17 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from aval.hub.ports import RequestFilter, Transaction
+from aval.hub.ports import CommandRecord, RequestFilter, Transaction
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import WORKS_WAITING_MAX, SqliteStore
 from aval.kernel.reasons import Reason, Refusal
-from tests.contract.test_hub_store import SilentMeters, new_file, reading, saving
+from tests.contract.test_hub_store import NOW, SilentMeters, keeping, new_file, reading, saving
 
 PAGE_BYTES = 4096
 """SQLite's own size of a page; the number of its cells stands three bytes after its beginning."""
+
+BITS_APART = 499
+"""Bytes between two flipped bits: a prime, so that they lie everywhere in a page."""
 
 REVISIONS = sorted(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
@@ -108,6 +111,52 @@ async def test_damage_is_found_at_start(tmp_path: Path) -> None:
     store = SqliteStore(path, SilentMeters())
     assert await store.run(lambda transaction: transaction.live_count()) == 40
     store.close()
+
+
+def content(path: Path) -> list[str]:
+    """All rows of all tables."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [statement for statement in connection.iterdump() if statement.startswith("INSERT")]
+
+
+async def test_no_flipped_bit_is_read_as_another_truth(tmp_path: Path) -> None:
+    """Wherever it lies: the start is refused in words, or what is there is what was written."""
+    path, spoilt = tmp_path / "hub.db", tmp_path / "spoilt.db"
+    store = SqliteStore(path, SilentMeters())
+    for number in range(10):
+        await store.run(saving(new_file()))
+        await store.run(keeping(CommandRecord("spiffe://t/marie", f"{number}", b"\0" * 32, NOW, b"answered")))
+    store.close()
+    before, whole = content(path), path.read_bytes()
+    refusals: list[str] = []
+    for position in range(0, len(whole), BITS_APART):
+        if not whole[position]:
+            continue  # most of them are room that nothing fills
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 7
+        spoilt.write_bytes(flipped)
+        try:
+            SqliteStore(spoilt, SilentMeters()).close()
+        except DatabaseUnusable as error:
+            refusals.append(str(error))
+        else:
+            assert content(spoilt) == before, position
+    assert sum("not as it was written" in words and "put back a backup" in words for words in refusals) >= 20
+
+
+async def test_a_row_changed_by_another_program_is_refused_there_or_at_the_next_start(tmp_path: Path) -> None:
+    """One that does not know of sums cannot write; one that takes them away is found out."""
+    path = tmp_path / "hub.db"
+    store = SqliteStore(path, SilentMeters())
+    await store.run(saving(new_file()))
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="aval_sum"):
+            connection.execute("UPDATE request SET reference = 'other'")
+        connection.execute("DROP TRIGGER request_changed")
+        connection.execute("UPDATE request SET reference = 'other'")
+    with pytest.raises(DatabaseUnusable, match="a row of request is not as it was written"):
+        SqliteStore(path, SilentMeters())
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

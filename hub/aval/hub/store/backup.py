@@ -11,6 +11,7 @@ from sqlalchemy.pool import StaticPool
 
 from aval.hub.ports import Origin
 from aval.hub.store import statements as sql
+from aval.hub.store import sums
 from aval.hub.store.schema import DatabaseUnusable, is_current, upgrade
 from aval.hub.store.transaction import encoded
 
@@ -37,10 +38,16 @@ class Contents:
 
 
 def contents(connection: sqlite3.Connection) -> Contents:
-    """Reads it. Raises `DatabaseUnusable` for another database than a hub's, or one that a newer version wrote."""
+    """Reads it. Raises `DatabaseUnusable` for another database than a hub's, one that a newer version wrote, and one
+    with a row that is not as it was written."""
     try:
         with _alchemy(connection) as alchemy:
             is_current(alchemy, "the copy")
+            table = sums.spoilt(alchemy)
+        if table is not None:
+            raise DatabaseUnusable(
+                f"the copy is damaged (a row of {table} is not as it was written): take an older copy"
+            )
         return read_contents(lambda statement: connection.execute(statement).fetchone()[0])
     except sqlite3.OperationalError as error:
         raise DatabaseUnusable("this file is not the database of an Aval hub") from error
@@ -75,6 +82,7 @@ def check_restorable(backup: Contents, present: Contents | None, *, discard_newe
 
 
 def _alchemy(connection: sqlite3.Connection) -> sa.Connection:
+    sums.teach(connection)
     engine = sa.create_engine(
         "sqlite://", creator=lambda: connection, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
     )

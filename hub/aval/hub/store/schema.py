@@ -12,6 +12,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from aval.hub.store import sums
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -34,6 +36,8 @@ def is_current(connection: sa.Connection, database: str) -> bool:
 def upgrade(connection: sa.Connection) -> None:
     """Brings the schema to the newest version, in the transaction that is open on the connection."""
     command.upgrade(_config(connection), "head")
+    if connection.dialect.name == "sqlite":
+        sums.make_anew(connection)
 
 
 def _config(connection: sa.Connection) -> Config:

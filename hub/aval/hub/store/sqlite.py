@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 
 from aval.hub.ports import Meters, Transaction
+from aval.hub.store import sums
 from aval.hub.store.schema import DatabaseUnusable, is_current, upgrade
 from aval.hub.store.transaction import SqlTransaction
 from aval.kernel.reasons import Reason, Refusal
@@ -68,6 +69,7 @@ class SqliteStore:
         self._lock = lock(path)
         # AUTOCOMMIT: SQLAlchemy and sqlite3 leave transactions to us, so that one may hold many works.
         self._engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+        sa.event.listen(self._engine, "connect", sums.teach)
         with ExitStack() as undone:
             undone.callback(os.close, self._lock)
             undone.callback(self._engine.dispose)
@@ -217,6 +219,8 @@ def lock(path: Path) -> int:
 def check(connection: sa.Connection, path: Path) -> None:
     """Looks through the whole file. Raises `DatabaseUnusable` for one that is damaged."""
     found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    if found == "ok" and (table := sums.spoilt(connection)) is not None:
+        found = f"a row of {table} is not as it was written"
     if found != "ok":
         raise DatabaseUnusable(f"{path} is damaged ({found}): put back a backup, or move the file away and start anew")
 
