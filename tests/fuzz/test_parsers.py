@@ -9,8 +9,8 @@ import pytest
 from tests.fuzz.campaign import REACH_MIN, SLOW_SECONDS, Parser, run
 from tests.fuzz.parsers import PARSERS
 
-SECONDS = 6.0
-"""Of each parser, in every `make test`."""
+SECONDS = 4.0
+"""Of the processor, for each parser, in every `make test`."""
 
 SEED = 20261124
 
