@@ -23,9 +23,10 @@ async def until(
     """Returns once ``condition`` holds; fails the test, naming ``what`` was waited for, after ``within_seconds``."""
     end = time.monotonic() + within_seconds
     while True:
+        is_over = time.monotonic() >= end  # looked at first: whoever stood still for long still has a last look
         answer = condition()
         if answer if isinstance(answer, bool) else await answer:
             return
-        if time.monotonic() >= end:
+        if is_over:
             raise AssertionError(f"waited {within_seconds} s in vain: {what}")
         await asyncio.sleep(LOOK_EVERY_SECONDS)
