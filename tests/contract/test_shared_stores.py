@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from msgspec.structs import replace
+from psycopg.sql import SQL, Identifier
 
 from aval.hub.ports import Lease, LeaseLost, Proofs, SharedStore, SharedTransaction, Tenancy
 from aval.hub.store.postgres import PostgresStore
@@ -25,8 +25,24 @@ HOUSES = ("540000015", TOUL, LUNEVILLE, "540000049", "540000056")
 HUBS = 3
 STEPS = 250
 
-NEARLY_SECONDS = 0.4
-"""By how much two times may differ that are the same: one is read after the other."""
+NEARLY_SECONDS = 0.001
+"""By how much two times may differ that are the same: each database rounds in its own way."""
+
+HAND_CLOCK = b"""
+CREATE SCHEMA hand;
+CREATE TABLE hand.clock AS SELECT clock_timestamp() AS at;
+CREATE FUNCTION hand.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM hand.clock';
+"""
+"""A clock that stands still, for the name that the statements call: sessions find it before PostgreSQL's own."""
+
+
+def with_hand_clock(url: str) -> str:
+    """A new database, made one whose clock only `pass_time` moves."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(HAND_CLOCK)
+        found = SQL("ALTER DATABASE {} SET search_path = public, hand, pg_catalog")
+        connection.execute(found.format(Identifier(connection.info.dbname)))
+    return url
 
 
 class Both:
@@ -35,17 +51,15 @@ class Both:
     def __init__(self, url: str) -> None:
         self.url = url
         self.seconds = 0.0
-        self.disk = SharedDisk(lambda: self.seconds + time.monotonic())
+        self.disk = SharedDisk(lambda: self.seconds)
         self.real: list[SharedStore] = [PostgresStore(url, SilentMeters(), replica=n) for n in range(HUBS)]
         self.simulated: list[SharedStore] = [PlainStore(self.disk, n) for n in range(HUBS)]
 
     def pass_time(self, seconds: float) -> None:
-        """On the simulated database time passes; on the other all that it has noted is so much older."""
+        """On both by as much, and by nothing else: a machine that stands still changes nothing."""
         self.seconds += seconds
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("UPDATE lease SET until = until - make_interval(secs => %s)", (seconds,))
-            connection.execute("UPDATE replica SET until = until - make_interval(secs => %s)", (seconds,))
-            connection.execute("UPDATE proof SET heard_at = heard_at - make_interval(secs => %s)", (seconds,))
+            connection.execute("UPDATE hand.clock SET at = at + make_interval(secs => %s)", (seconds,))
 
     async def done(self, hub: int, work: Callable[[Any], Any], *, reading: bool = False) -> tuple[Any, Any]:
         """What a work of a hub gives on each, or what it raises."""
@@ -65,7 +79,7 @@ async def _given(store: SharedStore, work: Callable[[Any], Any], *, reading: boo
 @asynccontextmanager
 async def both(databases: Databases) -> AsyncIterator[Both]:
     """Both, empty."""
-    made = Both(databases.new())
+    made = Both(with_hand_clock(databases.new()))
     try:
         yield made
     finally:
