@@ -23,9 +23,11 @@ from aval.adapters.wire import Credentials, PeerChannel, PeerLimits, WireServer,
 from aval.adapters.wire.errors import RemoteRefusal
 from aval.adapters.wire.options import CONNECTIONS_MAX
 from aval.adapters.wire.peers import DenyList
+from aval.kernel.clock import Clock
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Identity, Node, Staff, Territory
 from aval.kernel.reasons import Reason, Refusal
+from tests.waiting import PATIENCE_SECONDS
 
 HERE = Territory("ge-10.aval.internal")
 THERE = Territory("ge-11.aval.internal")
@@ -43,6 +45,24 @@ FEED = "/aval.v1.CensusService/ApplyMovements"
 
 clock = SystemClock()
 rng = SystemRng()
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, set forward by a test; `looks` counts those who have begun to sleep by it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        self.looks = 0
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead.total_seconds()
+
+    async def sleep_until(self, monotonic: float) -> None:
+        self.looks += 1
+        await super().sleep_until(monotonic - self.ahead.total_seconds())
 
 
 @dataclass
@@ -73,7 +93,11 @@ class Answers:
             yield StringValue(value=await behaviour()) if behaviour else request
 
     async def feed(self, requests: AsyncIterator[StringValue], _context: Any) -> StringValue:
-        return StringValue(value=" ".join([request.value async for request in requests]))
+        words = []
+        async for request in requests:
+            self.asked.append(request.value)
+            words.append(request.value)
+        return StringValue(value=" ".join(words))
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """What a generated `add_…_to_server` would register."""
@@ -133,6 +157,7 @@ class House:
         limits: PeerLimits | None = None,
         connections_max: int = CONNECTIONS_MAX,
         stream_seconds_max: float = 540.0,
+        clock: Clock = clock,
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] | None = None,
     ) -> Serving:
         """A server of `identity`, listening, with the methods above or other `services`: name → method → handler."""
@@ -213,7 +238,7 @@ class Client:
         self._watch: Any = channel.unary_stream(WATCH, write, parse)
         self._exchange: Any = channel.stream_stream(EXCHANGE, write, parse)
 
-    async def read(self, word: str = "", seconds: float | None = 5.0, **options: Any) -> str:
+    async def read(self, word: str = "", seconds: float | None = PATIENCE_SECONDS, **options: Any) -> str:
         """One unary call."""
         answer: StringValue = await self._read(StringValue(value=word), timeout=seconds, **options)
         return answer.value

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
+from tests.waiting import PATIENCE_SECONDS
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
@@ -25,8 +26,11 @@ HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01"
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = PATIENCE_SECONDS
 """How long the server may say nothing before the socket gives up."""
+
+CALL_SECONDS = int(PATIENCE_SECONDS)
+"""The deadline that a request bears, unless another is told."""
 
 
 class Frame(NamedTuple):
@@ -55,7 +59,9 @@ def header(name: str, value: str) -> bytes:
     return b"\0" + b"".join(_integer(len(part), 7) + part.encode("latin-1") for part in (name, value))
 
 
-def request_headers(path: str, authority: str, extra: tuple[tuple[str, str], ...] = (), seconds: int = 5) -> bytes:
+def request_headers(
+    path: str, authority: str, extra: tuple[tuple[str, str], ...] = (), seconds: int = CALL_SECONDS
+) -> bytes:
     """The header block of a gRPC request."""
     fields = (
         (":method", "POST"),
@@ -121,7 +127,9 @@ class RawConnection:
         """One frame."""
         self.socket.sendall(frame(kind, flags, stream, payload))
 
-    def open(self, stream: int, path: str, extra: tuple[tuple[str, str], ...] = (), seconds: int = 5) -> None:
+    def open(
+        self, stream: int, path: str, extra: tuple[tuple[str, str], ...] = (), seconds: int = CALL_SECONDS
+    ) -> None:
         """The headers of a request."""
         self.send(HEADERS, END_HEADERS, stream, request_headers(path, self.authority, extra, seconds))
 

@@ -48,6 +48,7 @@ from aval.v1 import (
     territory_pb2,
 )
 from tests.adapters.wire.house import HERE, HOUR, HUB, LUNEVILLE, NANCY, NODE, THERE, Client, House, clock, refusal
+from tests.waiting import PATIENCE_SECONDS
 
 REACHED = Reason.NOTE_NOT_FOUND
 """What a handler answers that has been reached; the gate never does."""
@@ -134,7 +135,7 @@ class Method:
         elif self.streams_out:
             call = callable_(b"")
         else:
-            call = callable_(b"", timeout=10)
+            call = callable_(b"", timeout=PATIENCE_SECONDS)
         return (await refusal(call.read() if self.streams_out else call)).reason
 
 

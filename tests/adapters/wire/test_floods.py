@@ -38,7 +38,7 @@ from tests.adapters.wire.raw_http2 import (
     request_headers,
     tls_context,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 Figure = Callable[[str], None]
 
@@ -119,14 +119,14 @@ async def test_row_12_rapid_reset(house: House, figure: Figure) -> None:
 
 async def test_row_12_a_flood_of_whole_calls_is_bounded_by_peer(house: House, figure: Figure) -> None:
     """Calls that are not reset do start handlers: the rate of one peer is what bounds them."""
-    rate, burst, count, most = 50.0, 100.0, 2000, 50_000
+    rate, burst, count = 50.0, 100.0, 2000
     serving = await house.server(limits=PeerLimits(calls_per_second=rate, calls_burst=burst))
 
     def flood(connection: RawConnection) -> int:
         number = 0
         with contextlib.suppress(OSError):
-            # As many as it takes: the transport resets what comes while a slow server has all its streams in hand.
-            while number < (most if not serving.refused(Reason.TOO_MANY_CALLS) else count):
+            # A server that stands still meets few of them: so it goes on until one was one too many.
+            while number < count or (number < 50 * count and not serving.refused(Reason.TOO_MANY_CALLS)):
                 stream = 2 * number + 1
                 connection.open(stream, READ)
                 connection.send(DATA, END_STREAM, stream, message(StringValue(value="f").SerializeToString()))
@@ -205,7 +205,7 @@ async def test_row_15b_headers_without_a_message_starve_nobody(house: House, fig
     for connection in connections:
         connection.greet()
         for number in range(32):
-            connection.open(2 * number + 1, READ if number % 2 else WATCH, seconds=30)
+            connection.open(2 * number + 1, READ if number % 2 else WATCH, seconds=60)
     await until(
         lambda: serving.refused(Reason.TOO_MANY_STREAMS) > 0, "what is beyond the peer's share is refused at once"
     )
@@ -293,9 +293,8 @@ async def test_a_client_that_does_not_read_holds_one_message_and_not_the_stop(ho
     mebibytes = (process.memory_info().rss - before) / MEBIBYTE
     assert sent < 16
     begun = clock.monotonic()
-    await hub.wire.stop()
+    await asyncio.wait_for(hub.wire.stop(2 * PATIENCE_SECONDS), PATIENCE_SECONDS)
     seconds = clock.monotonic() - begun
-    assert seconds < 5
     assert serving.answers.watching == 0
     figure(
         f"a watch that nobody reads: {sent} MiB sent then waiting, {mebibytes:+.0f} MiB, the stop took {seconds:.2f} s"
@@ -315,11 +314,12 @@ async def test_a_storm_of_handshakes_does_not_crash_the_server(house: House, fig
         for _ in range(bursts):
             sockets = [socket.create_connection(("127.0.0.1", serving.wire.port)) for _ in range(at_once)]
             for one in sockets:
-                one.sendall(HALF_A_HELLO)
-            for one in sockets:
+                with contextlib.suppress(OSError):  # a server that is behind has more than it takes, and hangs up
+                    one.sendall(HALF_A_HELLO)
                 one.close()
 
     client = house.channel(serving, MARIE)
+    await client.read()
     good = await meanwhile(client, asyncio.ensure_future(asyncio.to_thread(storm)))
     assert good.failed == 0
     figure(

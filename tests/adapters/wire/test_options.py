@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
+import statistics
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -30,11 +32,12 @@ from tests.adapters.wire.raw_http2 import (
     PING,
     RST_STREAM,
     SETTINGS,
+    Frame,
     RawConnection,
     message,
     tls_context,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 Figure = Callable[[str], None]
 
@@ -42,7 +45,7 @@ OVERHEAD = 4
 """Bytes that a StringValue of this size adds to its text: a tag and a length of three bytes."""
 
 FOUND_OUT_SECONDS_MAX = 10.0
-"""Long beside the second of the two options tried, short beside gRPC's own 20 s for an answer to a ping."""
+"""Long beside the seconds of the two options tried, short beside gRPC's own 20 s for an answer to a ping."""
 
 TRIES = 6
 """Between a soft and a hard limit gRPC refuses by chance: one try would not tell them apart."""
@@ -119,7 +122,7 @@ async def test_row_9_longer_messages_do_not_reach_a_handler(house: House, figure
     client = house.raw_channel(serving, house.certificate(HUB))
     sizes = (REQUEST_BYTES_MAX - 1, REQUEST_BYTES_MAX, REQUEST_BYTES_MAX + 1, 64 << 20)
     for size in sizes:
-        call = client.channel.unary_unary(READ)(text_of(size), timeout=20)
+        call = client.channel.unary_unary(READ)(text_of(size), timeout=PATIENCE_SECONDS)
         if size <= REQUEST_BYTES_MAX:
             await call
             continue
@@ -151,7 +154,7 @@ async def test_our_client_and_our_server_do_not_send_what_the_other_would_refuse
     async with bare_channel(house, serving.wire.port, patient) as channel:
         call: Any = channel.unary_unary(READ)
         with pytest.raises(grpc.aio.AioRpcError) as answered:
-            await call(StringValue(value="long").SerializeToString(), timeout=5)
+            await call(StringValue(value="long").SerializeToString(), timeout=PATIENCE_SECONDS)
         assert answered.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -162,9 +165,9 @@ async def test_our_client_takes_no_longer_answer(house: House) -> None:
         bare_channel(house, port, theirs(max_send_message_length=big)) as channel,
     ):
         call: Any = channel.unary_unary(READ)
-        assert len(await call(b"x" * RESPONSE_BYTES_MAX, timeout=10)) == RESPONSE_BYTES_MAX
+        assert len(await call(b"x" * RESPONSE_BYTES_MAX, timeout=PATIENCE_SECONDS)) == RESPONSE_BYTES_MAX
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(b"x" * (RESPONSE_BYTES_MAX + 1), timeout=10)
+            await call(b"x" * (RESPONSE_BYTES_MAX + 1), timeout=PATIENCE_SECONDS)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -178,7 +181,7 @@ async def test_row_10_compressed_messages_are_not_unpacked(house: House, figure:
         ) as channel:
             call: Any = channel.unary_unary(READ)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await call(text_of(mebibytes << 20), timeout=20)
+                await call(text_of(mebibytes << 20), timeout=PATIENCE_SECONDS)
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert serving.answers.asked == []
     figure("row 10: 200 MiB of one letter in gzip, 8 in deflate: refused UNIMPLEMENTED, none reached a handler")
@@ -214,25 +217,28 @@ async def test_our_client_takes_no_longer_metadata(house: House) -> None:
         call: Any = channel.unary_unary(READ)
         for _ in range(TRIES):
             with pytest.raises(grpc.aio.AioRpcError):
-                await call(b"", timeout=5)
+                await call(b"", timeout=PATIENCE_SECONDS)
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_connection_has_no_more_streams_than_told(house: House) -> None:
+    opened = 40
     serving = await house.server()
     connect = raw(serving, house)
 
     def refused_streams() -> set[int]:
         with connect() as connection:
             connection.greet()
-            for number in range(40):
+            for number in range(opened):
                 connection.open(2 * number + 1, READ)
-            return {frame.stream for frame in connection.hear(1) if frame.kind == RST_STREAM}
+            resets = (frame.stream for frame in connection.frames() if frame.kind == RST_STREAM)
+            first = set(itertools.islice(resets, opened - options.STREAMS_PER_CONNECTION))
+            return first | {frame.stream for frame in connection.hear(0.5) if frame.kind == RST_STREAM}
 
     refused = await asyncio.to_thread(refused_streams)
-    assert refused == {2 * number + 1 for number in range(options.STREAMS_PER_CONNECTION, 40)}
+    assert refused == {2 * number + 1 for number in range(options.STREAMS_PER_CONNECTION, opened)}
 
 
 async def test_row_16_connections_are_bounded_and_the_open_ones_served(house: House, figure: Figure) -> None:
@@ -288,73 +294,62 @@ async def test_row_15_a_handshake_does_not_last(house: House, figure: Figure) ->
 
     client = house.channel(serving)
     assert await client.read(), "served meanwhile"
-    await until(all_closed, "half handshakes are closed", 2 * options.HANDSHAKE_MS_MAX / 1000)
+    await until(all_closed, "half handshakes are closed")
     figure(f"row 15: {count} of {count} half handshakes closed after {clock.monotonic() - begun:.1f} s")
     for one in sockets:
         one.close()
 
 
-def lasts(connection: RawConnection, at_most: float) -> float:
-    """How long the server keeps the connection; fails after `at_most`."""
-    begun = clock.monotonic()
-    connection.hear(at_most)
-    assert connection.closed_by_peer
-    return clock.monotonic() - begun
-
-
 @pytest.mark.parametrize(
-    ("values", "with_stream", "bounds"),
+    ("values", "with_stream", "least"),
     [
-        ({"max_connection_idle_ms": 1000}, False, (0.7, 3.0)),
-        ({"max_connection_age_ms": 1000, "max_connection_age_grace_ms": 60_000}, False, (0.7, 3.0)),
-        ({"max_connection_age_ms": 500, "max_connection_age_grace_ms": 1000}, True, (1.2, 4.0)),
-        ({"keepalive_time_ms": 500, "http2_ping_timeout_ms": 500}, False, (0.8, 4.0)),
+        ({"max_connection_idle_ms": 1000}, False, 0.7),
+        ({"max_connection_age_ms": 1000, "max_connection_age_grace_ms": 60_000}, False, 0.7),
+        ({"max_connection_age_ms": 1500, "max_connection_age_grace_ms": 1500}, True, 2.5),
+        ({"keepalive_time_ms": 500, "http2_ping_timeout_ms": 500}, False, 0.8),
     ],
     ids=["idle", "age", "grace", "keepalive"],
 )
 async def test_a_connection_ends_when_the_table_says(
-    house: House, values: dict[str, int], with_stream: bool, bounds: tuple[float, float]
+    house: House, values: dict[str, int], with_stream: bool, least: float
 ) -> None:
-    """Idle; old; old with a stream that does not end; a client that no longer answers pings."""
+    """Idle; old; old with a stream that does not end; a client that no longer answers pings. Else it would not end."""
     context = tls_context(house.bundle(HUB))
     async with bare_server(house, ours(**values)) as port:
 
         def seconds() -> float:
+            begun = clock.monotonic()
             with RawConnection(port, context, NODE.dns_name or "") as connection:
                 connection.answers_pings = "keepalive_time_ms" not in values
                 connection.greet()
                 if with_stream:
                     connection.open(1, WATCH, seconds=60)
                     connection.send(DATA, END_STREAM, 1, message(b""))
-                return lasts(connection, 10)
+                connection.hear(PATIENCE_SECONDS)
+                assert connection.closed_by_peer
+            return clock.monotonic() - begun
 
-        least, most = bounds
-        assert least <= await asyncio.to_thread(seconds) <= most
+        assert await asyncio.to_thread(seconds) >= least
 
 
 async def test_a_silent_client_is_asked_whether_it_lives(house: House) -> None:
     """Also without a call: `permit_without_calls`."""
     context = tls_context(house.bundle(HUB))
 
-    async def pings(table: Options) -> int:
+    async def is_asked(table: Options, times: int, within_seconds: float) -> bool:
         async with bare_server(house, table) as port:
 
             def heard() -> int:
                 with RawConnection(port, context, NODE.dns_name or "") as connection:
                     connection.greet()
-                    end = clock.monotonic() + 1.5
-                    asked = 0
-                    connection.socket.settimeout(1.5)
-                    for frame in connection.frames():
-                        asked += frame.kind == PING
-                        if clock.monotonic() > end:
-                            break
-                    return asked
+                    connection.socket.settimeout(within_seconds)
+                    pings = (frame for frame in connection.frames() if frame.kind == PING)
+                    return len(list(itertools.islice(pings, times)))
 
-            return await asyncio.to_thread(heard)
+            return await asyncio.to_thread(heard) == times
 
-    assert await pings(ours(keepalive_time_ms=300)) >= 3
-    assert await pings(ours(keepalive_time_ms=300, keepalive_permit_without_calls=0)) == 0
+    assert await is_asked(ours(keepalive_time_ms=300), 3, PATIENCE_SECONDS)
+    assert not await is_asked(ours(keepalive_time_ms=300, keepalive_permit_without_calls=0), 1, 1.5)
 
 
 async def test_row_14_a_client_that_pings_too_often_is_cut(house: House, figure: Figure) -> None:
@@ -362,23 +357,25 @@ async def test_row_14_a_client_that_pings_too_often_is_cut(house: House, figure:
     connect = raw(serving, house)
 
     def pinged() -> tuple[int, bool]:
-        with connect() as connection:
+        """How many were answered before the connection was cut, however slowly the server comes to read them."""
+        answered = 0
+        with connect() as connection, contextlib.suppress(OSError):
             connection.greet()
             connection.hear(0.2)
-            sent = 0
-            try:
-                for sent in range(1, 2001):
-                    connection.send(PING, 0, 0, struct.pack(">Q", sent))
-                    for frame in connection.hear(0.01):
-                        if frame.kind == GOAWAY:
-                            return sent, True
-            except OSError:
-                return sent, True
-            return sent, False
+            for number in range(2000):
+                connection.send(PING, 0, 0, struct.pack(">Q", number))
+                for frame in connection.hear(0.01):
+                    answered += frame.kind == PING
+                    if frame.kind == GOAWAY:
+                        return answered, True
+                if connection.closed_by_peer:
+                    return answered, True
+            return answered, False
+        return answered, True
 
-    sent, cut = await asyncio.to_thread(pinged)
+    answered, cut = await asyncio.to_thread(pinged)
     assert cut
-    assert sent <= 20
+    assert answered <= 20
     async with bare_server(house, ours(http2_max_ping_strikes=0)) as port:
         context = tls_context(house.bundle(HUB))
 
@@ -390,7 +387,15 @@ async def test_row_14_a_client_that_pings_too_often_is_cut(house: House, figure:
                 return any(frame.kind == GOAWAY for frame in connection.hear(0.5))
 
         assert not await asyncio.to_thread(unlimited), "0 strikes means no limit: the option is what cuts"
-    figure(f"row 14: a client that pings without pause is cut after {sent} pings")
+    figure(f"row 14: a client that pings without pause is cut after {answered} answers")
+
+
+def answer(connection: RawConnection) -> Iterator[Frame]:
+    """What comes up to the answer to a ping, or the end."""
+    for frame in connection.frames():
+        yield frame
+        if frame.kind in (PING, GOAWAY):
+            return
 
 
 async def test_our_own_keepalive_is_not_too_often_for_our_server(house: House) -> None:
@@ -405,6 +410,8 @@ async def test_our_own_keepalive_is_not_too_often_for_our_server(house: House) -
                 heard = []
                 for number in range(8):
                     connection.send(PING, 0, 0, struct.pack(">Q", number))
+                    # Each is answered before the next is sent: a server that stood still does not find two at once.
+                    heard += list(answer(connection))
                     heard += connection.hear(0.2)
                 return connection.closed_by_peer or any(frame.kind == GOAWAY for frame in heard)
 
@@ -467,10 +474,11 @@ class Relay:
 async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, watching: bool) -> None:
     """With a stream open, and after a time without any call (`permit_without_calls`, `max_pings_without_data`)."""
     async with bare_server(house) as port, Relay(port) as relay:
-        table = theirs(keepalive_time_ms=500, http2_ping_timeout_ms=500)
+        # Two seconds for an answer: this very process passes the pings on, and may stand still for a while.
+        table = theirs(keepalive_time_ms=500, http2_ping_timeout_ms=2000)
         async with bare_channel(house, relay.port, table) as channel:
             call: Any = channel.unary_unary(READ)
-            await call(b"x", timeout=5)
+            await call(b"x", timeout=PATIENCE_SECONDS)
             watches: Any = channel.unary_stream(WATCH)
             watch = watches(b"x") if watching else None
             if watch is not None:
@@ -502,20 +510,24 @@ async def test_a_client_finds_out_a_server_that_has_gone_silent(house: House, wa
 async def test_a_client_tries_again_soon_and_not_in_bursts(
     house: House, values: dict[str, int], pauses: tuple[float, float] | None
 ) -> None:
-    tries = 2 if pauses else 12
-    async with Relay(None) as relay, bare_channel(house, relay.port, theirs(**values)) as channel:
+    """A machine that is late notes some tries late; the middle of all pauses is the client's own."""
 
-        def dialled() -> bool:
-            channel.get_state(try_to_connect=True)
-            return len(relay.came) >= tries
+    async def came(tries: int) -> list[float]:
+        async with Relay(None) as relay, bare_channel(house, relay.port, theirs(**values)) as channel:
 
-        await until(dialled, f"{tries} tries")
-    found = [later - earlier for earlier, later in pairwise(relay.came)]
+            def dialled() -> bool:
+                channel.get_state(try_to_connect=True)
+                return len(relay.came) >= tries
+
+            await until(dialled, f"{tries} tries")
+        return [later - earlier for earlier, later in pairwise(relay.came)]
+
     if pauses:
-        assert pauses[0] <= found[0] <= pauses[1], found
+        found = [one for first in await asyncio.gather(*(came(2) for _ in range(7))) for one in first[:1]]
+        least, most = pauses
     else:
-        assert max(found) < 0.6, found
-        assert min(found) > 0.05, found
+        found, (least, most) = await came(12), (0.05, 0.6)
+    assert least <= statistics.median(found) <= most, found
 
 
 async def test_a_try_of_a_connection_does_not_last(house: House) -> None:
@@ -525,9 +537,9 @@ async def test_a_try_of_a_connection_does_not_last(house: House) -> None:
         call: Any = channel.unary_unary(READ)
         begun = clock.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(b"", timeout=10)
+            await call(b"", timeout=PATIENCE_SECONDS)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert clock.monotonic() - begun < 3
+        assert clock.monotonic() - begun < FOUND_OUT_SECONDS_MAX
 
 
 async def test_grpc_retries_nothing_by_itself(house: House) -> None:
@@ -550,7 +562,7 @@ async def test_grpc_retries_nothing_by_itself(house: House) -> None:
             async with bare_channel(house, port, (*table, ("grpc.service_config", policy))) as channel:
                 call: Any = channel.unary_unary(READ)
                 with pytest.raises(grpc.aio.AioRpcError):
-                    await call(b"", timeout=5)
+                    await call(b"", timeout=PATIENCE_SECONDS)
             assert (asked > 1) == again
 
 
@@ -562,10 +574,10 @@ async def test_a_proxy_of_the_environment_is_not_taken(house: House, monkeypatch
         monkeypatch.delenv("no_grpc_proxy", raising=False)
         async with bare_channel(house, port, theirs()) as channel:
             call: Any = channel.unary_unary(READ)
-            assert await call(b"x", timeout=5) == b"x"
+            assert await call(b"x", timeout=PATIENCE_SECONDS) == b"x"
         assert proxy.came == []
         async with bare_channel(house, port, theirs(enable_http_proxy=1)) as channel:
             call = channel.unary_unary(READ)
             with pytest.raises(grpc.aio.AioRpcError):
-                await call(b"x", timeout=2)
-        assert proxy.came, "the environment's proxy would have been taken"
+                await call(b"x", timeout=PATIENCE_SECONDS)
+        await until(lambda: bool(proxy.came), "the environment's proxy is taken")
