@@ -19,11 +19,10 @@ from tests.adapters.hl7v2.core import BEDS_OF_A_UNIT
 from tests.adapters.hl7v2.messages import Adt
 from tests.node.shell.processes import HERE, HOUSE, MARIE, NodeProcess, Ready
 from tests.scenarios.line import Line
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 UNIT = f"establishments/{HOUSE}/units/U1"
 MAPPING = 'unknown_beds = ["ZGEN"]\n[[unit]]\ncodes = ["1050"]\nunit = "U1"\nbed = "{room}-{bed}"\n'
-READY_SECONDS = 60.0
 
 
 class _Served(msgspec.Struct):
@@ -112,9 +111,11 @@ class Interface:
         """Bed → stay key, and where the node's history stands."""
         caller = self.node.caller(MARIE)
         try:
-            beds = await caller.census.ListBeds(census_pb2.ListBedsRequest(parent=UNIT, page_size=1000), timeout=10)
+            beds = await caller.census.ListBeds(
+                census_pb2.ListBedsRequest(parent=UNIT, page_size=1000), timeout=PATIENCE_SECONDS
+            )
             units = await caller.availability.ListUnits(
-                availability_pb2.ListUnitsRequest(parent="establishments/-"), timeout=10
+                availability_pb2.ListUnitsRequest(parent="establishments/-"), timeout=PATIENCE_SECONDS
             )
         finally:
             await caller.close()
@@ -153,7 +154,7 @@ async def declare_unit(node: NodeProcess, unit: str = "U1", beds: int = BEDS_OF_
                 rooms=rooms,
                 sources=[source],
             ),
-            timeout=10,
+            timeout=PATIENCE_SECONDS,
         )
     finally:
         await caller.close()

@@ -18,11 +18,10 @@ from tests.adapters.hl7v2.messages import CANARIES, Adt, at
 from tests.adapters.hl7v2.processes import Interface
 from tests.adapters.hl7v2.supplier import Hospital, answering
 from tests.scenarios.line import Flow, Way
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 NEXT = Adt("A01", "V2", at(9), "M2", room="101", bed="2", gender="M")
-WITHIN = 20.0
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ async def open_and_send(interface: Interface, message: Adt) -> tuple[asyncio.Str
 async def hung_up(reader: asyncio.StreamReader) -> bytes:
     """What a sender reads until its receiver is gone."""
     try:
-        return await asyncio.wait_for(reader.read(), WITHIN)
+        return await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     except ConnectionError:
         return b""
 
@@ -192,7 +191,7 @@ def _written(folder: Path) -> dict[Path, bytes]:
 
 
 def _metrics(port: int) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         content: bytes = answer.read()
         return content
 

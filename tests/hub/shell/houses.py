@@ -48,7 +48,7 @@ from aval.v1 import (
 )
 from aval.v1 import census_pb2 as census
 from aval.v1 import request_pb2 as requests
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TERRITORY = Territory("ge-10.aval.internal")
 TOUL, LUNEVILLE, PARTNER = FinessET("540000023"), FinessET("540000155"), FinessET("540002698")
@@ -91,9 +91,6 @@ latitude = 48.69
 longitude = 6.18
 installed = { smr = 20 }
 """
-
-READY_SECONDS = 20.0
-"""A process that is not ready by then will not be, even on a machine that is busy."""
 
 
 @dataclass
@@ -195,7 +192,7 @@ class HubClient:
 
     async def get(self, name: str) -> requests.Request:
         """A request as it is now."""
-        return await self.requests.GetRequest(requests.GetRequestRequest(name=name), timeout=5)
+        return await self.requests.GetRequest(requests.GetRequestRequest(name=name), timeout=PATIENCE_SECONDS)
 
 
 class NodeClient:
@@ -260,7 +257,7 @@ async def declare_unit(
             ),
             visibility=visibility,
         ),
-        timeout=10,
+        timeout=PATIENCE_SECONDS,
     )
     await staff.census.DeclareCounts(
         census.DeclareCountsRequest(
@@ -268,7 +265,7 @@ async def declare_unit(
             unit=name,
             places=[census.PlaceCapacity(gender=terms_pb2.GENDER_ANY, open=places, occupied=0)],
         ),
-        timeout=10,
+        timeout=PATIENCE_SECONDS,
     )
     return name
 
@@ -329,7 +326,9 @@ async def running(folder: Path, *houses: FinessET, hub_settings: str = "") -> As
 
 async def sees_unit(client: HubClient, unit: str) -> bool:
     """Whether the hub shows a unit."""
-    listed = await client.availability.ListUnits(availability.ListUnitsRequest(parent="establishments/-"), timeout=5)
+    listed = await client.availability.ListUnits(
+        availability.ListUnitsRequest(parent="establishments/-"), timeout=PATIENCE_SECONDS
+    )
     return unit in {one.name for one in listed.units}
 
 
@@ -337,7 +336,7 @@ Condition = Callable[[requests.Request], bool]
 
 
 async def until_request(
-    client: HubClient, name: str, condition: Condition, within_seconds: float = 15.0
+    client: HubClient, name: str, condition: Condition, within_seconds: float = PATIENCE_SECONDS
 ) -> requests.Request:
     """The request once the condition holds of it."""
     last = requests.Request()

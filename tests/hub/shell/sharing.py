@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,7 @@ from aval.adapters.wire import Credentials, PeerChannel, hub_service_config
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Identity, hub_dns_name
 from tests.hub.shell.houses import TERRITORY, HubClient, Process, Small, add_node, make_small
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -46,10 +48,17 @@ class Shared:
             found = connection.execute("SELECT establishment, holder FROM lease WHERE until > clock_timestamp()")
             return {str(name): int(holder) for name, holder in found}
 
+    def longest_lease(self) -> timedelta:
+        """How long the longest of all leases still lasts, by the database's clock."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            (found,) = connection.execute("SELECT max(until) - clock_timestamp() FROM lease").fetchone() or (None,)
+            assert isinstance(found, timedelta)
+            return found
+
     def metric(self, number: int, name: str) -> float:
         """A figure of one hub's own metrics; 0 where it has none."""
         port = self.hubs[number].ready["metrics_port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as page:
             lines = page.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition("{")[0].split(" ")[0] == name)
 

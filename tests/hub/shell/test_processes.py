@@ -35,7 +35,7 @@ from tests.hub.shell.houses import (
     sees_unit,
     until_request,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HELD, CONFIRMED, RELEASED = (
     reservation.Reservation.STATE_HELD,
@@ -66,7 +66,7 @@ async def told_by_node(small: Small, finess: FinessET) -> Sequence[reservation.R
     staff = small.to_node(Staff(TERRITORY, finess, "lea"), finess)
     states = list(reservation.Reservation.State.values())[1:]
     listed = await staff.reservations.ListReservations(
-        reservation.ListReservationsRequest(parent=f"establishments/{finess}", states=states), timeout=10
+        reservation.ListReservationsRequest(parent=f"establishments/{finess}", states=states), timeout=PATIENCE_SECONDS
     )
     return listed.reservations
 
@@ -85,18 +85,18 @@ async def test_a_hub_killed_at_any_moment_finishes_what_it_began_and_nothing_is_
         client = await kill_and_restart(small)
         with suppress(grpc.aio.AioRpcError):
             await sending
-        created = await client.requests.CreateRequest(message, timeout=10)
+        created = await client.requests.CreateRequest(message, timeout=PATIENCE_SECONDS)
 
         # At once after the answer: the rows are the only thing that is left of it.
         client = await kill_and_restart(small)
         held = await until_request(client, created.name, lambda one: one.asks[0].known.state == HELD)
-        assert await client.requests.CreateRequest(message, timeout=10) == created
+        assert await client.requests.CreateRequest(message, timeout=PATIENCE_SECONDS) == created
 
         # At once after a confirmation, and again once it is restarted.
         confirm = confirmation(held)
-        confirming = await client.requests.ConfirmRequest(confirm, timeout=10)
+        confirming = await client.requests.ConfirmRequest(confirm, timeout=PATIENCE_SECONDS)
         client = await kill_and_restart(small)
-        assert await client.requests.ConfirmRequest(confirm, timeout=10) == confirming
+        assert await client.requests.ConfirmRequest(confirm, timeout=PATIENCE_SECONDS) == confirming
         client = await kill_and_restart(small)
         confirmed = await until_request(
             client,
@@ -118,11 +118,11 @@ async def test_a_node_that_is_away_leaves_a_request_waiting_in_sight_until_it_is
         client = small.to_hub(REGULATOR)
         await until(lambda: sees_unit(client, unit), "the unit is seen at the hub")
         assert await small.nodes[LUNEVILLE].kill() == -signal.SIGKILL
-        created = await client.requests.CreateRequest(creation(unit), timeout=10)
+        created = await client.requests.CreateRequest(creation(unit), timeout=PATIENCE_SECONDS)
 
         async def unreachable() -> bool:
             listed = await client.availability.ListUnits(
-                availability.ListUnitsRequest(parent=f"establishments/{LUNEVILLE}"), timeout=10
+                availability.ListUnitsRequest(parent=f"establishments/{LUNEVILLE}"), timeout=PATIENCE_SECONDS
             )
             return [one.freshness for one in listed.units] == [availability.FRESHNESS_UNREACHABLE]
 
@@ -132,7 +132,11 @@ async def test_a_node_that_is_away_leaves_a_request_waiting_in_sight_until_it_is
         assert [one.verb for one in waiting.asks[0].pending] == ["create"]
         await small.nodes[LUNEVILLE].start()
         await until_request(client, created.name, lambda one: one.asks[0].known.state == HELD)
-        assert not await unreachable()
+
+        async def reachable() -> bool:
+            return not await unreachable()
+
+        await until(reachable, "its beds are reachable again")
 
 
 async def test_one_client_reads_a_node_or_a_hub_alike(tmp_path: Path) -> None:
@@ -143,11 +147,24 @@ async def test_one_client_reads_a_node_or_a_hub_alike(tmp_path: Path) -> None:
         node = small.to_node(Staff(TERRITORY, LUNEVILLE, "lea"), LUNEVILLE)
         own_eyes = small.to_hub(Staff(TERRITORY, LUNEVILLE, "lea"))
         house = f"establishments/{LUNEVILLE}"
+        of_house = availability.GetEstablishmentRequest(name=house)
+
+        async def level() -> bool:
+            """A unit that is seen may lack the figures that were told after it."""
+            there, here = [
+                (await service.GetEstablishment(of_house, timeout=PATIENCE_SECONDS)).cursor.revision
+                for service in (node.availability, hub.availability)
+            ]
+            return there == here
+
+        await until(level, "the hub has heard all that the node has said")
         read = []
         for service in (node.availability, own_eyes.availability):
-            got = await service.GetEstablishment(availability.GetEstablishmentRequest(name=house), timeout=10)
-            listed = await service.ListUnits(availability.ListUnitsRequest(parent=house), timeout=10)
-            every = await service.ListUnits(availability.ListUnitsRequest(parent="establishments/-"), timeout=10)
+            got = await service.GetEstablishment(of_house, timeout=PATIENCE_SECONDS)
+            listed = await service.ListUnits(availability.ListUnitsRequest(parent=house), timeout=PATIENCE_SECONDS)
+            every = await service.ListUnits(
+                availability.ListUnitsRequest(parent="establishments/-"), timeout=PATIENCE_SECONDS
+            )
             assert [one.name for one in every.units] == [unit]
             watch = service.WatchAvailability(availability.WatchAvailabilityRequest(establishments=[house]))
             message = await watch.read()
@@ -161,7 +178,8 @@ async def test_one_client_reads_a_node_or_a_hub_alike(tmp_path: Path) -> None:
             assert by_node == by_hub
         for client in (node.availability, hub.availability):
             bad = availability.GetEstablishmentRequest(name="establishments/540000024")
-            assert (await refused(client.GetEstablishment(bad, timeout=5))).reason is Reason.MALFORMED_FINESS
+            call = client.GetEstablishment(bad, timeout=PATIENCE_SECONDS)
+            assert (await refused(call)).reason is Reason.MALFORMED_FINESS
 
 
 def _figures(unit: availability.Unit) -> dict[str, str]:
@@ -177,12 +195,11 @@ async def test_sigterm_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with running(tmp_path) as small:
         client = small.to_hub(REGULATOR)
         watch = client.requests.WatchRequests(requests.WatchRequestsRequest())
-        first = await watch.read()
-        assert isinstance(first, requests.WatchRequestsResponse)
-        assert first.caught_up
+        messages = aiter(watch)
+        assert (await anext(messages)).caught_up
         ready = small.hub.ready
         assert set(ready) == {"pid", "port", "metrics_port", "certificate_serial", "database"}
         assert await small.hub.stop() == 0
-        assert await watch.read() is grpc.aio.EOF
+        assert all([message.heartbeat async for message in messages])
         assert await watch.code() is grpc.StatusCode.OK
         assert not small.hub.ready_path.exists()

@@ -41,7 +41,8 @@ class Pair:
         primary.make()
         primary.start()
         source = f"host={primary.folder} user=aval application_name={STANDBY_NAME}"
-        standby.run("pg_basebackup", "-D", str(standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")
+        ways = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
+        standby.run("pg_basebackup", "-D", str(standby.data), "-d", source, *ways)
         standby.start()
 
     @property

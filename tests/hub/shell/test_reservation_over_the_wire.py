@@ -16,7 +16,7 @@ from tests.hub.shell.houses import (
     sees_unit,
     until_request,
 )
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HELD, CONFIRMED = reservation.Reservation.STATE_HELD, reservation.Reservation.STATE_CONFIRMED
 
@@ -26,9 +26,11 @@ async def test_a_bed_is_asked_held_and_confirmed(tmp_path: Path) -> None:
         unit = await declare_unit(small, LUNEVILLE)
         regulator = small.to_hub(REGULATOR)
         await until(lambda: sees_unit(regulator, unit), "the unit is seen at the hub")
-        asked = await regulator.requests.CreateRequest(creation(unit), timeout=5)
-        held = await until_request(regulator, asked.name, lambda one: one.asks[0].known.state == HELD)
-        assert not held.asks[0].pending
+        asked = await regulator.requests.CreateRequest(creation(unit), timeout=PATIENCE_SECONDS)
+        # The watch may tell of the hold before the answer is here: only that strikes the command.
+        held = await until_request(
+            regulator, asked.name, lambda one: one.asks[0].known.state == HELD and not one.asks[0].pending
+        )
         confirming = await regulator.requests.ConfirmRequest(
             requests.ConfirmRequestRequest(
                 command_id=str(uuid4()),
@@ -36,7 +38,7 @@ async def test_a_bed_is_asked_held_and_confirmed(tmp_path: Path) -> None:
                 reservation=held.asks[0].reservation,
                 offer_tag=held.asks[0].known.offer.offer_tag,
             ),
-            timeout=5,
+            timeout=PATIENCE_SECONDS,
         )
         assert confirming.state == requests.Request.STATE_CONFIRMING
         confirmed = await until_request(

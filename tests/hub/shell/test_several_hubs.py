@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from aval.hub.ports import Transaction
-from aval.hub.store.postgres import PostgresStore
+from aval.hub.store.postgres import LEASE_SECONDS, PostgresStore
 from aval.kernel.finess import FinessET
 from aval.v1 import request_pb2 as requests
 from aval.v1 import reservation_pb2 as reservation
@@ -36,15 +37,12 @@ from tests.hub.shell.houses import (
     until_request,
 )
 from tests.hub.shell.sharing import Shared, shared
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HELD, CONFIRMED = reservation.Reservation.STATE_HELD, reservation.Reservation.STATE_CONFIRMED
 
 STOPS_MAX = 4
 """How often a hub is stopped until a write of its was refused: the first time is enough, nearly always."""
-
-MOVED_WITHIN_SECONDS = 10.0
-"""What a hub's death may cost its nodes: a lease of 6 seconds, and the look of those that are left."""
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +65,16 @@ async def all_followed(town: Shared, by: set[int]) -> None:
 
 async def confirmed(client: HubClient, unit: str) -> str:
     """A request that has got its bed; its name."""
-    asked = await client.requests.CreateRequest(creation(unit), timeout=10)
-    held = await until_request(client, asked.name, lambda one: one.asks[0].known.state == HELD, 30)
+    asked = await client.requests.CreateRequest(creation(unit), timeout=PATIENCE_SECONDS)
+    held = await until_request(client, asked.name, lambda one: one.asks[0].known.state == HELD)
     confirm = requests.ConfirmRequestRequest(
         command_id=str(uuid4()),
         name=asked.name,
         reservation=held.asks[0].reservation,
         offer_tag=held.asks[0].known.offer.offer_tag,
     )
-    await client.requests.ConfirmRequest(confirm, timeout=10)
-    done = await until_request(client, asked.name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 30)
+    await client.requests.ConfirmRequest(confirm, timeout=PATIENCE_SECONDS)
+    done = await until_request(client, asked.name, lambda one: one.state == requests.Request.STATE_CONFIRMED)
     assert done.asks[0].known.state == CONFIRMED
     return asked.name
 
@@ -93,16 +91,14 @@ async def test_every_hub_serves_what_another_follows(tmp_path: Path, databases: 
             for unit in units.values():
                 name = await confirmed(client, unit)
                 for other in clients:
-                    seen = await until_request(
-                        other, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20
-                    )
+                    seen = await until_request(other, name, lambda one: one.state == requests.Request.STATE_CONFIRMED)
                     assert seen.asks[0].known.state == CONFIRMED
 
 
 async def test_a_hub_killed_under_load_loses_nothing(
     tmp_path: Path, databases: Databases, figure: Callable[[str], None]
 ) -> None:
-    """Its nodes are followed by the other within 10 s; every request sent comes to its end, each in one bed."""
+    """Its nodes are followed by the other when its leases end; every request sent comes to its end, each in one bed."""
     async with shared(tmp_path, databases.new(), 2, *HOUSES) as town:
         await all_followed(town, {0, 1})
         units = [await declare_unit(town.small, finess, places=40) for finess in HOUSES]
@@ -127,17 +123,15 @@ async def test_a_hub_killed_under_load_loses_nothing(
         await until(lambda: sum(one.done() for one in callers) >= 5, "some are answered")
         killed_at = time.monotonic()
         await town.hubs[1].kill()
+        assert town.longest_lease() <= timedelta(seconds=LEASE_SECONDS), "by the clock that ends it"
         await until(lambda: set(town.holders().values()) == {0} and len(town.holders()) == 3, "all moved")
         moved = time.monotonic() - killed_at
         figure(f"nodes of a killed hub were followed by the other after {moved:.1f} s")
-        assert moved < MOVED_WITHIN_SECONDS
         names = await asyncio.gather(*callers)
         assert len(set(names)) == 30
         for name in names:
             # What was sent by the one that died is sent again by the other, and answered as before.
-            await until_request(
-                both[0], name, lambda one: one.asks[0].known.state == HELD and not one.asks[0].pending, 30
-            )
+            await until_request(both[0], name, lambda one: one.asks[0].known.state == HELD and not one.asks[0].pending)
         for finess in HOUSES:
             assert states_at(town, finess) == {"HELD": 10}
 
@@ -165,7 +159,7 @@ async def test_a_hub_stopped_for_longer_than_its_lease_is_refused_by_the_databas
             await until(partial(sees_unit, regulator, unit), "the unit is seen")
             name = await confirmed(regulator, unit)
             town.signal(1, signal.SIGCONT)
-            await until_request(woken, name, lambda one: one.state == requests.Request.STATE_CONFIRMED, 20)
+            await until_request(woken, name, lambda one: one.state == requests.Request.STATE_CONFIRMED)
             await all_followed(town, {0, 1})
             if refused():
                 break
@@ -241,7 +235,7 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
             server.stop()
             act = creation(unit)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await client.requests.CreateRequest(act, timeout=10)
+                await client.requests.CreateRequest(act, timeout=PATIENCE_SECONDS)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             failed = partial(town.metric, name="aval_commits_failed_total")
             before = [failed(0), failed(1)]
@@ -255,14 +249,14 @@ async def test_a_database_that_is_away_ends_no_hub(tmp_path: Path, figure: Calla
             async def is_taken() -> bool:
                 """The same act again, as its refusal says: the hub may yet have to notice that its database is back."""
                 try:
-                    names.append((await client.requests.CreateRequest(act, timeout=10)).name)
+                    names.append((await client.requests.CreateRequest(act, timeout=PATIENCE_SECONDS)).name)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                         raise
                 return bool(names)
 
             await until(is_taken, "the act is taken")
-            await until_request(client, names[0], lambda one: one.asks[0].known.state == HELD, 30)
+            await until_request(client, names[0], lambda one: one.asks[0].known.state == HELD)
             figure(f"requests were held again {time.monotonic() - back:.1f} s after the database was back")
             await all_followed(town, {0, 1})
             assert not [hub for hub in town.hubs if hub.process_has_ended]
@@ -280,10 +274,13 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
         client = town.to_any(REGULATOR)
         name = await confirmed(client, unit)
         calls = [town.metric(number, "aval_rpc_seconds_count") for number in range(2)]
-        for _ in range(20):
+
+        async def both_answer() -> bool:
+            """One of them may be connected later, and calls are counted after they were answered."""
             await client.get(name)
-        for number in range(2):
-            assert town.metric(number, "aval_rpc_seconds_count") >= calls[number] + 5
+            return all(town.metric(number, "aval_rpc_seconds_count") >= calls[number] + 5 for number in range(2))
+
+        await until(both_answer, "both are called in turn")
         read = 0
 
         async def reading() -> None:
@@ -296,12 +293,12 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
         await until(lambda: read >= 20, "it reads")
         await town.hubs[1].kill()
         at = read
-        await until(lambda: reader.done() or read >= at + 200, "it reads on")
+        await until(lambda: reader.done() or read >= at + 100, "it reads on")
         await town.hubs[1].start()
         at = read
-        await until(lambda: reader.done() or read >= at + 200, "and on")
+        await until(lambda: reader.done() or read >= at + 100, "and on")
         assert not reader.done(), reader.exception()
         reader.cancel()
         again = creation(unit)
-        first = await client.requests.CreateRequest(again, timeout=10)
-        assert (await client.requests.CreateRequest(again, timeout=10)).name == first.name
+        first = await client.requests.CreateRequest(again, timeout=PATIENCE_SECONDS)
+        assert (await client.requests.CreateRequest(again, timeout=PATIENCE_SECONDS)).name == first.name

@@ -31,9 +31,6 @@ NODE = Node(HERE, HOUSE)
 HUB = HubReplica(HERE, 0)
 MARIE = Staff(HERE, HOUSE, "marie")
 
-READY_SECONDS_MAX = 20.0
-"""A node is ready in about a second; eight engineers' tests may share two cores."""
-
 
 class Ready(msgspec.Struct):
     """What a node writes when it serves."""

@@ -17,6 +17,7 @@ from aval.kernel.reasons import Reason
 from aval.v1 import availability_pb2, reservation_pb2, terms_pb2
 from tests.node.shell.processes import HERE, HOUSE, HUB, MARIE, Caller, NodeProcess
 from tests.node.shell.words import confirm, create, declare_places, exchange, unit_name
+from tests.waiting import PATIENCE_SECONDS
 
 STATES = reservation_pb2.Reservation
 ALL_UNITS = availability_pb2.ListUnitsRequest(parent="establishments/-")
@@ -33,7 +34,7 @@ async def node(tmp_path: Path) -> AsyncIterator[NodeProcess]:
 
 async def seen_by(caller: Caller) -> tuple[dict[str, object], dict[str, object], terms_pb2.Cursor]:
     """Units and reservations, without what time alone changes; and where they stand."""
-    units = await caller.availability.ListUnits(ALL_UNITS, timeout=10)
+    units = await caller.availability.ListUnits(ALL_UNITS, timeout=PATIENCE_SECONDS)
     for unit in units.units:
         for field in ("as_of", "age", "freshness"):
             unit.ClearField(field)
@@ -41,7 +42,7 @@ async def seen_by(caller: Caller) -> tuple[dict[str, object], dict[str, object],
             source.ClearField("age")
         for place_class in unit.classes:
             place_class.steps[0].ClearField("time")
-    reservations = await caller.reservations.ListReservations(ALL_RESERVATIONS, timeout=10)
+    reservations = await caller.reservations.ListReservations(ALL_RESERVATIONS, timeout=PATIENCE_SECONDS)
     for reservation in reservations.reservations:
         for deadline in (reservation.answer_by, reservation.valid_until, reservation.expire):
             deadline.ClearField("remaining")
@@ -61,7 +62,7 @@ def dump(database: Path) -> set[str]:
 
 async def test_a_killed_node_comes_back_the_same_and_gives_the_same_answers(node: NodeProcess) -> None:
     marie, hub = node.caller(MARIE), node.caller(HUB)
-    await marie.census.DeclareUnit(declare_places("smr", installed=10, occupied=8), timeout=10)
+    await marie.census.DeclareUnit(declare_places("smr", installed=10, occupied=8), timeout=PATIENCE_SECONDS)
     asking = create("smr")
     held = await exchange(hub, asking)
     assert held.reservation.state == STATES.STATE_HELD
@@ -110,7 +111,7 @@ async def test_a_second_process_on_the_same_database_is_refused_in_clear_words(n
     assert node.process is not None
     assert f"another process (pid {node.process.pid}) already serves the database" in node.log()
     caller = node.caller(MARIE)
-    assert not (await caller.availability.ListUnits(ALL_UNITS, timeout=10)).units
+    assert not (await caller.availability.ListUnits(ALL_UNITS, timeout=PATIENCE_SECONDS)).units
     await caller.close()
 
 
@@ -132,14 +133,14 @@ async def test_bytes_that_are_no_text_are_refused(node: NodeProcess) -> None:
     marie = node.caller(MARIE)
     update = marie.channel.unary_unary("/aval.v1.CensusService/UpdateEstablishment")
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await update(b"\x1a\x04\xff\xfe\xff\xfe", timeout=10)
+        await update(b"\x1a\x04\xff\xfe\xff\xfe", timeout=PATIENCE_SECONDS)
     assert refusal_of(failed.value).reason is Reason.FIELD_INVALID
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await marie.census.DeclareUnit(declare_places("smr", installed=-1, occupied=0), timeout=10)
+        await marie.census.DeclareUnit(declare_places("smr", installed=-1, occupied=0), timeout=PATIENCE_SECONDS)
     assert refusal_of(failed.value).reason is Reason.COUNT_OUT_OF_RANGE
-    assert (await marie.availability.ListUnits(ALL_UNITS, timeout=10)).units == []
-    await marie.census.DeclareUnit(declare_places("smr", installed=1, occupied=0), timeout=10)
-    (unit,) = (await marie.availability.ListUnits(ALL_UNITS, timeout=10)).units
+    assert (await marie.availability.ListUnits(ALL_UNITS, timeout=PATIENCE_SECONDS)).units == []
+    await marie.census.DeclareUnit(declare_places("smr", installed=1, occupied=0), timeout=PATIENCE_SECONDS)
+    (unit,) = (await marie.availability.ListUnits(ALL_UNITS, timeout=PATIENCE_SECONDS)).units
     assert unit.name == unit_name("smr")
     await marie.close()
 
