@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from aval.adapters.clock import SystemClock
 from aval.adapters.fhir.endpoint import READER_LIMITS, BadSearch, Endpoint, Listening, interval_of, renew, tls_of
-from aval.adapters.fhir.picture import Pictures
+from aval.adapters.fhir.picture import READ_AGAIN_SECONDS, Pictures
 from aval.adapters.fhir.readers import Readers
 from aval.adapters.pki import Authority, issue, make_authority
 from aval.adapters.wire.limits import PeerLimits
@@ -44,7 +44,7 @@ from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import availability_pb2
 from tests.adapters.fhir import node
 from tests.adapters.fhir.units import FINESS, HOUSE, NOW, establishment, unit
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, until
 
 HERE, THERE = Territory("ge-10.aval.internal"), Territory("ge-11.aval.internal")
 NANCY, LUNEVILLE, PARTNER = FinessET(FINESS), FinessET("540000080"), FinessET("540000312")
@@ -84,6 +84,7 @@ class Stage:
         operators: tuple[str, ...] = (),
         deny_list: FileDenyList | None = None,
         limits: PeerLimits = READER_LIMITS,
+        handshake_seconds: float = PATIENCE_SECONDS,
     ) -> str:
         line = await self.closing.enter_async_context(node.serving(self.served))
         readers = Readers(own, beside, clock, operators, deny_list)
@@ -100,7 +101,7 @@ class Stage:
         self.shown: Identity = HubReplica(HERE, 0) if beside is Server.HUB else Node(HERE, NANCY)
         shown = self.bundle(self.shown)
         self.context = tls_of(shown, shown / "trust.pem")
-        listening = Listening(self.endpoint, self.context, handshake_seconds=0.5)
+        listening = Listening(self.endpoint, self.context, handshake_seconds=handshake_seconds)
         await listening.start("127.0.0.1", 0)
         self.closing.push_async_callback(listening.stop)
         return f"https://127.0.0.1:{listening.port}/fhir"
@@ -211,9 +212,11 @@ async def test_beds_are_reported_in_saners_form(stage: Stage, at_hub: str) -> No
 
 
 async def test_bursts_of_requests_are_one_reading(stage: Stage, at_hub: str) -> None:
+    begun = clock.monotonic()
     for _ in range(5):
         await get(stage, f"{at_hub}/Organization")
-    assert stage.served.lists <= 2 * 2  # two pages; twice if a second passed
+    readings = 1 + (clock.monotonic() - begun) // READ_AGAIN_SECONDS
+    assert stage.served.lists <= 2 * readings  # two pages each
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------
@@ -425,11 +428,20 @@ async def test_a_renewed_certificate_is_served_to_new_handshakes(stage: Stage, a
     assert (await stage.status(f"{at_hub}/metadata", CELL))[0] == 200
 
 
-async def test_a_stranger_that_never_ends_its_handshake_is_dropped(stage: Stage, at_hub: str) -> None:
-    port = int(at_hub.split(":")[2].partition("/")[0])
+async def test_a_stranger_that_never_ends_its_handshake_is_dropped(stage: Stage) -> None:
+    base = await stage.open(FHIR, Server.HUB, operators=("cellule",), handshake_seconds=0.5)
+    port = int(base.split(":")[2].partition("/")[0])
     lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
     lines[0][1].write(b"\x16\x03\x01\x02\x00\x01")
-    assert (await stage.status(f"{at_hub}/metadata", CELL))[0] == 200
+
+    async def is_served() -> bool:
+        """Half a second is short for a handshake too: on a slow machine a reader tries again."""
+        try:
+            return (await stage.status(f"{base}/metadata", CELL))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
+    await until(is_served, "a reader is served meanwhile")
     for reader, writer in lines:
         assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) in (b"", b"\x15\x03\x01\x00\x02\x02\x46")
         writer.close()
