@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,6 +24,15 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell beside two running houses."""
     with running_pair(tmp_path_factory.mktemp("pair") / "territory") as pair:
         yield Shell(pair)
+
+
+TODAY = datetime.now(ZoneInfo("Europe/Paris")).date()
+"""As the session begins: it may pass midnight."""
+
+
+def in_days(days: int) -> str:
+    """A day, as it is typed."""
+    return f"{TODAY + timedelta(days=days):%Y-%m-%d}"
 
 
 def asked(shell: Shell, unit: str) -> str:
@@ -94,22 +105,23 @@ def test_a_confirmed_arrival_is_moved_by_the_word_of_the_house(shell: Shell) -> 
     unit = shell.declare(beds=2, answering="AUTOMATIC")
     made = shell.json("request", "create", *NEED, "--ask", f"{unit}:hold")
     reference = made["reference"]
-    early = shell.run("request", "reschedule", reference, "--date", "2026-12-31", exit_code=Exit.CONFLICT)
+    early = shell.run("request", "reschedule", reference, "--date", in_days(32), exit_code=Exit.CONFLICT)
     assert "NOT_IN_THIS_STATE" in early.stderr
     shell.run("request", "confirm", reference, "--yes")
     before = shell.json("reservation", "show", reference, *OWN)["arrival"]
-    moved = shell.json("request", "reschedule", reference, "--date", "2026-12-01T14:30")
+    moved = shell.json("request", "reschedule", reference, "--date", f"{in_days(2)}T14:30")
     assert moved["state"] == "STATE_CONFIRMED"
     after = shell.json("reservation", "show", reference, *OWN)["arrival"]
-    assert before != after == "2026-12-01T13:30:00Z"
+    local = datetime.fromisoformat(f"{in_days(2)}T14:30").replace(tzinfo=ZoneInfo("Europe/Paris"))
+    assert before != after == f"{local.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_need_is_said_anew_and_a_colleague_takes_over(shell: Shell) -> None:
     made = shell.json("request", "create", *NEED)
     reference = made["reference"]
-    changed = shell.json("request", "update", reference, *NEED[:-1], "2026-12-02", "--need", "o2")
+    changed = shell.json("request", "update", reference, *NEED[:-1], in_days(3), "--need", "o2")
     assert changed["need"]["required"] == ["FEATURE_OXYGEN"]
-    assert changed["need"]["arrivalLatest"].startswith("2026-12-02")
+    assert changed["need"]["arrivalLatest"].startswith(in_days(3))
     taken = shell.json("request", "take-over", reference, "--context", "cellule")
     assert taken["handler"]["actor"] != taken["requester"]["actor"]
     assert "Suivie par cellule." in shell.said("request", "show", reference)
