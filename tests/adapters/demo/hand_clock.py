@@ -29,6 +29,11 @@ class HandClock:
             finally:
                 del self._sleepers[moved]
 
+    @property
+    def is_slept(self) -> bool:
+        """Whether anybody sleeps."""
+        return bool(self._sleepers)
+
     def is_slept_for(self, length: timedelta) -> bool:
         """Whether somebody sleeps for just so long from now."""
         return self._elapsed + length.total_seconds() in self._sleepers.values()
