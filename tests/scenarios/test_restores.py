@@ -295,8 +295,9 @@ async def states_of(play: Play, town: Town) -> dict[str, str]:
 
 
 async def orphans(play: Play) -> set[str]:
-    """What the cell is shown."""
-    page = await ask(play.hub(CELL).requests.ListOrphans, request_pb2.ListOrphansRequest(page_size=1000))
+    """What the cell is shown. Its line to the hub may still wait before it dials one that was started anew."""
+    message = request_pb2.ListOrphansRequest(page_size=1000)
+    page = await insisted(lambda: ask(play.hub(CELL).requests.ListOrphans, message))
     return {one.name for one in page.reservations}
 
 

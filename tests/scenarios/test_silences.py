@@ -29,8 +29,8 @@ GIVEN_UP_SECONDS_MAX = 60.0
 """gRPC gives a connection up 10 s after a ping without an answer; a courier gives a stream up after 20 s without an
 answer on it, the longest of the hub's timeouts."""
 
-PERSON_WAITS_SECONDS = 3.5
-"""How long a regulator's program waits for a stopped hub here, longer than the link's 3 s."""
+PERSON_WAITS_SECONDS = 6.5
+"""How long a regulator's program waits for a stopped hub here, longer than the link's 6 s."""
 
 Request = request_pb2.Request
 
@@ -108,7 +108,7 @@ async def test_40_a_house_that_is_heard_by_nobody_answers_once(
     name = mute.request.asks[0].reservation
     await until(lambda: stored(town.database(MUTE), name) is not None, "the node has decided")
     written = stored(town.database(MUTE), name)
-    await until(lambda: is_away(play, MUTE), "the house is unreachable")
+    await until(lambda: is_away(play, MUTE), "the house is unreachable", GIVEN_UP_SECONDS_MAX)
     found = await play.search(play.need())
     reasons = {one.unit: one.reason for one in found.excluded}
     assert reasons[mute.unit] == request_pb2.EXCLUSION_REASON_UNREACHABLE
@@ -127,7 +127,7 @@ async def test_41_a_house_that_hears_nobody_is_asked_again(
 ) -> None:
     """What the house says still comes, and proves nothing: a line that carries one way is given up and dialled anew."""
     deaf = silences[DEAF]
-    await until(lambda: is_away(play, DEAF), "the house is unreachable")
+    await until(lambda: is_away(play, DEAF), "the house is unreachable", GIVEN_UP_SECONDS_MAX)
     await given_up(play, town, deaf)
     assert stored(town.database(DEAF), deaf.request.asks[0].reservation) is None
     town.lines[DEAF].mend()
@@ -143,7 +143,7 @@ async def test_42_a_node_stopped_for_longer_than_every_timeout_wakes_to_one_dema
 ) -> None:
     """It finds the same demand in two streams when it wakes, the first of them long given up: it decides once."""
     stopped = silences[STOPPED]
-    await until(lambda: is_away(play, STOPPED), "the house is unreachable")
+    await until(lambda: is_away(play, STOPPED), "the house is unreachable", GIVEN_UP_SECONDS_MAX)
     await given_up(play, town, stopped)
     town.wake(STOPPED)
     await held_once(play, stopped)

@@ -33,11 +33,14 @@ from tests.waiting import until
 
 HOSPITAL, NEIGHBOUR, SMR, PARTNER = "540001138", "540000023", "540003043", "540000312"
 
-TEMPO = Tempo(progress_seconds=0.5, link_lost_seconds=3.0)
-"""Fast, so that an outage is told in seconds."""
+TEMPO = Tempo(progress_seconds=0.5, link_lost_seconds=6.0)
+"""Fast, so that an outage is told in seconds; and no house is given up that only waits for a processor."""
 
 WITHIN_SECONDS = 30.0
 """How long anything may take on a machine that builds something else meanwhile."""
+
+ANSWERED_SECONDS_MAX = 60.0
+"""How long a call is made again: a server may have to start meanwhile."""
 
 AUTOMATIC = availability_pb2.PolicySummary.ANSWERING_AUTOMATIC
 PERSON = availability_pb2.PolicySummary.ANSWERING_PERSON
@@ -245,5 +248,5 @@ async def insisted(call: Callable[[], Awaitable[Said]]) -> Said:
                 raise
         return bool(answers)
 
-    await until(answered, "an answer")
+    await until(answered, "an answer", ANSWERED_SECONDS_MAX)
     return answers[0]
