@@ -23,7 +23,7 @@ from aval.hub.files import Act, Files
 from aval.hub.model import ExternalReference, RequestFile
 from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction, Transaction
 from aval.hub.settings import SettingsUnusable, read_settings
-from aval.hub.store.postgres import CONNECTIONS, IDLE_MS_MAX, RUNS_MAX, PostgresStore
+from aval.hub.store.postgres import CONNECTIONS, RUNS_MAX, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
 from aval.hub.store.statements import REQUESTS_ASKING
@@ -32,7 +32,7 @@ from tests.conftest import CHECKOUT
 from tests.contract.cutting import Cut, Cutter
 from tests.contract.servers import QUICK, Cluster, Databases
 from tests.contract.test_hub_store import LUNEVILLE, NOW, TOUL, SilentMeters, head, new_file, reading, saving, unit
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HOUSES = frozenset({TOUL, LUNEVILLE})
 EARLIER = sorted(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))[:-1]
@@ -72,6 +72,11 @@ def sql(url: str, statement: str) -> list[tuple[object, ...]]:
         return found.fetchall() if found.description else []
 
 
+def conflicts(meters: SilentMeters) -> list[str]:
+    """Why works were run again, but for sessions that the server ends where this process stands still in one."""
+    return [cause for cause in meters.reruns if cause != "connection"]
+
+
 # --- running again ---------------------------------------------------------------------------------------------------
 
 
@@ -98,7 +103,7 @@ async def test_works_that_lock_each_other_are_both_done(databases: Databases) ->
             return work
 
         await asyncio.gather(store.run(locking(one, two)), store.run(locking(two, one)))
-        assert meters.reruns == ["deadlock"]
+        assert conflicts(meters) == ["deadlock"]
         for file in (one, two):
             after = await store.read(reading(file.request.name))
             assert after is not None
@@ -126,7 +131,7 @@ async def test_a_serialisation_failure_is_run_again_so_often_and_then_said(
         file = new_file()
         if stored:
             await store.run(saving(file))
-            assert meters.reruns == ["serialization"] * failures
+            assert conflicts(meters) == ["serialization"] * failures
             assert await store.read(reading(file.request.name)) == file
             return
         with pytest.raises(Refusal) as refused:
@@ -152,7 +157,7 @@ async def test_one_request_sent_thirty_times_at_once_is_one_request(databases: D
         answers = await asyncio.gather(*(files.create(act, make, encode, ["K7-3F9"]) for _ in range(30)))
         assert set(answers) == {file.request.name.encode()}
         assert len(await store.read(lambda t: t.outbox(LUNEVILLE, 100))) == 1
-        assert meters.reruns == []
+        assert conflicts(meters) == []
 
 
 async def test_two_callers_never_share_an_id_nor_a_reference(databases: Databases) -> None:
@@ -234,7 +239,7 @@ async def test_locks_of_a_hub_that_stops_in_mid_transaction_are_given_back(datab
                 assert before is not None
                 if stops:
                     locked.set()
-                    assert woken.wait(20)
+                    assert woken.wait(2 * PATIENCE_SECONDS)
                 after = replace(before.request, revision=before.request.revision + revision)
                 transaction.save(replace(before, request=after), before)
 
@@ -242,7 +247,7 @@ async def test_locks_of_a_hub_that_stops_in_mid_transaction_are_given_back(datab
 
         first = asyncio.ensure_future(stopped.run(marking(10, stops=True)))
         await until(locked.is_set, "the first holds the lock")
-        await asyncio.wait_for(other.run(marking(1, stops=False)), 2 * IDLE_MS_MAX / 1000)
+        await asyncio.wait_for(other.run(marking(1, stops=False)), PATIENCE_SECONDS)
         woken.set()
         await first
         assert meters.reruns == ["connection"]
@@ -262,7 +267,7 @@ async def test_a_server_that_is_away_is_said_at_once_and_taken_up_again() -> Non
             cluster.stop("immediate")
             for file in (lost, lost):
                 with pytest.raises(Refusal) as refused:
-                    await asyncio.wait_for(store.run(saving(file)), 5)
+                    await asyncio.wait_for(store.run(saving(file)), PATIENCE_SECONDS)
                 assert refused.value.reason is Reason.STORAGE_UNAVAILABLE
             assert meters.failed >= 2
             cluster.start()

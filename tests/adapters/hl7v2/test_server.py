@@ -147,7 +147,9 @@ async def test_tls_asks_for_a_client_certificate(tmp_path: Path) -> None:
     issue(other, Adapter(HERE, HOUSE, "gam"), now - timedelta(minutes=1)).write(tmp_path / "stranger")
     (tmp_path / "stranger" / "trust.pem").write_bytes((tmp_path / "gam" / "trust.pem").read_bytes())
     files = [tmp_path / "mllp" / name for name in ("cert.pem", "key.pem", "trust.pem")]
-    async with served(Limits(handshake_seconds=2), tls=server_context((files[0], files[1], files[2]))) as (port, _):
+    async with served(
+        Limits(handshake_seconds=PATIENCE_SECONDS), tls=server_context((files[0], files[1], files[2]))
+    ) as (port, _):
         async with Sender("127.0.0.1", port, tmp_path / "gam") as sender:
             assert code_of(await sender.send(b"x")) == "AA"
         with pytest.raises((Unanswered, OSError)):

@@ -348,9 +348,9 @@ async def test_a_change_of_the_house_itself_is_told() -> None:
 
 async def test_a_watch_that_is_left_leaves_nothing_behind() -> None:
     async with house() as at:
+        tasks = len(asyncio.all_tasks())
         async with following(at) as follower:
             await follower.snapshot()
             await follower.progress()
-        tasks = len(asyncio.all_tasks())
         await until(lambda: len(asyncio.all_tasks()) <= tasks, "the watch's alarm to end")
         assert not at.node.writer.published.listeners
