@@ -114,6 +114,23 @@ def _without_password(url: str) -> str:
     return parts._replace(netloc=f"{user.partition(':')[0]}@{host}").geturl()
 
 
+HAND_CLOCK = b"""
+CREATE SCHEMA hand;
+CREATE TABLE hand.clock AS SELECT clock_timestamp() AS at;
+CREATE FUNCTION hand.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM hand.clock';
+"""
+"""A clock that stands still, for the name that the statements call: sessions find it before PostgreSQL's own."""
+
+
+def with_hand_clock(url: str) -> str:
+    """A new database, made one whose clock moves only when `hand.clock` is written: leases last as long as a test."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(HAND_CLOCK)
+        found = SQL("ALTER DATABASE {} SET search_path = public, hand, pg_catalog")
+        connection.execute(found.format(Identifier(connection.info.dbname)))
+    return url
+
+
 class Databases:
     """New databases on one server: `AVAL_TEST_DATABASE_URL`'s, else one of its own."""
 

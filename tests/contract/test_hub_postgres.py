@@ -30,7 +30,7 @@ from aval.hub.store.statements import REQUESTS_ASKING
 from aval.kernel.reasons import Reason, Refusal
 from tests.conftest import CHECKOUT
 from tests.contract.cutting import Cut, Cutter
-from tests.contract.servers import QUICK, Cluster, Databases
+from tests.contract.servers import QUICK, Cluster, Databases, with_hand_clock
 from tests.contract.test_hub_store import LUNEVILLE, NOW, TOUL, SilentMeters, head, new_file, reading, saving, unit
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -318,7 +318,7 @@ def saving_picture(lease: Lease, revision: int) -> Callable[[SharedTransaction],
 
 
 async def test_each_node_is_followed_by_one_hub_and_shares_are_fair(databases: Databases) -> None:
-    url = databases.new()
+    url = with_hand_clock(databases.new())
     async with opened(url, replica=0) as (first, _), opened(url, replica=1) as (second, _):
         mine = await first.look(looking())
         assert {lease.establishment for lease in mine} == HOUSES
@@ -334,7 +334,7 @@ async def test_each_node_is_followed_by_one_hub_and_shares_are_fair(databases: D
 
 
 async def test_a_write_under_a_lease_that_another_has_taken_is_refused_and_counted(databases: Databases) -> None:
-    url = databases.new()
+    url = with_hand_clock(databases.new())
     async with opened(url, replica=0) as (first, meters), opened(url, replica=1) as (second, _):
         old = next(lease for lease in await first.look(looking()) if lease.establishment == TOUL)
         await first.run(saving_picture(old, 4))
@@ -370,12 +370,17 @@ async def test_rows_are_taken_in_order_and_not_while_another_changes_them(databa
 
 
 async def test_proofs_age_by_the_database_s_clock(databases: Databases) -> None:
-    async with opened(databases.new()) as (store, _):
+    url = with_hand_clock(databases.new())
+    async with opened(url) as (store, _):
         told = Proofs(TOUL, timedelta(seconds=5), (("his", "", timedelta(seconds=60)),))
         await store.run(lambda t: t.save_proofs([told]))
         (found,) = await store.read(lambda t: t.proofs([LUNEVILLE]))
-        assert timedelta(seconds=5) <= found.silence < timedelta(seconds=30)
-        assert found.ages[0][2] - timedelta(seconds=60) == found.silence - timedelta(seconds=5)
+        assert found.silence == timedelta(seconds=5)
+        assert found.ages[0][2] == timedelta(seconds=60)
+        sql(url, "UPDATE hand.clock SET at = at + interval '7 s'")
+        (found,) = await store.read(lambda t: t.proofs([LUNEVILLE]))
+        assert found.silence == timedelta(seconds=12)
+        assert found.ages[0][2] == timedelta(seconds=67)
         assert await store.read(lambda t: t.proofs([TOUL])) == []
 
 

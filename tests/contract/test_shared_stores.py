@@ -11,12 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 from msgspec.structs import replace
-from psycopg.sql import SQL, Identifier
 
 from aval.hub.ports import Lease, LeaseLost, Proofs, SharedStore, SharedTransaction, Tenancy
 from aval.hub.store.postgres import PostgresStore
 from aval.kernel.lifecycle import RequestState
-from tests.contract.servers import Databases
+from tests.contract.servers import Databases, with_hand_clock
 from tests.contract.test_hub_store import LUNEVILLE, TOUL, SilentMeters, head, new_file, saving, unit
 from tests.simulation.shared_disk import PlainStore, SharedDisk
 from tests.waiting import until
@@ -27,22 +26,6 @@ STEPS = 250
 
 NEARLY_SECONDS = 0.001
 """By how much two times may differ that are the same: each database rounds in its own way."""
-
-HAND_CLOCK = b"""
-CREATE SCHEMA hand;
-CREATE TABLE hand.clock AS SELECT clock_timestamp() AS at;
-CREATE FUNCTION hand.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM hand.clock';
-"""
-"""A clock that stands still, for the name that the statements call: sessions find it before PostgreSQL's own."""
-
-
-def with_hand_clock(url: str) -> str:
-    """A new database, made one whose clock only `pass_time` moves."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(HAND_CLOCK)
-        found = SQL("ALTER DATABASE {} SET search_path = public, hand, pg_catalog")
-        connection.execute(found.format(Identifier(connection.info.dbname)))
-    return url
 
 
 class Both:
