@@ -35,7 +35,7 @@ _codes = itertools.count(1)
 def running_pair(folder: Path) -> Iterator[Territory]:
     """The two houses and their hub, until the block ends."""
     text = Path(__file__).with_name("pair.toml").read_text(encoding="utf-8")
-    build(folder, text, 0, datetime.now(UTC), Tempo(progress_seconds=0.5, link_lost_seconds=5.0), [HOSPITAL])
+    build(folder, text, 0, datetime.now(UTC), Tempo(progress_seconds=0.5, link_lost_seconds=8.0), [HOSPITAL])
     pair = Territory.open(folder)
 
     async def start() -> None:

@@ -48,12 +48,11 @@ class Shared:
             found = connection.execute("SELECT establishment, holder FROM lease WHERE until > clock_timestamp()")
             return {str(name): int(holder) for name, holder in found}
 
-    def longest_lease(self) -> timedelta:
-        """How long the longest of all leases still lasts, by the database's clock."""
+    def longest_lease(self, number: int) -> timedelta:
+        """How long the longest lease of a hub still lasts, by the database's clock; nothing if it has none."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            (found,) = connection.execute("SELECT max(until) - clock_timestamp() FROM lease").fetchone() or (None,)
-            assert isinstance(found, timedelta)
-            return found
+            asked = "SELECT until - clock_timestamp() FROM lease WHERE holder = %s AND until > clock_timestamp()"
+            return max((left for (left,) in connection.execute(asked, (number,))), default=timedelta())
 
     def metric(self, number: int, name: str) -> float:
         """A figure of one hub's own metrics; 0 where it has none."""
