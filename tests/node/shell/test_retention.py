@@ -26,7 +26,7 @@ A_REVISION_BYTES = 40
 """What is kept for ever, of each revision that is compacted: its number and its tag, in a B-tree."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_year_of_a_house_is_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "node.db"
     store = await sqlite_store(path)
