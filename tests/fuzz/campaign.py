@@ -90,8 +90,8 @@ FAILURES_MAX = 5
 """After which a run stops: the first tells most."""
 
 
-def run(parser: Parser, seed: int, seconds: float, most: int) -> Findings:
-    """Fuzzes until so many seconds or inputs have passed.
+def run(parser: Parser, seed: int, seconds: float, most: int, least: int = 0) -> Findings:
+    """Fuzzes until so many seconds or inputs have passed; `least` are tried however long they take.
 
     Seconds are those of the processor that this thread had: what a shared machine does beside it is no finding.
     """
@@ -100,7 +100,7 @@ def run(parser: Parser, seed: int, seconds: float, most: int) -> Findings:
     tracer = Tracer(parser.modules)
     end = time.thread_time() + seconds
     for number in range(most):
-        if time.thread_time() > end or len(findings.failures) >= FAILURES_MAX:
+        if (time.thread_time() > end and number >= least) or len(findings.failures) >= FAILURES_MAX:
             break
         kind = "structured" if number % 2 else "bytes"
         content = parser.structured(random)

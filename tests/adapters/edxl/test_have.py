@@ -248,8 +248,10 @@ def test_text_between_many_elements_takes_no_longer_than_beside_them() -> None:
         return process_time() - began
 
     elements, text = 100_000, b"x" * 30
-    beside = seconds(b"<a>" + text * elements + b"<b/>" * elements + b"</a>")
-    assert seconds(b"<a>" + (b"<b/>" + text) * elements + b"</a>") < 6 * beside
+    beside = b"<a>" + text * elements + b"<b/>" * elements + b"</a>"
+    between = b"<a>" + (b"<b/>" + text) * elements + b"</a>"
+    # The quickest of three: what else runs on a processor makes any of them slower.
+    assert min(seconds(between) for _ in range(3)) < 6 * min(seconds(beside) for _ in range(3))
 
 
 @given(st.binary(max_size=300))
