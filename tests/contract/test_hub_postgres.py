@@ -20,13 +20,15 @@ from alembic.config import Config
 from msgspec.structs import replace
 
 from aval.hub.files import Act, Files
-from aval.hub.model import ExternalReference, RequestFile
-from aval.hub.ports import CommandRecord, Lease, LeaseLost, Proofs, SharedTransaction, Transaction
+from aval.hub.model import Cursor, ExternalReference, RequestFile
+from aval.hub.ports import CommandRecord, Lease, LeaseLost, Origin, Proofs, SharedTransaction, Transaction
+from aval.hub.setback import Setback
 from aval.hub.settings import SettingsUnusable, read_settings
 from aval.hub.store.postgres import CONNECTIONS, RUNS_MAX, PostgresStore
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore
 from aval.hub.store.statements import REQUESTS_ASKING
+from aval.hub.store.transaction import encoded
 from aval.kernel.reasons import Reason, Refusal
 from tests.conftest import CHECKOUT
 from tests.contract.cutting import Cut, Cutter
@@ -401,6 +403,49 @@ async def test_other_hubs_are_told_the_names_of_what_changed(databases: Database
         await until(lambda: len(told) == 3, "after a lost connection anything may have changed")
         assert told[2] == frozenset()
         await until(lambda: mine == [frozenset(), frozenset()], "and its own names are not told to it")
+
+
+# --- a restore -------------------------------------------------------------------------------------------------------
+
+
+RESTORED = Origin(5, restored_at=NOW)
+
+
+@asynccontextmanager
+async def beside(url: str, origin: Origin) -> AsyncIterator[None]:
+    """Another hub's transaction has written that origin, and ends once somebody waits for it."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with psycopg.connect(url) as other:
+        other.execute("UPDATE origin SET body = %s", (encoded(origin),))
+        yield
+        await until(lambda: sql(url, waiting) == [(1,)], "a work waits for the other hub's")
+
+
+async def test_hubs_that_begin_together_after_a_restore_mark_requests_once(databases: Databases) -> None:
+    """The one that comes second finds them marked: what people have done since is not written over."""
+    url, file = databases.new(), new_file()
+    async with opened(url) as (store, _):
+        await store.run(saving(file))
+        await store.run(lambda transaction: transaction.save_origin(RESTORED))
+        setback = Setback(store, FixedClock(), HOUSES)
+        async with beside(url, RESTORED.with_requests_marked()):
+            beginning = asyncio.create_task(setback.begin())
+        await beginning
+        assert await store.read(reading(file.request.name)) == file
+
+
+async def test_houses_that_two_hubs_list_at_once_are_both_listed(databases: Databases) -> None:
+    url = databases.new()
+    async with opened(url) as (store, _):
+        await store.run(lambda transaction: transaction.save_origin(RESTORED))
+        files = Files(store, FixedClock(), lambda _: None, members=HOUSES)
+        heard = Cursor(TOUL, 1, 9, b"tag")
+        async with beside(url, RESTORED.with_listed(LUNEVILLE)):
+            listing = asyncio.create_task(store.run(lambda transaction: files.hear(transaction, (), all_of=heard)))
+        await listing
+        origin = await store.read(lambda transaction: transaction.origin())
+        assert origin is not None
+        assert set(origin.listed) == HOUSES
 
 
 # --- the schema ------------------------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@
 UPDATE`) until it ends: all that changes a request, its asks or its rows of the outbox loads it first, so works on one
 request stand in line, and each reads what the one before it left. An act's id is locked too (an advisory lock) before
 its record is looked for: the same act sent twice at once finds the record, and not the request that its twin has just
-made. SERIALIZABLE would say the same and abort works in droves, because its locks on an index of a small table are
-locks on pages that strangers share; REPEATABLE READ would abort each that waited. What two works could both find free
-(an id, a spoken reference) is a unique index. A work that only reads runs at REPEATABLE READ, READ ONLY: one moment, no
-lock, nothing to write to the log. One count is not guarded: works at the same instant may pass the limit of live
-requests by as many as there are connections.
+made. So is the row of the origin: of hubs that begin together after a restore one marks the requests, and no act that
+came in between is written over; houses that two hubs list at once are both listed. SERIALIZABLE would say the same and
+abort works in droves, because its locks on an index of a small table are locks on pages that strangers share;
+REPEATABLE READ would abort each that waited. What two works could both find free (an id, a spoken reference) is a
+unique index. A work that only reads runs at REPEATABLE READ, READ ONLY: one moment, no lock, nothing to write to the
+log. One count is not guarded: works at the same instant may pass the limit of live requests by as many as there are
+connections.
 
 **Running again**, `_settle`, is the one mechanism for all that may come right by itself, bounded, and counted by cause:
 a serialisation failure (40001), a deadlock (40P01), an id that somebody else took between our look and our insert
@@ -54,6 +56,7 @@ from aval.hub.ports import (
     CommandRecord,
     Lease,
     LeaseLost,
+    Origin,
     PictureHead,
     Proofs,
     SharedMeters,
@@ -135,6 +138,7 @@ _chance = secrets.SystemRandom()
 _proof = msgspec.json.Decoder(_Proof)
 _head = msgspec.json.Decoder(PictureHead)
 _unit = msgspec.json.Decoder(Unit)
+_origin = msgspec.json.Decoder(Origin)
 
 
 class PostgresTransaction(SqlTransaction):
@@ -167,6 +171,16 @@ class PostgresTransaction(SqlTransaction):
         elif self.locks and not self.writes:
             self._connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         self._connection.exec_driver_sql("COMMIT")
+
+    # a restore of the hub
+
+    def origin(self) -> Origin | None:
+        """See the port; within a work that may write, it is locked until that ends."""
+        if self.reading:
+            return super().origin()
+        self.locks += 1
+        found = self._read(leasing.ORIGIN_LOCKED)
+        return _origin.decode(found[0][0]) if found else None
 
     # requests and rows
 
