@@ -74,7 +74,11 @@ class Setbacks:
         if before is None and acted and name in self._forgotten:
             self._checks["forgotten requests said again"] += 1
             self._said_again.add(name)
-        found = [ask for ask in new if not acted and not _has_row(after, ask, "create")]
+        found = [
+            ask
+            for ask in new
+            if not acted and (not _has_row(after, ask, "create") or self._is_told(ask["reservation"]))
+        ]
         for ask in found:
             yield from self._found(name, ask)
         if found and not after["request"].get("set_back"):
@@ -175,9 +179,16 @@ class Setbacks:
 
     def _at_node(self, reservation: str) -> bool:
         """Whether it lives at its node."""
+        return any(fact["state"] not in FINAL for fact in self._facts(reservation))
+
+    def _is_told(self, reservation: str) -> bool:
+        """Whether it is no new one: its node has it, or people were shown it as an orphan."""
+        return any(self._facts(reservation)) or reservation in self.orphans
+
+    def _facts(self, reservation: str) -> Iterator[Fact]:
+        """What its node has of it."""
         key = reservation.rsplit("/", 1)[1]
-        facts = self._houses[_house(reservation)].of("reservation").items()
-        return any(fact["state"] not in FINAL for one, fact in facts if one.endswith(key))
+        return (fact for one, fact in self._houses[_house(reservation)].of("reservation").items() if one.endswith(key))
 
 
 def plain_need(need: Fact) -> Fact:

@@ -97,6 +97,13 @@ class Stage:
             f"establishments/{house}/reservations/{one}" for one, (house, _, _) in zip(ids, asks, strict=True)
         ]
 
+    def ask(self, name: str, house: str, unit: str) -> str:
+        """One more house is asked; the name of that reservation."""
+        one = self.people.uuid(self._chance)
+        target = rq.AskTarget(reservation_id=one, unit=unit_name(house, unit), mode=tm.MODE_ASK)
+        self.regulator("AskEstablishments", name, rq.AskEstablishmentsRequest, asks=[target])
+        return f"establishments/{house}/reservations/{one}"
+
     def regulator(self, method: str, name: str, kind: Any, **fields: Any) -> Any:
         """An act of the regulator on a request."""
         return self._call(
@@ -202,9 +209,9 @@ class Stage:
             yield
 
     def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
-        """The hub runs again from that backup."""
+        """The hub, or the hubs, run again from that backup."""
         self.simulation.mishaps.put_hub_back(backup, by_command=by_command)
-        while not self.simulation.sites["hub"].up:
+        while not all(self.simulation.sites[key].up for key in self.simulation.hubs):
             self.go(5.0)
         self.go(200.0)
 

@@ -11,7 +11,7 @@ from aval.v1 import request_pb2 as rq
 from aval.v1 import reservation_pb2 as rs
 from aval.v1 import terms_pb2 as tm
 from tests.simulation.compose import REVISIONS_RETAINED
-from tests.simulation.stage import A, Stage, stage
+from tests.simulation.stage import A, B, Stage, stage
 
 BOTH = pytest.mark.parametrize("by_command", [True, False])
 
@@ -148,3 +148,21 @@ def test_a_request_that_is_said_again_holds_what_was_an_orphan() -> None:
         on.again([one for one in on.network.carried if one.method.endswith("/CreateRequest")][-1])
         on.go(30)
         assert states(on, name, held) == ("OPEN", "HELD", "HELD")
+
+
+def test_a_request_that_comes_back_holds_all_that_were_its_orphans() -> None:
+    """Met in a run (two hubs, seed 12): what another house had told of it before stayed an orphan beside it."""
+    with stage() as on:
+        on.request((A, "ger", tm.MODE_ASK))
+        on.go(5)
+        backup = on.back_up("hub")
+        name, held = held_in(on)
+        asked = on.ask(name, B, "ger")
+        on.go(5)
+        on.put_hub_back(backup, by_command=False)
+        assert name not in on.checker.files
+        on.again([one for one in on.network.carried if one.method.endswith("/CreateRequest")][-1])
+        on.go(30)
+        assert on.file(name)["request"]["set_back"]
+        assert states(on, name, held) == ("OPEN", "HELD", "HELD")
+        assert states(on, name, asked) == ("OPEN", "ASKED", "ASKED")

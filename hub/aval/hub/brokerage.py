@@ -559,16 +559,7 @@ def enquire(file: RequestFile, establishment: str, told: frozenset[str], now: da
     for one in file.asks:
         believed = one.establishment == establishment and one.is_live and one.state is not None
         if believed and one.reservation not in told and not file.pending(one.reservation):
-            row = OutboxRow(
-                id=reactions.command_id(one.reservation, 1),
-                request=file.request.name,
-                reservation=one.reservation,
-                number=1,
-                body=reactions.creation(file, one),
-                mandate=one.mandate,
-                stored_at=now,
-            )
-            after = replace(after, rows=(*after.rows, row))
+            after = replace(after, rows=(*after.rows, reactions.enquiry(file, one, now)))
     return settled(file, after, now)
 
 

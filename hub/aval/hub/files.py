@@ -97,7 +97,7 @@ class Files:
             taken = next((ask.reservation for ask in file.asks if transaction.request_of(ask.reservation)), None)
             if taken is not None:
                 raise Refusal(Reason.ID_REUSED, {"reservation": taken})
-            return file
+            return _with_orphans(transaction, file, self._clock.now())
 
         def work(transaction: Transaction) -> Done:
             first = _first_answer(transaction, act)
@@ -250,8 +250,9 @@ class Files:
         elif known.told is not None and known.told.requester.on_behalf_of in self._members:
             origin = transaction.origin()
             restored = origin is not None and not origin.has_listed(establishment_of(known.name))
-            if restored and not transaction.reference_is_taken(known.told.reference):
-                file = restoring.rebuilt(known, now)
+            free = restored and not transaction.reference_is_taken(known.told.reference)
+            if free and (made := restoring.rebuilt(known, now)) is not None:
+                file = _with_orphans(transaction, made, now)
         if file is None:
             transaction.save_orphan(known)
         else:
@@ -310,6 +311,14 @@ def _known_as(transaction: Transaction, file: RequestFile) -> str | None:
     if told is None or transaction.reference_is_taken(told.reference):
         return None
     return told.reference
+
+
+def _with_orphans(transaction: Transaction, file: RequestFile, now: datetime) -> RequestFile:
+    """A file that has just been made, with what was told of it before, and had no place until now."""
+    for orphan in transaction.orphans("", ORPHANS_AT_ONCE):
+        if orphan.request == file.request.name:
+            file = restoring.recalled(file, orphan, now)
+    return file
 
 
 def _save(transaction: Transaction, after: RequestFile, before: RequestFile | None) -> None:

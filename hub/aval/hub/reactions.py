@@ -152,6 +152,19 @@ def creation(file: RequestFile, ask: Ask) -> Create:
     )
 
 
+def enquiry(file: RequestFile, ask: Ask, now: datetime) -> OutboxRow:
+    """Its creation, sent again: the node knows its id, and answers how it stands."""
+    return OutboxRow(
+        id=command_id(ask.reservation, 1),
+        request=file.request.name,
+        reservation=ask.reservation,
+        number=1,
+        body=creation(file, ask),
+        mandate=ask.mandate,
+        stored_at=now,
+    )
+
+
 # --- what the hub does by itself -------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ from aval.hub.model import (
     Told,
     establishment_of,
 )
-from aval.hub.reactions import creation, settled, with_ask
+from aval.hub.reactions import creation, enquiry, settled, with_ask
 
 
 def met(file: RequestFile, establishment: str, incarnation: int, over: frozenset[int], now: datetime) -> RequestFile:
@@ -126,6 +126,23 @@ def looked_at(file: RequestFile) -> RequestFile:
 
 def placed(file: RequestFile, known: KnownReservation, now: datetime) -> RequestFile | None:
     """The file with a live reservation of which only its node knows; None if it cannot be one of this request."""
+    found = _with_found(file, known, now)
+    return None if found is None else settled(file, found, now)
+
+
+def recalled(file: RequestFile, orphan: KnownReservation, now: datetime) -> RequestFile:
+    """A file that has just been made, with a reservation of it that was an orphan until now, if that can be its own.
+
+    What was kept of the orphan may be old by now, and its house another hub's to follow: its node is asked after it.
+    """
+    found = _with_found(file, orphan, now)
+    if found is None:
+        return file
+    ask = replace(found.asks[-1], known=None)
+    return replace(with_ask(found, ask), rows=(*found.rows, enquiry(found, ask, now)))
+
+
+def _with_found(file: RequestFile, known: KnownReservation, now: datetime) -> RequestFile | None:
     told = known.told
     if told is None or file.request.state.is_final or told.need != file.request.need:
         return None
@@ -135,8 +152,7 @@ def placed(file: RequestFile, known: KnownReservation, now: datetime) -> Request
     if proposed and establishment_of(proposed) == establishment_of(known.name):
         proposed = ""  # that house is asked already
     request = replace(file.request, proposed_next=proposed)
-    found = RequestFile(request, (*file.asks, _ask_of(known, told)), file.rows)
-    return settled(file, marked_set_back(found, now), now)
+    return marked_set_back(RequestFile(request, (*file.asks, _ask_of(known, told)), file.rows), now)
 
 
 def rebuilt(known: KnownReservation, now: datetime) -> RequestFile | None:

@@ -14,10 +14,11 @@
 
 A request that is `set_back` lets nothing go by itself, asks nobody next and does not lapse: a person who acts on it has
 looked at it, and then it is as any other. A reservation that no request here has asked for, but whose request is here
-and open, is placed there. One whose request is unknown is an *orphan*, shown to the cell, unless this hub was restored
-by command and its node has not been listed since: then the request is made again from what the reservation bears. What
-cannot be placed (a request that is over, another need, a member that is none any more) stays an orphan. No orphan is
-ever released by the hub: it is the house's to end, or a person's to settle by telephone.
+and open, is placed there, also where the request comes back only then. One whose request is unknown is an *orphan*,
+shown to the cell, unless this hub was restored by command and its node has not been listed since: then the request is
+made again from what the reservation bears. What cannot be placed (a request that is over, another need, a member that
+is none any more) stays an orphan. No orphan is ever released by the hub: it is the house's to end, or a person's to
+settle by telephone.
 """
 
 import asyncio

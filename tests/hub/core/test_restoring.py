@@ -289,6 +289,18 @@ def test_a_reservation_nobody_here_asked_for_is_placed_with_its_request_and_noth
     assert found.asks[1].last_number == 3
 
 
+def test_what_was_an_orphan_of_a_request_that_comes_back_is_asked_after_and_not_taken_as_it_was() -> None:
+    """Its word may be old by now: until the node answers nothing is known of it, and nothing is let go."""
+    file = held(0).file
+    orphan = stranger(file, S.CONFIRMED)
+    found = restoring.recalled(file, orphan, NOW)
+    assert [(ask.reservation, ask.state) for ask in found.asks] == [(A, S.HELD), (B, None)]
+    assert [(row.reservation, row.number, row.verb) for row in found.rows] == [(B, 1, "create")]
+    assert (found.request.state, found.request.set_back) == (R.OPEN, True)
+    elsewhere = replace(orphan, told=Told("K7-3F9", any_need(gir=2), Mode.ASK, Urgency.PLANNED, MANDATE))
+    assert restoring.recalled(file, elsewhere, NOW) is file
+
+
 def test_a_house_that_is_found_to_be_asked_is_not_proposed() -> None:
     """Met in a run: whoever asked it was refused."""
     file = held(0).file
