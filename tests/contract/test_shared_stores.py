@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +13,13 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from aval.hub.ports import Lease, LeaseLost, Proofs, SharedStore, SharedTransaction, Tenancy
+from aval.hub.ports import Lease, LeaseLost, Origin, Proofs, SharedStore, SharedTransaction, Tenancy
+from aval.hub.store.backup_postgres import begin_anew
 from aval.hub.store.postgres import PostgresStore
 from aval.kernel.lifecycle import RequestState
 from tests.contract.servers import Databases, with_hand_clock
-from tests.contract.test_hub_store import LUNEVILLE, TOUL, SilentMeters, head, new_file, saving, unit
+from tests.contract.test_hub_store import LUNEVILLE, NOW, TOUL, SilentMeters, head, new_file, saving, unit
+from tests.simulation.disks import copied
 from tests.simulation.shared_disk import PlainStore, SharedDisk
 from tests.waiting import until
 
@@ -175,6 +178,29 @@ async def test_leases_and_proofs_go_as_in_postgresql(databases: Databases, seed:
             await act(hub)
             await hubs.compare(hub)
         assert hubs.met == {"refused", "spare", "taken", "free later", "lost", "held"}
+
+
+async def test_a_restore_leaves_the_leases_as_in_postgresql(databases: Databases) -> None:
+    """Nobody holds one, nor is counted, and no epoch comes twice: not even where the same copy is put back again."""
+    async with both(databases) as made:
+        await made.done(1, lambda t: t.tenancy((), HOUSES))
+        copy = copied(made.disk)
+        held: list[set[Lease]] = [set(), set()]
+        for number in range(1, 3):
+            origin = Origin(number, restored_at=NOW)
+            with psycopg.connect(made.url, autocommit=True) as connection:
+                connection.execute("UPDATE lease SET holder = 1, epoch = 1")
+            made.disk.put_back(copy)
+            await asyncio.to_thread(begin_anew, made.url, origin)
+            made.disk.begin_anew(origin)
+            assert await made.done(0, lambda t: t.holders(), reading=True) == ({}, {})
+            assert await made.done(0, lambda t: t.origin(), reading=True) == (origin, origin)
+            taken = await made.done(0, lambda t: t.tenancy((), HOUSES))
+            for before, tenancy in zip(held, taken, strict=True):
+                assert len(tenancy.held) == len(HOUSES), "whoever was there counts no more"
+                assert not before & set(tenancy.held)
+                before.update(tenancy.held)
+            made.pass_time(1.3)
 
 
 async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> None:

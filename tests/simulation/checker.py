@@ -27,7 +27,7 @@ from aval.v1 import census_pb2, link_pb2, membership_pb2, request_pb2, reservati
 from tests.simulation.books import NEVER, Fact, House, when
 from tests.simulation.coverage import Coverage
 from tests.simulation.lifecycles import CLAIMING, FINAL, REQUEST_FINAL, request_reachable, reservation_reachable
-from tests.simulation.setbacks import HUB, Setbacks, plain_need
+from tests.simulation.setbacks import Setbacks, plain_need
 from tests.simulation.wire import EXCHANGE, Call, Server
 
 T = "sim.aval.internal"
@@ -238,11 +238,13 @@ class Checker:
             if differing and all(differing):
                 yield f"{key} is reinstated with other {', '.join(sorted(differing[-1]))} than was said"
 
-    def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str]) -> None:
+    def hub_committed(self, saved: Sequence[tuple[Any, Any]], acts: Sequence[str], listed: Sequence[str]) -> None:
         """The hub has committed these files, each as it was (None for a new one) and is, by these acts (their ids).
 
-        It is None where it was dropped.
+        It is None where it was dropped. `listed`: the houses of which it has stored a whole snapshot.
         """
+        for finess in listed:
+            self.setbacks.listed(finess)
         self.checks["hub commits"] += bool(saved)
         for was, file in saved:
             if file is None:
@@ -430,8 +432,6 @@ class Checker:
         parts, removed, stream.parts, stream.removed = stream.parts, stream.removed, {}, []
         if kind == "snapshot":
             stream.units = parts
-            if call.client.name == HUB and call.client.alive:
-                self.setbacks.listed(house.finess)
         elif stream.units is not None:
             stream.units = {n: u for n, u in stream.units.items() if n not in removed} | parts
         if kind == "change" and (cursor.incarnation, cursor.revision) <= (stream.incarnation, stream.revision):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from aval.hub.ports import Transaction
+from aval.hub.ports import Origin, Transaction
 from aval.hub.store.memory import MemoryStore as HubMemory
 from aval.kernel.reasons import Reason, Refusal
 from aval.node.ports import Batch, StorageUnavailable, Stored
@@ -188,6 +188,13 @@ def put_back(disk: NodeMemory | HubMemory, backup: dict[str, Any]) -> None:
     vars(disk).update({name: copy(value) for name, value in backup.items()})
 
 
+def begin_anew(disk: HubMemory, origin: Origin) -> None:
+    """What a restore by command writes in what it has put back."""
+    tables = vars(disk)["_tables"].copy()
+    tables.origin[""] = origin
+    put_back(disk, {"_tables": tables})
+
+
 class _Again(Exception):
     """A transaction that is to be run again: what it wrote is dropped."""
 
@@ -201,12 +208,14 @@ WRITING = ("save_", "keep_", "forget_", "tenancy", "give_up", "leave")
 
 
 class _Watched:
-    """A transaction: whether it writes, and the requests that it saves, as they were before it."""
+    """A transaction: whether it writes, the requests that it saves, as they were before it, and the houses of which
+    it saves a whole snapshot."""
 
     def __init__(self, inner: Transaction) -> None:
         self._inner = inner
         self.before: dict[str, Any] = {}
         self.acts: list[str] = []
+        self.listed: list[str] = []
         self.writes = False
 
     def save(self, file: Any, before: Any) -> None:
@@ -220,6 +229,12 @@ class _Watched:
         self.writes = True
         self.before.setdefault(file.request.name, file)
         self._inner.forget_request(file)
+
+    def save_picture(self, head: Any, changed: Any, removed: Any, *, whole: bool) -> None:
+        self.writes = True
+        if whole:
+            self.listed.append(head.cursor.establishment)
+        self._inner.save_picture(head, changed, removed, whole=whole)
 
     def keep_command(self, record: Any) -> None:
         self.writes = True
@@ -239,11 +254,11 @@ class HubStore:
         self,
         disk: HubMemory,
         device: Device,
-        committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str]], None],
+        committed: Callable[[Sequence[tuple[Any, Any]], Sequence[str], Sequence[str]], None],
         unheard: Callable[[list[str]], None],
     ) -> None:
-        """`committed` is told the files that a transaction saved, as (before, after), and the acts done in it. After
-        is None for one that it dropped.
+        """`committed` is told the files that a transaction saved, as (before, after), the acts done in it, and the
+        houses of which it saved a whole snapshot. After is None for one that it dropped.
 
         `unheard` is told the names of those whose writer does not know that they were saved.
         """
@@ -272,6 +287,7 @@ class HubStore:
             await self._rerun(work)
         saved: list[tuple[Any, Any]] = []
         acts: list[str] = []
+        listed: list[str] = []
         wrote = False
 
         def watched(transaction: Transaction) -> T:
@@ -285,6 +301,7 @@ class HubStore:
                 raise Refusal(Reason.STORAGE_UNAVAILABLE, {"problem": "database or disk is full"})
             saved.extend((file, transaction.request(name)) for name, file in seen.before.items())
             acts.extend(seen.acts)
+            listed.extend(seen.listed)
             return result
 
         try:
@@ -292,7 +309,7 @@ class HubStore:
         except _Dies:
             await device.die()
             raise
-        self._committed(saved, acts)
+        self._committed(saved, acts, listed)
         if wrote and device.draws(faults.crash_after * share, "hub killed between commit and answer"):
             await device.die()
         if wrote and device.draws(faults.unknown * share, "hub commit of unknown fate"):

@@ -14,9 +14,6 @@ from collections.abc import Iterator, Mapping
 from tests.simulation.books import Fact, House
 from tests.simulation.lifecycles import FINAL, REQUEST_FINAL
 
-HUB = "hub"
-"""The process that follows the nodes."""
-
 
 class Setbacks:
     """`houses` by FINESS, `files` by name: those of the checker, which replaces none of the two."""
@@ -27,7 +24,7 @@ class Setbacks:
         self._unmarked: set[str] = set()
         """Requests not over when the hub was put back by command: each is marked before anything else befalls it."""
         self._unlisted: set[str] = set()
-        """Houses that have not told all their reservations since: nothing is sent to them."""
+        """Houses of which no whole snapshot was stored since: nothing is sent to them, by any hub."""
         self._due: dict[str, str] = {}
         """Reservations that lived when the hub was put back by command, of requests forgotten then: which."""
         self._forgotten: set[str] = set()
@@ -57,13 +54,13 @@ class Setbacks:
         self._due = {one: name for one, name in self._due.items() if _house(one) != finess}
 
     def listed(self, finess: str) -> None:
-        """A node has told all its reservations to the hub that runs now."""
+        """All reservations of a house, as its node has told them, are stored."""
         self._unlisted.discard(finess)
 
     def sent_to(self, finess: str) -> Iterator[str]:
         """A command leaves for that node."""
         if finess in self._unlisted:
-            yield f"a command is sent to {finess}, which has not told its reservations since the hub was put back"
+            yield f"a command is sent to {finess}, whose reservations nobody has stored since the hub was put back"
 
     # What is stored
 
@@ -92,6 +89,8 @@ class Setbacks:
             return
         if marked and not over and not after["request"].get("set_back"):
             yield "the hub was put back, nobody has looked at it since, and it counts as looked at"
+        if before is not None and self._is_only_marked(before, after) and not marked:
+            yield "somebody has looked at it, and it is marked again as if nobody had"
         if not over and self._never_given(before, after) and not after["request"].get("set_back"):
             yield "a node has decided a command that was never given here, and nobody is told to look"
         if after["request"].get("set_back"):
@@ -115,6 +114,12 @@ class Setbacks:
             others = [one for one in lives if one != after["request"].get("subject")]
             if others:
                 yield f"it leaves the lists, {others} live, and nobody has looked at it"
+
+    @staticmethod
+    def _is_only_marked(before: Fact, after: Fact) -> bool:
+        """Whether it is to be looked at from now on, and no word of a node has brought that."""
+        began = after["request"].get("set_back") and not before["request"].get("set_back")
+        return bool(began) and (before["asks"], before["rows"]) == (after["asks"], after["rows"])
 
     @staticmethod
     def _never_given(before: Fact | None, after: Fact) -> bool:

@@ -12,6 +12,7 @@ out because another changes them (`skipped`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
@@ -20,12 +21,12 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from aval.hub.model import OutboxRow, Unit, establishment_of
-from aval.hub.ports import Lease, LeaseLost, PictureHead, Proofs, RequestFilter, Tenancy, Told
+from aval.hub.model import Cursor, OutboxRow, Unit, establishment_of
+from aval.hub.ports import Lease, LeaseLost, Origin, PictureHead, Proofs, RequestFilter, Tenancy, Told
 from aval.hub.store.memory import MemoryStore
 from aval.hub.store.postgres import DOWN_SECONDS, LEASE_SECONDS
 from aval.kernel.reasons import Reason, Refusal
-from tests.simulation.disks import Device, DiskFaults, HubStore
+from tests.simulation.disks import Device, DiskFaults, HubStore, begin_anew
 
 T = TypeVar("T")
 
@@ -239,6 +240,23 @@ class SharedDisk:
                 if made.changed and number != replica:
                     told(frozenset(made.changed))
         return value
+
+    def cursors(self) -> list[Cursor]:
+        """Those of the pictures that it holds."""
+        return [head.cursor for head in vars(self.memory)["_tables"].heads.values()]
+
+    def put_back(self, backup: Mapping[str, Any]) -> None:
+        """It holds what it held then (`disks.copied`): nobody is told."""
+        self.memory, self.rows = copy(backup["memory"]), backup["rows"].copy()
+
+    def begin_anew(self, origin: Origin) -> None:
+        """As `aval.hub.store.backup_postgres.begin_anew` does, in what was put back."""
+        begin_anew(self.memory, origin)
+        instant = int(1000 * self.clock())
+        leases = {
+            name: replace(row, epoch=max(row.epoch + 1, instant), until=-inf) for name, row in self.rows.leases.items()
+        }
+        self.rows = Rows(leases, dict.fromkeys(self.rows.replicas, -inf), dict(self.rows.proofs))
 
 
 class PlainStore:

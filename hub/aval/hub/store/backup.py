@@ -15,9 +15,6 @@ from aval.hub.store import sums
 from aval.hub.store.schema import DatabaseUnusable, is_current, upgrade
 from aval.hub.store.transaction import encoded
 
-EPOCHS_AHEAD = 1_000_000
-"""By so much leases are counted up on PostgreSQL, so that no hub that still runs somewhere holds a lease by luck."""
-
 LATEST = """
 SELECT max(instant) FROM (
   SELECT max(stored_at) AS instant FROM command UNION ALL SELECT max(asked_at) AS instant FROM ask) AS latest

@@ -6,13 +6,19 @@ from sqlalchemy.pool import NullPool
 
 from aval.hub.ports import Origin
 from aval.hub.store import statements as sql
-from aval.hub.store.backup import COUNT, EPOCHS_AHEAD
+from aval.hub.store.backup import COUNT
 from aval.hub.store.schema import DatabaseUnusable, is_current, upgrade
 from aval.hub.store.transaction import encoded
 
 RUNNING = "SELECT count(*) FROM replica WHERE until > clock_timestamp()"
 EXISTS = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename IN ('request', 'replica')"
-LEASES_ANEW = "UPDATE lease SET epoch = epoch + %s, until = '-infinity'"
+LEASES_ANEW = """
+UPDATE lease SET until = '-infinity',
+  epoch = greatest(epoch + 1, CAST(1000 * extract(epoch FROM clock_timestamp()) AS bigint))
+"""
+"""No hub that still runs somewhere holds a lease by luck: an epoch goes on from the instant of the restore, in
+milliseconds, so that one copy that is put back twice does not bring the same epochs twice. (Hands change every few
+seconds at most: none has counted that far.)"""
 NOBODY = "UPDATE replica SET until = '-infinity'"
 
 
@@ -40,7 +46,7 @@ def begin_anew(url: str, origin: Origin) -> None:
             if not is_current(connection, "the copy"):
                 upgrade(connection)
             connection.execute(sa.text(sql.SAVE_ORIGIN), {"body": encoded(origin)})
-            connection.exec_driver_sql(LEASES_ANEW, (EPOCHS_AHEAD,))
+            connection.exec_driver_sql(LEASES_ANEW)
             connection.exec_driver_sql(NOBODY)
     except sa.exc.DBAPIError as error:
         raise DatabaseUnusable(f"the PostgreSQL database cannot be used: {error.orig}") from error
