@@ -178,7 +178,7 @@ class NodeStore:
         """See the port."""
 
 
-def copied(disk: NodeMemory | HubMemory) -> dict[str, Any]:
+def copied(disk: object) -> dict[str, Any]:
     """All that a disk holds now: a backup. What it holds is replaced when it changes, never changed."""
     return {name: copy(value) for name, value in vars(disk).items()}
 

@@ -12,7 +12,7 @@ from aval.hub.ports import Origin
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Node
 from tests.simulation.books import Fact, House, when
-from tests.simulation.disks import copied, put_back
+from tests.simulation.disks import begin_anew, copied, put_back
 from tests.simulation.people import CELL, HOUSES, HUB_NAME, T, on_file
 from tests.simulation.world import EPOCH
 
@@ -208,17 +208,23 @@ class Mishaps:
 
     def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
         """The hub is killed and put back to that backup: by our command, which says so, or as a machine is."""
-        on, site = self._on, self._on.sites[HUB_NAME]
+        on = self._on
         on.network.counts["hub put back by command" if by_command else "hub rolled back in silence"] += 1
-        on.kill(HUB_NAME)
-        on.world.note(site.name, f"is put back to what it was at {backup.time:.0f} s")
-        put_back(site.disk, backup.disk)
-        if by_command:
-            tables = vars(site.disk)["_tables"].copy()
-            tables.origin[""] = Origin(1 + int(on.world.time), restored_at=EPOCH + timedelta(seconds=on.world.time))
-            put_back(site.disk, {"_tables": tables})
+        for key in on.hubs:
+            on.kill(key)
+        on.world.note(HUB_NAME, f"is put back to what it was at {backup.time:.0f} s")
+        origin = Origin(1 + int(on.world.time), restored_at=EPOCH + timedelta(seconds=on.world.time))
+        self._replace(backup, origin if by_command else None)
         on.checker.put_hub_back(deepcopy(backup.files), by_command=by_command)
-        site.forgotten.append((backup.time, on.world.time))
+        for key in on.hubs:
+            on.sites[key].forgotten.append((backup.time, on.world.time))
+
+    def _replace(self, backup: Backup, origin: Origin | None) -> None:
+        """What the hub has stored is what it had then; `origin` is what our command writes in it."""
+        disk = self._on.sites[HUB_NAME].disk
+        put_back(disk, backup.disk)
+        if origin is not None:
+            begin_anew(disk, origin)
 
     def _apart(self, one: str, other: str, seconds: float) -> None:
         network, ways = self._on.network, ((one, other), (other, one))

@@ -32,12 +32,14 @@ KINDS_OF_SEVERAL = (
     "database not reached by a hub", "database down", "notification lost", "notification late", "notification twice",
     "partition one way", "partition both ways", "message held by a partition", "wall clock jumps", "certificate lapsed",
     "call refused for a lapsed certificate", "node killed", "node put back to an older state",
+    "hub put back by command", "hub rolled back in silence", "hub killed as it began on what was put back",
 )  # fmt: skip
 """As `KINDS_OF_FAULT`, of runs with two hubs: the pairs of the tables are met by those with one."""
 
 CHECKS_OF_SEVERAL = (
     "works under a lease", "pictures compared with what another hub stored", "figures compared", "requests compared",
-    "commands sent",
+    "commands sent", "requests changed before somebody looked at them",
+    "requests looked at after the hub was put back",
 )  # fmt: skip
 
 CHECKS_DEMANDED = (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from aval.hub.ports import Origin
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Node
 from aval.v1 import availability_pb2 as av
@@ -42,6 +43,12 @@ SCREEN_OFF_SECONDS_MAX = 60.0
 OWN_SHARE = 0.6
 """How much of what goes wrong is of several hubs."""
 
+KILLED_AGAIN_SHARE = 0.4
+"""How often the first hub on a database that was put back is killed as it begins."""
+
+BEGIN_SECONDS = (0.0, 3.0)
+"""When: while it marks its requests, shows nodes what it has heard of them, or is told what they have."""
+
 STOP_SECONDS_MAX = 20.0
 """A hub that is told to stop and has not by then is killed."""
 
@@ -61,8 +68,8 @@ class SharedMishaps(Mishaps):
         if chance.random() >= OWN_SHARE:
             super().befall(chance)
             return
-        kinds = (self._suspend, self._away, self._kill, self._stop)
-        chance.choices(kinds, (4, 4, 3, 2))[0](chance)
+        kinds = (self._suspend, self._away, self._kill, self._stop, self._put_hub_back)
+        chance.choices(kinds, (4, 4, 3, 2, 2))[0](chance)
 
     def _a_hub(self, chance: random.Random) -> str | None:
         up = [key for key in HUBS if self._on.sites[key].up]
@@ -104,8 +111,27 @@ class SharedMishaps(Mishaps):
         nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
         return [*nodes, *(str(HubReplica(T, number)) for number in range(len(HUBS))), str(CELL)]
 
-    def put_hub_back(self, backup: Backup, *, by_command: bool) -> None:
-        """Not a database that two hubs share."""
+    def _put_hub_back(self, chance: random.Random) -> None:
+        """As one hub is; they are started again one after the other, and the first is killed at times as it begins."""
+        on, often = self._on, len(self._on.sites[HUB_NAME].forgotten)
+        super()._put_hub_back(chance)
+        if len(on.sites[HUB_NAME].forgotten) > often and chance.random() < KILLED_AGAIN_SHARE:
+            key = chance.choice(HUBS)
+            on.start(key)
+            on.world.after(chance.uniform(*BEGIN_SECONDS), partial(self._kill_beginning, key, on.sites[key].process))
+
+    def _kill_beginning(self, key: str, process: Process | None) -> None:
+        on = self._on
+        if on.sites[key].up and on.sites[key].process is process:
+            on.network.counts["hub killed as it began on what was put back"] += 1
+            on.kill(key)
+
+    def _replace(self, backup: Backup, origin: Origin | None) -> None:
+        """Their database, while none of them runs."""
+        self._on.disk.put_back(backup.disk)
+        if origin is not None:
+            self._on.disk.begin_anew(origin)
+        self._on.together.put_back(by_command=origin is not None)
 
     def _apart(self, one: str, other: str, seconds: float) -> None:
         for name in HUBS if one == HUB_NAME else (one,):

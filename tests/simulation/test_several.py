@@ -124,6 +124,46 @@ def test_a_hub_that_stood_still_for_longer_than_its_lease_is_refused() -> None:
         assert both.shown(asleep, name) == on.file(name)["request"]["revision"]
 
 
+@pytest.mark.parametrize("by_command", [True, False])
+def test_two_hubs_whose_database_is_put_back_show_what_was_confirmed_since(by_command: bool) -> None:
+    with pair() as both:
+        on = both.on
+        name, (held,) = on.request((A, "ger", tm.MODE_HOLD))
+        on.go(5)
+        backup = on.back_up(HUBS[0])
+        on.confirm(name, held)
+        on.go(5)
+        on.put_hub_back(backup, by_command=by_command)
+        assert (on.state(name), on.at_node(held)["state"]) == ("CONFIRMED", "CONFIRMED")
+        assert on.file(name)["request"]["set_back"]
+        assert [both.shown(hub, name) for hub in range(2)] == [on.file(name)["request"]["revision"]] * 2
+
+
+def test_what_one_hub_has_listed_after_a_restore_is_carried_by_the_other() -> None:
+    """The first marks, lists and dies; the second begins then, marks nothing anew and waits for nobody."""
+    with pair() as both:
+        on = both.on
+        on.request((A, "ger", tm.MODE_ASK))
+        on.go(5)
+        backup = on.back_up(HUBS[0])
+        name = both.confirmed()
+        both.run.mishaps.put_hub_back(backup, by_command=True)
+        both.run.start(HUBS[0])
+        both.until_held_by(0, MOVED_SECONDS_MAX)
+        on.go(5)
+        assert on.file(name)["request"]["set_back"]
+        on.regulator("TakeOver", name, rq.TakeOverRequest)
+        both.run.kill(HUBS[0])
+        both.run.start(HUBS[1])
+        both.until_held_by(1, MOVED_SECONDS_MAX)
+        on.go(5)
+        assert not on.file(name)["request"].get("set_back")
+        (held,) = (ask["reservation"] for ask in on.file(name)["asks"])
+        on.regulator("CancelRequest", name, rq.CancelRequestRequest, reason=rs.RELEASE_REASON_OTHER)
+        on.go(5)
+        assert on.at_node(held)["state"] == "RELEASED"
+
+
 def test_a_hub_that_is_told_to_stop_hands_its_nodes_over_at_once() -> None:
     with pair() as both:
         stopped = both.holder(A)

@@ -41,6 +41,8 @@ class Together:
     def __init__(self, on: Several) -> None:
         self._on = on
         self._epochs: dict[str, int] = {}
+        self._highest: dict[str, int] = defaultdict(int)
+        """The highest epoch that a hub has ever held, of each house."""
         self._heads: dict[str, list[Head]] = defaultdict(list)
         self._hubs_of: dict[str, set[str]] = defaultdict(set)
         """By the id of a command or an act: the hubs that sent it, or were told it."""
@@ -67,6 +69,7 @@ class Together:
             if row.epoch < self._epochs.get(finess, 0):
                 on.world.problems.append(f"the epoch of {finess} goes back to {row.epoch}")
             self._epochs[finess] = row.epoch
+            self._highest[finess] = max(row.epoch, self._highest[finess])
         for finess, cursor in work.heads_saved.items():
             heads = self._heads[finess]
             if heads and heads[-1][1] == cursor.incarnation and heads[-1][2] > cursor.revision:
@@ -74,6 +77,22 @@ class Together:
                     f"hub {replica} stores {finess} at revision {cursor.revision}, after {heads[-1][2]}"
                 )
             heads.append((on.world.time, cursor.incarnation, cursor.revision))
+
+    def put_back(self, *, by_command: bool) -> None:
+        """The database holds what it held before: what counts as stored, and whose leases are which.
+
+        Our command leaves no lease to a hub that still runs somewhere: no epoch after it is one that was before.
+        """
+        on, disk = self._on, self._on.disk
+        for finess, row in disk.rows.leases.items():
+            if by_command and row.epoch <= self._highest[finess]:
+                on.world.problems.append(
+                    f"{finess} is put back at epoch {row.epoch}, and a hub has held it at {self._highest[finess]}"
+                )
+        self._epochs = {finess: row.epoch for finess, row in disk.rows.leases.items()}
+        self._heads.clear()
+        for cursor in disk.cursors():
+            self._heads[cursor.establishment].append((on.world.time, cursor.incarnation, cursor.revision))
 
     # What is said
 
