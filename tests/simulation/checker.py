@@ -45,6 +45,9 @@ CAUGHT_UP = ""
 SAID_SECONDS_MAX = 5.0
 """A change that was stored so long ago has been told on every watch that is served."""
 
+PUBLISHED_SECONDS_MAX = 0.05
+"""Until a node knows that its commit is stored, and publishes it, it tells what was before."""
+
 LISTED_MAX = timedelta(hours=74)
 """An admission leaves the lists after 72 hours, what else is over after a day."""
 
@@ -162,6 +165,10 @@ class Checker:
         self.setbacks = Setbacks(self.houses, self.checks)
         self._dropped_at: dict[str, datetime] = {}
         self._hub_was_put_back = False
+        self._ended: dict[str, tuple[int, float]] = {}
+        """By house: the history of its node that ended last, and when."""
+        self.time: Callable[[], float] = lambda: 0.0
+        """What the world's clock says, in seconds."""
         self.hub_time: Callable[[], datetime] = lambda: NEVER
         """What the hub's clock says."""
 
@@ -203,7 +210,9 @@ class Checker:
         self.checks["node commits"] += 1
         self.checks["commits of several acts on one reservation"] += _shared(batch)
         house = self.house(finess)
-        self.checks["nodes that found themselves put back"] += batch.incarnation is not None
+        if batch.incarnation is not None:
+            self.checks["nodes that found themselves put back"] += 1
+            self._ended[finess] = (house.incarnation, self.time())
         for problem in (*house.committed(batch), *self._put_back_as_known(house)):
             self._problem(f"{finess} at revision {batch.revision.number}: {problem}")
         words = self._words.setdefault((finess, house.incarnation), {})
@@ -399,12 +408,13 @@ class Checker:
             for cursor in message.cursors:
                 yield from self._same_as_told(cursor, message.units)
 
-    @staticmethod
-    def _stands(house: House, cursor: Any) -> Iterator[str]:
-        """A cursor is of what is stored."""
+    def _stands(self, house: House, cursor: Any) -> Iterator[str]:
+        """A cursor is of what is stored; of the history before, where that was stored a moment ago."""
+        former, ended = self._ended.get(house.finess, (0, 0.0))
+        published = cursor.incarnation != former or self.time() - ended > PUBLISHED_SECONDS_MAX
         if cursor.revision > house.revision:
             yield f"revision {cursor.revision}, and {house.revision} is the last committed"
-        elif cursor.incarnation != house.incarnation:
+        elif cursor.incarnation != house.incarnation and published:
             yield f"a cursor of history {cursor.incarnation:016x}; {house.incarnation:016x} is stored"
         elif house.tags.get(cursor.revision) != cursor.tag:
             yield f"tag {cursor.tag.hex()} of revision {cursor.revision}"
@@ -643,9 +653,14 @@ class Checker:
         both_over |= (
             self._hub_was_put_back and not known and found["state"] in FINAL and bool(ask.get("refused_reason"))
         )
+        # An admission is closed by then, and archived: nobody asks after what ended in the time that is forgotten.
+        archived = known.get("state") == "ADMITTED" and self.files[name]["request"].get("archived")
+        both_over |= self._hub_was_put_back and bool(archived) and found["state"] in FINAL
+        # Over in two histories, of which each side has forgotten one: a day later nothing is told of it.
+        twice_over = house.was_put_back and self._hub_was_put_back and found["state"] in FINAL
         if found["state"] != known.get("state") and not both_over:
             yield f"{name}: {ask['reservation']} is {found['state']} at its node, {known.get('state')} at the hub"
-        elif found["state"] == known.get("state") and "claim" in found and not ask.get("over"):
+        elif found["state"] == known.get("state") and "claim" in found and not (ask.get("over") or twice_over):
             said_again = self.setbacks.was_said_again(name)
             yield from _in_full(house, ask, self.files[name]["request"], known, found, said_again=said_again)
         # Let go once, and brought back by a node that was put back: until somebody has looked, it is not let go again.

@@ -148,6 +148,7 @@ class Simulation:
             self.checker.house(finess).incarnation = vars(self.sites[finess].disk)["_incarnation"]
         self.sites[HUB_NAME] = Site(HUB_NAME, HubMemory(), chance)
         self.checker.hub_time = self._hub_time
+        self.checker.time = lambda: self.world.time
         self._disk_chance = self.world.chance("disks")
         self.people = People(self.world, self.network, self.checker)
         self.mishaps = Mishaps(self)
