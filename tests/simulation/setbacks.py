@@ -23,6 +23,8 @@ class Setbacks:
         self._checks = checks
         self._unmarked: set[str] = set()
         """Requests not over when the hub was put back by command: each is marked before anything else befalls it."""
+        self._looked_at: set[str] = set()
+        """Requests that were marked, and that somebody has looked at since the hub was put back."""
         self._unlisted: set[str] = set()
         """Houses of which no whole snapshot was stored since: nothing is sent to them, by any hub."""
         self._due: dict[str, str] = {}
@@ -31,12 +33,15 @@ class Setbacks:
         """Requests that the hub forgot, ever."""
         self._said_again: set[str] = set()
         """Those of them that people have made anew since, under the same id."""
+        self.found: set[str] = set()
+        """Reservations that a request came to hold when their nodes had them: asked in time that is forgotten."""
         self.orphans: list[str] = []
         """What people were shown last of reservations that no request holds."""
 
     def put_back(self, forgotten: Mapping[str, Fact], files: Mapping[str, Fact], *, by_command: bool) -> None:
         """The hub has `files` now, and had `forgotten`."""
         self._unmarked.clear()
+        self._looked_at.clear()
         self._unlisted.clear()
         self._due.clear()
         self._forgotten |= set(forgotten) - set(files)
@@ -76,6 +81,7 @@ class Setbacks:
             for ask in new
             if not acted and (not _has_row(after, ask, "create") or self._is_told(ask["reservation"]))
         ]
+        self.found.update(ask["reservation"] for ask in new if self._is_told(ask["reservation"]))
         for ask in found:
             yield from self._found(name, ask)
         if found and not after["request"].get("set_back"):
@@ -86,10 +92,11 @@ class Setbacks:
         self._unmarked.discard(name)
         if acted:
             self._checks["requests looked at after the hub was put back"] += bool(marked)
+            self._looked_at |= {name} if marked else set()
             return
         if marked and not over and not after["request"].get("set_back"):
             yield "the hub was put back, nobody has looked at it since, and it counts as looked at"
-        if before is not None and self._is_only_marked(before, after) and not marked:
+        if before is not None and self._is_only_marked(before, after) and name in self._looked_at:
             yield "somebody has looked at it, and it is marked again as if nobody had"
         if not over and self._never_given(before, after) and not after["request"].get("set_back"):
             yield "a node has decided a command that was never given here, and nobody is told to look"
