@@ -242,7 +242,9 @@ class Checker:
             fact = house.of("reservation")[key]
             said = [line[told.known.revision] for line in lines if told.known.revision in line]
             said = [one for one in said if not _lapsed_since(one, fact, house.as_of)]
-            differing = [{what for what, was, now in _promised(one, fact) if was != now} for one in said]
+            # Who says a request again that its hub has forgotten gives it another reference.
+            again = {"reference"} if self.setbacks.was_said_again(f"requests/{fact['request']}") else set()
+            differing = [{what for what, was, now in _promised(one, fact) if was != now} - again for one in said]
             self.checks["reinstatements compared"] += bool(said)
             if differing and all(differing):
                 yield f"{key} is reinstated with other {', '.join(sorted(differing[-1]))} than was said"

@@ -166,3 +166,21 @@ def test_a_request_that_comes_back_holds_all_that_were_its_orphans() -> None:
         assert on.file(name)["request"]["set_back"]
         assert states(on, name, held) == ("OPEN", "HELD", "HELD")
         assert states(on, name, asked) == ("OPEN", "ASKED", "ASKED")
+
+
+def test_a_house_counts_as_listed_once_what_it_told_is_stored() -> None:
+    with stage() as on:
+        with on.cut_off(A):
+            name, (asked,) = on.request((A, "ger", tm.MODE_HOLD))
+            on.go(5)
+            backup = on.back_up("hub")
+            on.regulator("TakeOver", name, rq.TakeOverRequest)
+            on.put_hub_back(backup, by_command=True)
+            on.simulation.sites["hub"].faults.fail = 1.0
+            sent = len(on.commands("create"))
+        on.go(60)
+        assert on.network.counts["hub commit failed"] > 0
+        assert len(on.commands("create")) == sent
+        on.simulation.sites["hub"].faults.fail = 0.0
+        on.go(60)
+        assert states(on, name, asked) == ("OPEN", "HELD", "HELD")
