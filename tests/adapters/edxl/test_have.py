@@ -128,8 +128,18 @@ def test_what_is_absent_is_unknown_and_never_zero() -> None:
     assert problems(status(document(beds()))) == ["have-no-figures"]
     said = "<have:CapacityStatus>{}</have:CapacityStatus>"
     assert problems(status(document(beds(said.format("Vacant/Available"))))) == ["have-no-figures"]
-    rows, found = read_have(status(document(beds(said.format("NotAvailable")))), BURN, NOW)
-    assert (found, [row.free for row in rows]) == ([], [0])
+    assert problems(status(document(beds(count(""))))) == ["have-no-figures"]
+    for word in ("NotAvailable", "Not Available", "notavailable"):
+        rows, found = read_have(status(document(beds(said.format(word)))), BURN, NOW)
+        assert (found, [row.free for row in rows]) == ([], [0])
+
+
+@pytest.mark.parametrize("word", ["Normal", "Compromised", "Evacuating", "Closed"])
+def test_a_house_that_takes_nobody_in_gives_no_bed_away(word: str) -> None:
+    facility = f"<have:FacilityStatus>{word}</have:FacilityStatus>"
+    content = f"<have:HospitalFacilityStatus>{facility}</have:HospitalFacilityStatus>{beds(count('3'))}"
+    _, found = read_have(status(document(content)), BURN, NOW)
+    assert [one.what for one in found] == (["have-shut"] if word in ("Evacuating", "Closed") else [])
 
 
 @pytest.mark.parametrize(

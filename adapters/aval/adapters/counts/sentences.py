@@ -175,6 +175,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "aucun chiffre de lits : c’est inconnu, non zéro",
         "no figures of beds: that is unknown, not zero",
     ),
+    "have-shut": (
+        "l’établissement se dit « {word} » : ses lits ne sont pas à prendre",
+        "the hospital says that it is “{word}”: its beds are not to be had",
+    ),
     "have-unmapped": (
         "« {code} » n’est pas dans la correspondance ([units])",
         "“{code}” is not in the mapping ([units])",

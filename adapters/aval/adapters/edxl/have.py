@@ -15,6 +15,9 @@ GML = "http://www.opengis.net/gml"
 AVAILABLE, NOT_AVAILABLE = "Vacant/Available", "NotAvailable"
 """CapacityStatus. Some writers say `VacantAvailable`, which is read too."""
 
+EVACUATING, CLOSED = "Evacuating", "Closed"
+"""FacilityStatus of a house that takes nobody in."""
+
 BED_TYPES: dict[Discipline, str] = {
     Discipline.MEDICINE: "MedicalSurgical",
     Discipline.SURGERY: "MedicalSurgical",

@@ -12,7 +12,8 @@ name = "Hospital 1"                       # OrganisationName, or its Organisatio
 ```
 
 AvailableCount is how many are free; BaselineCount how many the house says there are at most, which is the node's own to
-know. A capacity without a count says nothing, but for `NotAvailable`, which is none. A bed type that no unit stands for
+know. A capacity without a count says nothing, but for `NotAvailable`, which is none. A house that is evacuating or
+closed (FacilityStatus) gives no bed away, whatever it counts. A bed type that no unit stands for
 is a problem: nothing that a house says is passed over in silence.
 """
 
@@ -32,14 +33,15 @@ from aval.adapters.counts.rows import (
     read_mapping,
     whole_count,
 )
-from aval.adapters.edxl.have import AVAILABLE, HAVE_2, KNOWN_BED_TYPES, NOT_AVAILABLE, have, xnl
+from aval.adapters.edxl.have import CLOSED, EVACUATING, HAVE_2, KNOWN_BED_TYPES, have, xnl
 from aval.adapters.markup import Element, MarkupFault, parse
 from aval.kernel.statuses import Gender
 
 WORD_MAX = 40
 """Characters of what was written that a problem repeats."""
 
-_FREE_STATUSES = (AVAILABLE, "VacantAvailable")
+_STATUSES = {"vacant/available": False, "vacantavailable": False, "notavailable": True}
+"""Whether none is free, by CapacityStatus without case and spaces."""
 
 
 class _Hospital(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +76,9 @@ def read_have(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Uni
     hospital = _hospital(root, mapping.hospital.name)
     if isinstance(hospital, LineProblem):
         return [], [hospital]
+    facility = hospital.first(have("HospitalFacilityStatus"), have("FacilityStatus"))
+    if facility is not None and facility.text in (EVACUATING, CLOSED):
+        return [], [LineProblem(facility.line, "FacilityStatus", "have-shut", {"word": facility.text})]
     told_at = _told_at(hospital, now)
     if isinstance(told_at, LineProblem):
         return [], [told_at]
@@ -177,12 +182,12 @@ def _row(said: _Said, mapping: Mapping, told_at: datetime) -> UnitCounts | LineP
         return LineProblem(line, "BedType", "have-unmapped", {"code": said.bed_type or "—"})
     count = said.capacity.first(have("AvailableCount"))
     status = said.capacity.first(have("CapacityStatus"))
-    if status is not None and status.text not in (*_FREE_STATUSES, NOT_AVAILABLE):
+    none_is_free = status is not None and _STATUSES.get("".join(status.text.split()).casefold())
+    if status is not None and none_is_free is None:
         return LineProblem(
             status.line, f"{said.bed_type}/CapacityStatus", "have-status", {"word": status.text[:WORD_MAX]}
         )
-    none_is_free = status is not None and status.text == NOT_AVAILABLE
-    if count is None:
+    if count is None or not count.text:
         return UnitCounts(line, unit, Gender.ANY, None, None, 0, told_at) if none_is_free else None
     try:
         free = whole_count(count.text.removeprefix("+"), count.text[:WORD_MAX])
