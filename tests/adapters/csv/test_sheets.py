@@ -98,6 +98,58 @@ def test_a_sheet_that_names_its_units_beside_their_codes_is_read_by_the_codes() 
     assert read("Service;UF;Libres\nMédecine;U1;2\n")[0] == [UnitCounts(2, "U1", Gender.ANY, None, None, 2, None)]
 
 
+def test_a_share_is_no_count() -> None:
+    assert faults("Unité;Occupés (%)\nU1;85\n") == [(1, "", "no-figures")]
+    found, problems = read("Unité;Occupés;Occupés (%);Taux d’occupation\nU1;17;85;85 %\n")
+    assert (problems, [row.occupied for row in found]) == ([], [17])
+
+
+def test_a_number_of_beds_beside_the_figures_is_what_may_be_held_against_the_nodes() -> None:
+    for head in ("Lits", "Nb de lits", "Places", "Capacité", "Capacité en lits", "Lits et places"):
+        found, problems = read(f"Unité;{head};Occupés\nU1;18;17\n")
+        assert (problems, [(row.open, row.capacity) for row in found]) == ([], [(None, 18)]), head
+    # Where two of open, occupied and free are said, the third follows, and nothing is to be held against anything.
+    for heads, cells in (("Lits;Occupés;Libres", "x;17;1"), ("Lits;Ouverts;Occupés", "22;18;17")):
+        found, problems = read(f"Unité;{heads}\nU1;{cells}\n")
+        assert (problems, [row.capacity for row in found]) == ([], [None])
+    assert faults("Unité;Lits\nU1;18\n") == [(1, "", "no-figures")]
+
+
+def test_a_row_of_another_house_is_never_taken_for_ours(tmp_path: Path) -> None:
+    found, problems = read("FINESS;Unité;Libres\n540009479;U1;2\n540 000 023;U1;3\n;U2;1\n")
+    assert (problems[0].line, problems[0].what) == (3, "twice")
+    assert [row.house for row in found] == ["540009479", ""]
+    assert faults("N° FINESS;Unité;Libres\n54000947;U1;2\n540009478;U2;2\n") == [
+        (2, "N° FINESS", "not-a-finess"),
+        (3, "N° FINESS", "not-a-finess"),
+    ]
+    sites = "Site;Unité;Libres\nBrabois;U1;2\n;U2;2\nCentral;U3;2\n"
+    assert faults(sites) == [(4, "Site", "several-houses")]
+    assert read(sites.replace("Central", "BRABOIS"))[1] == [], "one name says nothing that the node does not know"
+    path = tmp_path / "lits.toml"
+    path.write_text('[houses]\nBrabois = "540009479"\n', encoding="utf-8")
+    found, problems = read(sites, load_mapping(path))
+    assert [(row.unit, row.house) for row in found] == [("U1", "540009479"), ("U2", "")]
+    assert [(one.line, one.what) for one in problems] == [(4, "house-unmapped")]
+
+
+def test_heads_that_are_said_again_on_each_page_are_no_row() -> None:
+    found, problems = read("Unité;Libres\nU1;2\nUnité;Libres\nU2;3\n")
+    assert (problems, [(row.line, row.unit) for row in found]) == ([], [(2, "U1"), (4, "U2")])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Relevé le", "Date et heure", "Mise à jour", "Dernière mise à jour le", "MAJ", "Date MAJ", "Date de situation",
+        "Saisi le", "Date d’extraction", "Édité le", "Jour", "Date du jour", "ACTUALISÉ LE",
+    ],
+)  # fmt: skip
+def test_a_column_that_says_of_when_the_figures_are_is_never_passed_over(head: str) -> None:
+    """Else the sheet of last week would be told as today's."""
+    assert faults(f"Unité;Libres;{head}\nU1;2;17/11/2026\n") == [(2, head, "too-old")]
+
+
 def test_a_total_is_no_unit_unless_the_mapping_says_so(tmp_path: Path) -> None:
     content = "Unité;Libres\nU1;2\nSous-total;2\nTOTAL GÉNÉRAL;2\n"
     assert ([row.unit for row in read(content)[0]], read(content)[1]) == (["U1"], [])
@@ -115,6 +167,7 @@ def test_a_total_is_no_unit_unless_the_mapping_says_so(tmp_path: Path) -> None:
         "24/11/2026 08:15", "24/11/26 8:15", "24/11/2026 08:15:00", "24/11/2026 08h15", "24/11/2026 à 8 h 15",
         "24-11-2026 08:15", "24.11.2026, 8H15", "2026-11-24T08:15", "2026-11-24 08:15:00", "2026-11-24T07:15:00Z",
         "mardi 24 novembre 2026 8h15", "Mar. 24 nov. 2026 à 8 h 15", "24 NOVEMBRE 2026, 08:15",
+        "24-nov-26 08:15", "24-nov.-2026 8h15mn", "24/11/2026 8 h 15 min", "2026/11/24 08:15", "20261124T0815",
         "2026-11-24T08:15:00+01:00", "46350,34375", "46350.34375", "46350;0,34375", "24/11/2026;08:15",
     ],
 )  # fmt: skip
@@ -124,13 +177,26 @@ def test_an_instant_as_people_and_spreadsheets_write_it(date: str) -> None:
     assert (problems, [row.told_at for row in found]) == ([], [datetime(2026, 11, 24, 7, 15, tzinfo=UTC)])
 
 
-@pytest.mark.parametrize("date", ["24/11", "24/13/2026", "31/02/2026 08:00", "24/11-2026", "lundi", "24/11/2026 25:00"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "24/11",
+        "24/11 8h",
+        "24 nov 08:15",
+        "11/24/2026",
+        "24/13/2026",
+        "31/02/2026 08:00",
+        "24/11-2026",
+        "lundi",
+        "24/11/2026 25:00",
+    ],
+)
 def test_what_is_no_instant_is_not_guessed(date: str) -> None:
     assert faults(f"Unité;Libres;Date\nU1;2;{date}\n") == [(2, "Date", "not-a-date")]
 
 
 def test_a_day_alone_is_the_middle_of_what_has_passed_of_it() -> None:
-    content = "Unité;Libres;Date\nU1;2;24/11/2026\nU2;2;23/11/2026\nU3;2;25/11/2026\n"
+    content = "Unité;Libres;Date\nU1;2;20261124\nU2;2;23-nov-26\nU3;2;25/11/2026\n"
     found, problems = read(content)
     # 8 h 30 in Paris: half of it is 4 h 15, an hour less in UTC; yesterday has passed whole.
     assert [row.told_at for row in found] == [
@@ -162,6 +228,10 @@ def test_the_first_of_a_month_is_written_so(date: str) -> None:
         ("Unité ouverte le 01/03/2021; au 24.11.26 8:15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
         ("Relevé le;46350,34375", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
         ("Situation au;2026-11-24T08:15:00", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Situation au 24/11 à 8h15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Lits du mardi 24 novembre, 8 h 15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Édité le 24/11/2026 08:25;Situation au 24/11/2026 08:15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
+        ("Unité de 12 lits, 3 chambres 1/2, ouverte le 01/12", None),
         ("Mairie;46350", None),
         ("Unité ouverte le 01/03/2021", None),
         ("Semaine du 23/11/2026 au 24/11/2026", None),
@@ -181,6 +251,19 @@ def test_a_sheet_that_says_above_its_heads_that_it_is_of_another_day_is_not_told
     content = "Modèle;\nau 20/11/2026 08:00;\nUnité;Libres\nU1;2\n"
     assert faults(content) == [(2, "", "title-too-old")]
     assert "title_date" in problem_said(read(content)[1][0])
+    for title, what in (
+        ("Édité le 24/11/2026;Situation au 20/11/2026", "title-too-old"),
+        ("Situation au 20/09/2026", "title-too-old"),
+        ("Situation au;20/09/2026", "title-too-old"),
+        ("Situation au;46200", "title-too-old"),
+        ("Lits au 20-nov-26", "title-too-old"),
+        ("Lits du vendredi 20 novembre", "title-too-old"),
+        ("au 20/11", "title-too-old"),
+        ("2026-11-20", "title-too-old"),
+        ("Semaine du 16/11/2026 au 20/11/2026", "title-too-old"),
+        ("Situation prévue au 26/11/2026", "title-in-the-future"),
+    ):
+        assert faults(f"{title}\nUnité;Libres\nU1;2\n") == [(1, "", what)], title
     # Of a form whose own date that is, a house can say so.
     assert [row.told_at for row in read(content, replace(PLAIN, title_date=False))[0]] == [None]
 
@@ -319,6 +402,7 @@ def test_a_mapping_says_what_the_sheet_of_a_house_means(tmp_path: Path) -> None:
         ("colums = {}", "colums"),
         ("[columns]\nbeds = 'x'", "columns.beds"),
         ("[genders]\nX = 'autre'", "genders.X"),
+        ("[houses]\nBrabois = '54000'", "houses.Brabois"),
         ("[format]\ntime_zone = 'Mars/Olympus'", "format.time_zone"),
         ("[format]\nage_max_hours = 0", "format.age_max_hours"),
         ("[units", "lits.toml"),

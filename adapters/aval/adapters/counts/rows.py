@@ -25,7 +25,8 @@ AHEAD_MAX = timedelta(minutes=10)
 class UnitCounts:
     """What a file says of a unit's places of one gender; None where it says nothing. `line`: where it is said.
 
-    `house` is the FINESS of the establishment whose unit it says it is; empty where the file says none.
+    `house` is the FINESS of the establishment whose unit it says it is; empty where the file says none. `capacity` is a
+    number of places that may be those installed or those open.
     """
 
     line: int
@@ -36,6 +37,7 @@ class UnitCounts:
     free: int | None
     told_at: datetime | None
     house: str = ""
+    capacity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "« {word} » : relevé de plus de {hours_max} h ; si cette date est d’autre chose, coupez title_date ([format])",
         "“{word}”: told over {hours_max} h ago; if that date is of something else, switch title_date off ([format])",
     ),
+    "title-in-the-future": (
+        "« {word} » est à venir ; si cette date est d’autre chose, coupez title_date ([format])",
+        "“{word}” is in the future; if that date is of something else, switch title_date off ([format])",
+    ),
+    "several-houses": (
+        "un autre établissement à la ligne {first_line} : gardez le vôtre, ou nommez-les (correspondance, [houses])",
+        "another establishment on line {first_line}: leave only yours, or name them (mapping, [houses])",
+    ),
+    "house-unmapped": (
+        "« {word} » n’est pas dans la correspondance ([houses])",
+        "“{word}” is not in the mapping ([houses])",
+    ),
+    "not-a-finess": (
+        "« {word} » n’est pas un numéro FINESS : 9 caractères, zéro du début compris",
+        "“{word}” is no FINESS number: 9 characters, with the zero at the beginning",
+    ),
     "twice": ("déjà dite à la ligne {first_line}", "said already on line {first_line}"),
     # XML and EDXL-HAVE
     "xml": ("XML mal formé (faute {code} de l’analyseur expat)", "malformed XML (fault {code} of the parser expat)"),
@@ -249,7 +265,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "does not say how many places are occupied (status 03): that is unknown, not zero",
     ),
     # the node
-    "other-house": ("d’un autre établissement ({finess})", "of another establishment ({finess})"),
+    "other-house": (
+        "d’un autre établissement ({finess}) : à ôter de ce fichier",
+        "of another establishment ({finess}): take it out of this file",
+    ),
     "unit-unknown": (
         "le nœud ne connaît pas l’unité {unit} ; il connaît : {known}",
         "the node does not know unit {unit}; it knows: {known}",
@@ -265,6 +284,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "gender-not-counted": (
         "l’unité {unit} ne compte pas ce genre ({gender}) ; elle compte : {known} (I : indifférent)",
         "unit {unit} does not count that gender ({gender}); it counts: {known} (I: either)",
+    ),
+    "capacity-differs": (
+        "{unit} : {capacity} lits, mais au nœud {installed} installés, {open} ouverts : dites-les, colonne « Ouverts »",
+        "{unit}: {capacity} beds, but at the node {installed} installed, {open} open: say them, column “Open”",
     ),
     "more-free-than-open": ("{unit} : {free} libres pour {open} ouverts", "{unit}: {free} free of {open} open"),
     "more-taken-than-places": (
@@ -291,6 +314,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "map-code": ("le code « {word} » est vide, ou dit deux fois", "the code “{word}” is empty, or said twice"),
     "map-ignored": ("« {word} » est aussi à une unité", "“{word}” belongs to a unit too"),
+    "map-finess": ("« {word} » n’est pas un numéro FINESS", "“{word}” is no FINESS number"),
     "map-hours": ("plus de 0, et 168 au plus", "above 0, and at most 168"),
     # the whole
     "line": ("ligne {line}", "line {line}"),

@@ -124,12 +124,16 @@ def _resolve_one(
     opened = row.open
     if opened is None and row.occupied is not None and row.free is not None:
         opened = row.occupied + row.free
+    installed = count(unit, availability_pb2.CAPACITY_STATUS_INSTALLED, gender=gender)
     if opened is None:
         opened = open_places(unit, gender)
+        if row.capacity not in (None, installed, opened):
+            differing = {"capacity": row.capacity, "installed": installed, "open": opened}
+            return _problem(row, "capacity-differs", unit=row.unit, **differing)
     occupied = row.occupied if row.occupied is not None else opened - (row.free or 0)
     if occupied < 0:
         return _problem(row, "more-free-than-open", unit=row.unit, free=row.free, open=opened)
-    most = max(opened, count(unit, availability_pb2.CAPACITY_STATUS_INSTALLED, gender=gender))
+    most = max(opened, installed)
     if occupied > most:
         return _problem(row, "more-taken-than-places", unit=row.unit, occupied=occupied, places=most)
     places = census_pb2.PlaceCapacity(gender=gender, open=opened, occupied=occupied)

@@ -1,29 +1,42 @@
 """Instants as French spreadsheets and those who fill them write them.
 
-Day first: `24/11/2026 08:30`, `4.11.26 à 8h30`, `24-11-2026 8 h`, `mardi 24 novembre 2026`; ISO 8601 with or without a
-zone; and the number that a spreadsheet keeps, days since 30 December 1899. A day alone is a time between its ends, of
-which the middle is taken: noon, or half way to now for today.
+Day first: `24/11/2026 08:30`, `4.11.26 à 8h30`, `24-11-2026 8 h`, `mardi 24 novembre 2026`, `24-nov-26`; the year first
+too, where it has four digits; ISO 8601 with or without a zone; and the number that a spreadsheet keeps, days since 30
+December 1899. A day alone is a time between its ends, of which the middle is taken: noon, or half way to now for today.
 """
 
 import re
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from aval.adapters.counts.rows import folded
 
-_MONTHS = ("janv", "fevr", "mars", "avr", "mai", "juin", "juil", "aout", "sept", "oct", "nov", "dec")
-"""How each month begins, without accents."""
+_NAMES = (
+    "janvier", "fevrier", "mars", "avril", "mai", "juin", "juillet", "aout", "septembre", "octobre", "novembre",
+    "decembre",
+)  # fmt: skip
+_MONTHS = {
+    name[:length]: number
+    for number, name in enumerate(_NAMES, 1)
+    for length in range(3, len(name) + 1)
+    if sum(other.startswith(name[:length]) for other in _NAMES) == 1
+}
+"""The months by their names without accents, whole or as far as they tell it from others."""
 
 _LETTERS = re.compile(
-    r"(?:(?:lun|mar|mer|jeu|ven|sam|dim)[a-z]*\.?\s+)?(\d{1,2}|1er)\s+"
-    rf"({'|'.join(_MONTHS)})[a-z]*\.?\s+(\d{{4}})\b"
+    r"(?:(?:lun|mar|mer|jeu|ven|sam|dim)[a-z]*\.?\s+)?\b(\d{1,2}|1er)[\s-]+"
+    rf"({'|'.join(sorted(_MONTHS, key=len, reverse=True))})\b\.?(?:[\s-]+(\d{{4}}|\d{{2}})\b(?!\s*[:h]))?"
 )
-"""A date with its month in letters, folded."""
+"""A date with its month in letters, folded; its year may be left out."""
+
+_YEAR_FIRST = re.compile(r"\b(\d{4})([/-])(\d{2})\2(\d{2})(?:t(?=\d)|\b)")
+_NO_YEAR = re.compile(r"\b(au|du|le)\s+(\d{1,2})/(\d{1,2})(?![\d/.-])")
 
 _FRENCH = re.compile(
     r"(?P<day>\d{1,2})([/.-])(?P<month>\d{1,2})\2(?P<year>\d{4}|\d{2})"
-    r"(?:[\s,]+(?:[àa]\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2}))?)?)?",
+    r"(?:[\s,]+(?:[àa]\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2})|\s*mi?n)?)?)?",
     re.ASCII | re.IGNORECASE,
 )
 _WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern, _FRENCH.flags)
@@ -32,11 +45,11 @@ _WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern, _FRENCH.flags)
 _SERIAL = re.compile(r"(?P<days>\d{5}(?:[.,]\d+)?)(?:\s+(?P<rest>0[.,]\d+))?", re.ASCII)
 """A number of five digits begins with 1927 and ends with 2173; the time of day may stand in a cell of its own."""
 
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?", re.ASCII)
 _LABEL = re.compile(r"\b(?:au|le|date|jour|releve|etat|situation|maj|edite)\b")
-"""What says, folded, that a date beside it is that of the figures."""
+"""What says, folded, that a number beside it is a date."""
 
-_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_OF_FIGURES = re.compile(r"\b(?:situation|etat|releve|maj|mise a jour|actualise|saisi)(?:e?s?)\b")
+"""What says, folded, that a date beside it is that of the figures, whatever others stand there."""
 
 
 def instant_of(text: str, forms: tuple[str, ...], zone: ZoneInfo, now: datetime) -> datetime:
@@ -48,24 +61,38 @@ def instant_of(text: str, forms: tuple[str, ...], zone: ZoneInfo, now: datetime)
     return begin.astimezone(UTC) + max(end.astimezone(UTC) - begin.astimezone(UTC), timedelta(0)) / 2
 
 
-def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[datetime]:
-    """The instants that a row of titles names: « État des lits au 24/11/2026 à 8 h », or a date as a workbook keeps it
-    beside a cell that says so, « Relevé le » (a number alone may be anything)."""
-    written = [date[0] for cell in cells for date in _WITHIN.finditer(_in_numbers(cell))]
-    if not written and any(_LABEL.search(folded(cell)) for cell in cells):
-        written = [cell for cell in cells if _SERIAL.fullmatch(cell) or _ISO.fullmatch(cell)]
-    found: list[datetime] = []
-    for word in written:
-        with suppress(ValueError, OverflowError):
-            found.append(instant_of(word, (), zone, now))
+def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[tuple[datetime, bool]]:
+    """The instants that a row of titles names: « État des lits au 24/11/2026 à 8 h », of the last year where it names
+    none; or a number as a workbook keeps a date, beside a cell that says so, « Relevé le »: alone it may be anything.
+    Each with whether its cell, or the one before a cell without words, says that it is that of the figures."""
+    today = now.astimezone(zone).date()
+    words = [folded(cell) for cell in cells]
+    labels = list(accumulate(words, lambda before, word: word if re.search("[a-z]", word) else before))
+    dates = [[one[0] for one in _WITHIN.finditer(_in_numbers(word, today))] for word in words]
+    if not any(dates) and any(map(_LABEL.search, words)):
+        dates = [[word] if _SERIAL.fullmatch(word) else [] for word in words]
+    found: list[tuple[datetime, bool]] = []
+    for label, written in zip(labels, dates, strict=True):
+        for one in written:
+            with suppress(ValueError, OverflowError):
+                found.append((instant_of(one, (), zone, now), _OF_FIGURES.search(label) is not None))
     return found
 
 
-def _in_numbers(text: str) -> str:
-    """A text with the dates whose months are in letters written in numbers."""
-    return _LETTERS.sub(
-        lambda date: f"{date[1].removesuffix('er')}/{_MONTHS.index(date[2]) + 1}/{date[3]}", folded(text)
-    )
+def _in_numbers(text: str, today: date | None = None) -> str:
+    """A text, folded, with its dates written day first and in numbers. `today` gives the year to those without one: the
+    last that has that day, or tomorrow's."""
+
+    def dated(day: str, month: int, year: str | None) -> str:
+        if year is None and today is not None:
+            tomorrow = today + timedelta(days=1)
+            year = str(tomorrow.year - ((month, int(day)) > (tomorrow.month, tomorrow.day)))
+        return f"{day}/{month}/{year}"
+
+    text = _YEAR_FIRST.sub(r"\4/\3/\1 ", folded(text))
+    if today is not None:
+        text = _NO_YEAR.sub(lambda one: f"{one[1]} {dated(one[2], int(one[3]), None)}", text)
+    return _LETTERS.sub(lambda one: dated(one[1].removesuffix("er"), _MONTHS[one[2]], one[3]), text).strip()
 
 
 def _local(text: str, forms: tuple[str, ...], zone: ZoneInfo) -> tuple[datetime, bool]:
@@ -84,5 +111,7 @@ def _local(text: str, forms: tuple[str, ...], zone: ZoneInfo) -> tuple[datetime,
         )
         year += 2000 if year < 100 else 0
         return datetime(year, month, day, hour, minute, second, tzinfo=zone), french["hour"] is None
+    with suppress(ValueError):
+        return datetime.combine(date.fromisoformat(text), time(tzinfo=zone)), True
     written = datetime.fromisoformat(text)
-    return written if written.tzinfo else written.replace(tzinfo=zone), _ISO_DAY.fullmatch(text) is not None
+    return written if written.tzinfo else written.replace(tzinfo=zone), False

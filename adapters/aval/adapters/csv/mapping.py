@@ -16,6 +16,9 @@ free = "Femmes libres"             # open, occupied or free; figures without a g
 [genders]                          # further words for a gender
 "Dames" = "female"
 
+[houses]                           # the sheet's name or number of an establishment = its FINESS
+"Site de Brabois" = "540001286"
+
 [format]
 dates = ["%Y%m%d-%H%M"]            # further forms of instants, as strptime knows them
 time_zone = "Europe/Paris"
@@ -34,24 +37,38 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from aval.adapters.counts.rows import AGE_MAX, MappingFault, folded, read_mapping
+from aval.kernel.finess import FinessET
+from aval.kernel.reasons import Refusal
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "unit": ("uf", "code uf", "unité", "code unité", "unité fonctionnelle", "code", "service", "unit"),
     "gender": ("genre", "sexe", "gender"),
+    "house": ("finess", "finess géographique", "finess et", "établissement", "site"),
     "open": ("ouverts", "ouvertes", "ouv", "open"),
     "occupied": ("occupés", "occupées", "occ", "présents", "occupied"),
     "free": ("libres", "disponibles", "dispo", "vacants", "vacantes", "free"),
-    "told_at": ("relevé le", "date", "date et heure", "date de relevé", "horodatage", "told_at"),
+    "capacity": ("capacité", "lits et places", "lits", "places", "capacity"),
+    "told_at": (
+        "relevé le", "date", "date et heure", "date de relevé", "horodatage", "mise à jour", "date de mise à jour",
+        "maj", "date de maj", "actualisé le", "situation au", "date de situation", "état au", "saisi le",
+        "date de saisie", "extrait le", "date d’extraction", "édité le", "date d’édition", "jour", "date du jour",
+        "told_at",
+    ),
     "hour": ("heure", "heure de relevé"),
-}
+}  # fmt: skip
 """Our columns, and the heads by which each is found where a mapping names none: those that French sheets use.
 
 A column of one gender's figures is called by both, `female.free`, and is found by the mapping alone.
 
-Heads are compared word by word (`_words`), so that « Nb de lits occupés » is « occupés ». Where a sheet has several
-heads of the unit, its code beside its name, the first of this list counts.
+Heads are compared word by word (`_words`), so that « Nb de lits occupés » is « occupés ».
 """
+
+RANKED = ("house", "unit", "capacity")
+"""Of these a sheet may have several heads, a code beside a name: the first of the list above counts."""
+
+BESIDE = ("house", "capacity")
+"""Columns that say more of a table, and by which it is not known: lists of other things have them too."""
 
 FIGURES = ("open", "occupied", "free")
 """The columns that may stand once for each gender, and that make heads with a unit's a table of ours."""
@@ -59,8 +76,14 @@ FIGURES = ("open", "occupied", "free")
 GENDERS = {"female": Gender.FEMALE, "male": Gender.MALE, "any": Gender.ANY}
 """How a mapping calls them."""
 
-_FILLERS = {"d", "de", "des", "du", "et", "la", "le", "les", "lit", "nb", "nbre", "nombre", "place"}
+_FILLERS = {
+    "a", "au", "d", "de", "dernier", "derniere", "des", "du", "en", "et", "l", "la", "le", "les", "n", "nb", "nbre",
+    "nombre",
+}  # fmt: skip
 """Words of a head that do not tell which column it is."""
+
+_COUNTED = {"lit", "place"}
+"""Nor do these, beside a word that tells what they are; alone they say how many there are."""
 
 _GENDER_WORDS = {
     Gender.ANY: ("", "i", "mixte", "indifférent", "indifférencié", "h/f", "f/h", "any"),
@@ -81,6 +104,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, str | dict[str, str]] = {}
     units: dict[str, str] = {}
     genders: dict[str, str] = {}
+    houses: dict[str, str] = {}
     format: _Format = _Format()
 
 
@@ -96,6 +120,7 @@ class Mapping:
     named: dict[str, str]
     units: dict[str, str]
     genders: dict[str, Gender]
+    houses: dict[str, str]
     dates: tuple[str, ...]
     zone: ZoneInfo
     title_date: bool
@@ -128,6 +153,11 @@ def load_mapping(path: Path | None) -> Mapping:
         raise MappingFault(path, "format.time_zone", "map-zone", word=told.format.time_zone) from error
     if not 0 < told.format.age_max_hours <= 24 * 7:
         raise MappingFault(path, "format.age_max_hours", "map-hours")
+    for word, number in told.houses.items():
+        try:
+            FinessET(number)
+        except Refusal as error:
+            raise MappingFault(path, f"houses.{word}", "map-finess", word=number) from error
     genders = {folded(word): gender for gender, words in _GENDER_WORDS.items() for word in words}
     known = dict(genders)
     for word, name in told.genders.items():
@@ -140,6 +170,7 @@ def load_mapping(path: Path | None) -> Mapping:
         named=_each_once(path, "columns", ((head, column) for column, head in columns.items())),
         units=_each_once(path, "units", told.units.items()),
         genders=genders,
+        houses=_each_once(path, "houses", told.houses.items()),
         dates=told.format.dates,
         zone=zone,
         title_date=told.format.title_date,
@@ -184,8 +215,10 @@ def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]
 
 
 def _words(head: str) -> frozenset[str]:
-    """What of a head tells which column it is, in any order; singular and plural are the same."""
-    return frozenset(word.removesuffix("s") for word in re.findall(r"\w+", folded(head))) - _FILLERS
+    """What of a head tells which column it is, in any order; singular and plural are the same. A share (%) is no
+    count."""
+    words = frozenset(word.removesuffix("s") for word in re.findall(r"\w+|%", folded(head))) - _FILLERS
+    return words - _COUNTED or words
 
 
 _GENDERED = frozenset().union(*(_words(word) for words in _GENDER_WORDS.values() for word in words))

@@ -1,11 +1,14 @@
 """From a table to the figures of units: every bad line is named at once, and no figure is guessed.
 
 A row says of one unit (and gender, or of each gender in columns of its own) two of: how many places are open,
-occupied, free; or one of the last two, the rest being the node's to know. A cell that is empty says nothing: it is
-never zero. Whole numbers may be written as French spreadsheets do: `12`, `12,0`, `1 024`.
+occupied, free; or one of the last two, the rest being the node's to know, which is held against a number of beds that
+the sheet says beside it. A cell that is empty says nothing: it is never zero. Whole numbers may be written as French
+spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -20,9 +23,11 @@ from aval.adapters.counts.rows import (
     whole_count,
 )
 from aval.adapters.csv.instants import instant_of, instants_in
-from aval.adapters.csv.mapping import FIGURES, GENDERS, Mapping, is_of_one_gender
+from aval.adapters.csv.mapping import FIGURES, GENDERS, RANKED, Mapping, is_of_one_gender
 from aval.adapters.csv.table import Table, read_table
 from aval.adapters.csv.workbook import TableFault
+from aval.kernel.finess import FinessET
+from aval.kernel.reasons import Refusal
 from aval.kernel.statuses import Gender
 
 HEADS_MAX = 300
@@ -56,14 +61,18 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
         return [], [titled]
     found: list[UnitCounts] = []
     seen: dict[tuple[str, Gender], int] = {}
+    houses: dict[str, int] = {}
     for line, cells in table.rows:
+        if cells == table.heads:
+            continue  # said again at the top of each page
         told = {column: cells[index] for column, index in places.items() if index < len(cells)}
         if _is_total(told.get("unit") or next(filter(None, cells), ""), mapping):
             continue
         row = _Row(line, told, {column: table.heads[index] for column, index in places.items()})
         if len(cells) > len(table.heads):
             row.wrong("", "more-cells-than-heads", cells=len(cells), heads=len(table.heads))
-        told_of = _row_counts(row, mapping, now, titled)
+        house = _house(row, mapping, houses)
+        told_of = [replace(counts, house=house) for counts in _row_counts(row, mapping, now, titled)]
         for counts in told_of:
             first = seen.setdefault((counts.unit, counts.gender), line)
             if first != line:
@@ -110,7 +119,7 @@ def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineP
     for column, indexes in here.items():
         indexes.sort(key=lambda index: mapping.rank_of(table.heads[index]))
         first, *others = (table.heads[index] for index in indexes)
-        if others and (column != "unit" or mapping.rank_of(first) == mapping.rank_of(others[0])):
+        if others and (column not in RANKED or mapping.rank_of(first) == mapping.rank_of(others[0])):
             problems.append(LineProblem(table.line, others[0], "column-twice", {"first": first, "column": column}))
     for column, head in mapping.columns.items():
         if column not in here:
@@ -127,28 +136,52 @@ def _columns(table: Table, mapping: Mapping) -> tuple[dict[str, int], list[LineP
 
 
 def _title_time(table: Table, mapping: Mapping, now: datetime) -> datetime | LineProblem | None:
-    """The one instant of the last month that stands above the heads: that of the figures, for the sheet of yesterday
-    says nothing of today. Others, or several, are dates of something else."""
+    """The one instant above the heads that is said to be that of the figures, or else the one of the last month: the
+    sheet of yesterday says nothing of today. Of several, none is told, but the latest must be of today."""
     named = [
-        (instant, line, " ".join(filter(None, cells)))
+        (instant, line, " ".join(filter(None, cells)), is_of_figures)
         for line, cells in table.titles
-        for instant in instants_in(cells, mapping.zone, now)
+        for instant, is_of_figures in instants_in(cells, mapping.zone, now)
     ]
     recent = [one for one in named if now - TITLE_AGE_MAX < one[0] <= now + AHEAD_MAX]
-    if len({instant for instant, _, _ in recent}) != 1:
+    meant = [one for one in named if one[3]] or recent
+    if not meant:
         return None
-    instant, line, title = recent[0]
+    instant, line, title, _ = max(meant)
     try:
         check_age(instant, title[:WORD_MAX], now, mapping.age_max)
     except BadCell as bad:
         return LineProblem(line, "", f"title-{bad.what}", bad.details)
-    return instant
+    return instant if len({one[0] for one in meant}) == 1 else None
 
 
 def _is_total(cell: str, mapping: Mapping) -> bool:
     """Whether a row sums others up: it is no unit, and adds nothing to what they say."""
     word = folded(cell)
     return word.startswith(TOTALS) and word not in mapping.units
+
+
+def _house(row: _Row, mapping: Mapping, named: dict[str, int]) -> str:
+    """The FINESS of the establishment that a row says it is of; empty where it says none, or the one name of all rows.
+
+    `named`: the names met, with their lines. Of two, one is not ours, and its units may be called as ours are.
+    """
+    cell = row.cells.get("house", "")
+    word = folded(cell)
+    if not word or word in mapping.houses:
+        return mapping.houses.get(word, "")
+    number = cell.translate(_SPACES)
+    with suppress(Refusal):
+        return FinessET(number)
+    named.setdefault(word, row.line)
+    first, first_line = next(iter(named.items()))
+    if is_digits(number):
+        row.wrong("house", "not-a-finess", word=cell)
+    elif mapping.houses:
+        row.wrong("house", "house-unmapped", word=cell)
+    elif word != first:
+        row.wrong("house", "several-houses", first_line=first_line)
+    return ""
 
 
 def _row_counts(row: _Row, mapping: Mapping, now: datetime, titled: datetime | None) -> list[UnitCounts]:
@@ -175,7 +208,8 @@ def _row_counts(row: _Row, mapping: Mapping, now: datetime, titled: datetime | N
         if None not in (opened, occupied, free) and (opened or 0) != (occupied or 0) + (free or 0):
             row.wrong(f"{prefix}free", "does-not-add-up", open=opened, occupied=occupied, free=free)
         meant = GENDERS.get(prefix.removesuffix("."), gender)
-        found.append(UnitCounts(row.line, unit, meant, opened, occupied, free, told_at))
+        more = row.read("capacity", _count) if not prefix and opened is None and None in (occupied, free) else None
+        found.append(UnitCounts(row.line, unit, meant, opened, occupied, free, told_at, capacity=more))
     if not found:
         row.wrong("", "says-nothing")
     return found

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise, zip_longest
 
-from aval.adapters.csv.mapping import FIGURES
+from aval.adapters.csv.mapping import BESIDE, FIGURES
 from aval.adapters.csv.workbook import BYTES_MAX, COLUMNS_MAX, Cells, TableFault, is_workbook, sheets_of
 
 ROWS_MAX = 5_000
@@ -93,7 +93,7 @@ def _table(rows: list[Cells], known: Known) -> _Found:
     """
 
     def columns(heads: tuple[str, ...]) -> set[str]:
-        return {known(head) for head in heads} - {""}
+        return {known(head) for head in heads} - {"", *BESIDE}
 
     best = _Found((0, 0), Table(0, (), ()))
     first = rows[:HEADS_WITHIN]
