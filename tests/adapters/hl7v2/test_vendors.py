@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from aval.adapters.hl7v2.faults import Fault
+from aval.adapters.hl7v2.meaning import understand
+from aval.adapters.hl7v2.reading import parse
 from tests.adapters.hl7v2.core import CoreNode
 from tests.adapters.hl7v2.desks import code_of, desk_of, give, stay_of
-from tests.adapters.hl7v2.messages import Adt, at
+from tests.adapters.hl7v2.messages import CUSTOMS, Adt, at
 
 IN = Adt("A01", "V1", at(8), "M1", room="101", bed="1")
 OUT = IN.again(event="A04", patient_class="O", room="", bed="")
@@ -152,6 +155,20 @@ STORIES: dict[str, tuple[list[bytes], object]] = {
     "the departure's own time is none (PV1-45)": (
         [written(IN.again(**NO_ZBE)), written(GONE.again(**NO_ZBE), (IN_PV1_44, IN_PV1_44 + "demain"))], NOBODY,
     ),
+    "what is cancelled or corrected is told as MSH-9 tells it (ZBE-6)": (
+        [written(IN), written(IN.again(event="Z99", original="ADT^A01", sent=at(9), room="102", bed="2"))], BESIDE,
+    ),
+    "the nature stands in small letters (ZBE-9)": ([written(IN), written(MOVE.again(nature="hms"))], THERE),
+    "the state of processing stands in small letters (MSH-11)": ([written(IN, ("|P|2.5", "|p|2.5"))], HERE),
+    "times that nobody has written are zeros (ZBE-2, EVN-6)": (
+        [written(IN, ("|20261123090000+0100||INSERT", "|00000000000000||INSERT"),
+                 ("|||20261123090000+0100\rPID", "|||0\rPID"))], HERE,
+    ),
+    "times stand as in ISO 8601": (
+        [written(IN), written(MOVE, ("|20261123100000+0100||INSERT", "|2026-11-23T10:00:00.123+01:00||INSERT")),
+         written(GONE.again(event="A02", unit="1050", when=at(9, 30)),
+                 ("|20261123103000+0100||INSERT", "|2026-11-23 10:30||INSERT"))], ("U1", "101-1", False),
+    ),
     "the day ends at 24 h": (
         [written(IN, ("|20261123090000+0100||INSERT", "|20261122240000+0100||INSERT"))], HERE,
     ),
@@ -192,6 +209,43 @@ async def test_a_preadmission_may_have_its_own_number_alone(tmp_path: Path) -> N
     async with desk_of(tmp_path, node) as desk:
         assert code_of(await desk.take(plan)) == "AA"
         assert node.expected() == {stay_of("P1"): "U1"}
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2026-11-23T09:15:00", "2026-11-23 09:15", "2026-11-23T08:15:00Z", "2026-11-23T09:15:00.000+01:00",
+        "20261123T091500", "20261123 0915", "20261123081500Z", "20261123091500+01:00", "20261123091500+01",
+        "20261123091500123", "20261123091500,1234567+0100", "202611230915",
+    ],
+)  # fmt: skip
+def test_a_time_whose_meaning_is_one_is_read_however_it_is_written(stamp: str) -> None:
+    message = parse(written(IN, ("|20261123090000+0100||INSERT", f"|{stamp}||INSERT")).decode())
+    assert understand(message, CUSTOMS).said[0].time == at(8, 15)
+
+
+@pytest.mark.parametrize("stamp", ["23/11/2026 09:15", "2026112309150", "20261123091560", "2026-11-23T25:00", "hier"])
+def test_a_time_that_may_mean_two_things_or_none_is_named(stamp: str) -> None:
+    message = parse(written(IN, ("|20261123090000+0100||INSERT", f"|{stamp}||INSERT")).decode())
+    with pytest.raises(Fault, match="ZBE-2"):
+        understand(message, CUSTOMS)
+
+
+def test_who_has_only_zeros_for_a_number_has_none() -> None:
+    """All of them would be one stay."""
+    other = parse(written(IN, ("V1^^^CHU^VN", "0000000")).decode())
+    assert (
+        understand(other, CUSTOMS).said[0].visit
+        == understand(parse(written(IN, ("V1^^^CHU^VN", "")).decode()), CUSTOMS).said[0].visit
+    ), "PID-18, the number of the account"
+    with pytest.raises(Fault, match="PV1-19"):
+        understand(parse(written(IN, ("V1^^^CHU^VN", "0"), ("NDAV1^^^CHU^AN", "")).decode()), CUSTOMS)
+
+
+def test_a_correction_of_a_correction_is_not_acknowledged_as_if_it_had_no_effect() -> None:
+    message = parse(written(IN.again(event="Z99", original="Z99", room="102")).decode())
+    with pytest.raises(Fault, match="ZBE-6"):
+        understand(message, CUSTOMS)
 
 
 async def test_visits_of_two_authorities_known_by_their_oids_are_two(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def _event_code(message: Message, customs: Customs) -> str:
     if version and not version.startswith("2."):
         raise fault("MSH", 12, Severity.REJECT, "203", "not HL7 version 2")
     processing = message.get("MSH", 11)
-    if processing and processing not in customs.processing:
+    if processing and processing.upper() not in customs.processing:
         raise fault("MSH", 11, Severity.REJECT, "202", "not of this state of processing: for training, or for tests")
     return code[:8]
 
@@ -216,14 +216,14 @@ def _action(message: Message, event: Event, code: str) -> Action | None:
 
 def _kind(message: Message, event: Event, code: str, action: Action) -> Kind:
     """What kind of movement it is about: for a correction or a cancellation, that of the event in ZBE-6."""
-    original = _value(message, "ZBE", 6).upper()
+    original = (_value(message, "ZBE", 6, 2) or _value(message, "ZBE", 6)).upper()  # or as in MSH-9: ADT^A01
     if action is Action.INSERT or (action is Action.CANCEL and event.action is Action.CANCEL and not original):
         return event.kind
     if not original:
         if code == CORRECTION:
             raise missing("ZBE", 6, "a correction names the event that it corrects")
         return _UNDONE_BY.get(event.kind, event.kind)
-    corrected = EVENTS.get(original)
+    corrected = EVENTS.get(original) if original != CORRECTION else None
     if corrected is None or corrected.action is Action.CANCEL or corrected.kind in (Kind.MERGE, Kind.DELETE):
         raise fault("ZBE", 6, Severity.ERROR, "103", "no event that inserts a movement")
     return corrected.kind
@@ -301,7 +301,7 @@ def _is_french(message: Message) -> bool:
 
 def _changes_place(message: Message) -> bool:
     """Whether a movement is one of accommodation: so says its nature (ZBE-9), and all do that name none."""
-    nature = _value(message, "ZBE", 9)
+    nature = _value(message, "ZBE", 9).upper()
     return not nature or bool(_ACCOMMODATION & set(nature))
 
 
@@ -332,10 +332,13 @@ def _visit(message: Message, customs: Customs, kind: Kind) -> str:
 
 
 def _number(message: Message, customs: Customs, segment: str, number: int) -> str:
-    """The hash of a number (CX) with its authority, its namespace or universal identifier; empty if there is none."""
-    identifier = _value(message, segment, number)
+    """The hash of a number (CX) with its authority, its namespace or universal identifier; empty if there is none, or
+    nothing but zeros: all those without a number would be one."""
+    identifier = _unfilled(message, segment, number)
     authority = _value(message, segment, number, 4) or _value(message, segment, number, 4, part=2)
-    if not identifier or (authority == HASHED and _HASHED_KEY.fullmatch(identifier)):
+    if identifier in ("", NULL):
+        return ""
+    if authority == HASHED and _HASHED_KEY.fullmatch(identifier):
         return identifier
     return _hashed(customs, "v", f"{identifier}^{authority}")
 
@@ -373,15 +376,20 @@ def _hashed(customs: Customs, kind: str, text: str) -> str:
 
 def _sent(message: Message, customs: Customs) -> datetime:
     for segment, number in (("MSH", 7), ("EVN", 2)):
-        stamp = _time(message.get(segment, number), customs, segment, number)
+        stamp = _time(_unfilled(message, segment, number), customs, segment, number)
         if stamp is not None:
             return stamp
     raise missing("MSH", 7, "no time: what came first?")
 
 
+def _unfilled(message: Message, segment: str, number: int) -> str:
+    """A field's text; empty where it is filled with zeros, as registers do with a column that nobody has written."""
+    text = message.get(segment, number)
+    return text if text.strip("0") else ""
+
+
 _OWN_TIMES = {Kind.ADMIT: ("PV1", 44), Kind.REGISTER: ("PV1", 44), Kind.DISCHARGE: ("PV1", 45)}
-"""Where an event has a time of its own. Registers fill it with zeros: what cannot be read there is passed over, for EVN
-and MSH say it too."""
+"""Where an event has a time of its own: what cannot be read there is passed over, for EVN and MSH say it too."""
 
 
 def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime, passed_over: list[Fault]) -> datetime:
@@ -393,7 +401,7 @@ def _happened(message: Message, customs: Customs, kind: Kind, sent: datetime, pa
         if field is None:
             continue
         segment, number = field
-        text = message.get(segment, number)
+        text = _unfilled(message, segment, number)
         stamp = _planned(message, customs, *field, passed_over) if field == own else _time(text, customs, *field)
         if stamp is None or (day is not None and _date(stamp, customs) != _date(day, customs)):
             continue
@@ -446,13 +454,17 @@ def _reservation(message: Message, customs: Customs) -> str:
     return text if REFERENCE.fullmatch(text) else ""
 
 
+_ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)?"
 _STAMP = re.compile(
-    r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,6})?)?)?)?(?:([+-])(\d\d)(\d\d))?", re.ASCII
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:[T ]?(\d\d)(?:(\d\d)(?:(\d\d)(?:[.,]\d{1,9}|\d{3})?)?)?)?)?)?" + _ZONE, re.ASCII
 )
-"""HL7's TS: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]."""
+"""HL7's TS: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]; and as some write it, with ISO 8601's marks before the hour and in
+the zone, or thousandths without their mark."""
 
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d{1,9})?)?)?" + _ZONE, re.ASCII)
+"""ISO 8601, which no version of HL7 v2 has and whose meaning is one."""
 
-_DAY_ALONE = re.compile(r"\d{8}(?:[+-]\d{4})?", re.ASCII)
+_DAY_ALONE = re.compile(r"\d{4}(-?)\d\d\1\d\d" + _ZONE, re.ASCII)
 
 
 def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0) -> datetime | None:
@@ -462,19 +474,20 @@ def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0)
     """
     if not text or text == NULL:
         return None
-    parts = _STAMP.fullmatch(text)
+    parts = _STAMP.fullmatch(text) or _ISO.fullmatch(text)
     if parts is None:
         raise fault(segment, number, Severity.ERROR, "102", "not a date and time")
-    year, month, day, told_hour, minute, second, sign, ahead_hours, ahead_minutes = parts.groups()
+    year, month, day, told_hour, minute, second, told_zone = parts.groups()
     if day is None:
         return None
     ends = told_hour == "24" and not int(minute or 0) and not int(second or 0)  # the end of the day, as many write it
     numbers = [int(part or 0) for part in (year, month, day, "0" if ends else told_hour or hour, minute, second)]
     try:
         zone: tzinfo = customs.zone
-        if sign is not None:
-            ahead = timedelta(hours=int(ahead_hours), minutes=int(ahead_minutes))
-            zone = timezone(-ahead if sign == "-" else ahead)
+        if told_zone is not None:
+            digits = told_zone[1:].replace(":", "").ljust(4, "0")
+            ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+            zone = timezone(-ahead if told_zone[0] == "-" else ahead)
         return (datetime(*_six(numbers), tzinfo=zone) + timedelta(days=ends)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise fault(segment, number, Severity.ERROR, "102", "no such date or time") from error
