@@ -66,8 +66,21 @@ def test_what_changes_nothing_is_told_apart(tmp_path: Path) -> None:
     leaves = IN.again(event="A16", movement="M7", when=at(9), sent=at(9), departure=at(9, day=25))
     findings = check([write(tmp_path, a=IN, b=doctor, c=unknown, d=leaves)], mapping_of(MAPPING), practice())
     assert [one.outcome for one in findings.checked] == [
-        Outcome.TOLD, Outcome.UNCHANGED, Outcome.UNCHANGED, Outcome.TOLD,
+        Outcome.TOLD, Outcome.UNCHANGED, Outcome.UNHEARD_OF, Outcome.TOLD,
     ]  # fmt: skip
+
+
+def test_a_cancellation_under_a_number_of_its_own_takes_back_nothing_and_is_told_apart(tmp_path: Path) -> None:
+    """By such a feed beds would be told free whose patients have stayed: it is to be seen before it is connected."""
+    gone = IN.again(event="A03", movement="M3", when=at(10), sent=at(10))
+    back = gone.again(event="A13", movement="M4", sent=at(11))
+    findings = check([write(tmp_path, a=IN, b=gone, c=back, d=gone.again(event="A13", sent=at(11)))],
+                     mapping_of(MAPPING), practice())  # fmt: skip
+    assert [(one.outcome, one.phase) for one in findings.checked[1:]] == [
+        (Outcome.NO_BED, Phase.GONE),
+        (Outcome.UNHEARD_OF, Phase.GONE),
+        (Outcome.TOLD, Phase.PRESENT),
+    ]
 
 
 def test_a_stay_that_changes_its_number_is_one_stay(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ HL7_WORDS: dict[str, tuple[str, str]] = {
     "hl7.outcome.newborn": ("nouveau-né près de sa mère : aucun lit pris", "newborn beside the mother: no bed taken"),
     "hl7.outcome.no-bed": ("aucun lit pris", "no bed taken"),
     "hl7.outcome.unchanged": ("rien ne change pour le lit", "nothing changes for the bed"),
+    "hl7.outcome.unheard-of": (
+        "annule un mouvement (ZBE-1) que rien n’a dit avant",
+        "takes back a movement (ZBE-1) that nothing has told before",
+    ),
     "hl7.outcome.already": ("déjà dit", "already told"),
     "hl7.outcome.no-effect": ("sans effet sur les lits", "no effect on beds"),
     "hl7.outcome.refused": ("refusé", "refused"),

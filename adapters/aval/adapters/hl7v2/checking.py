@@ -5,13 +5,13 @@ What it says holds no identity: events, codes of places, and places of faults.
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from aval.adapters.hl7v2.events import Kind
+from aval.adapters.hl7v2.events import Action, Kind
 from aval.adapters.hl7v2.faults import Fault
 from aval.adapters.hl7v2.mapping import Mapping
 from aval.adapters.hl7v2.meaning import Customs, Place, Said, is_acknowledgement, understand
@@ -37,7 +37,9 @@ class Outcome(StrEnum):
     NO_BED = "no-bed"
     """The stay takes no bed: an outpatient, a cancellation, a departure."""
     UNCHANGED = "unchanged"
-    """A movement that leaves the stay where it was, or takes back one that is not known."""
+    """A movement that leaves the stay where it was."""
+    UNHEARD_OF = "unheard-of"
+    """A cancellation that changes nothing, of a movement that no message has told before it under that ZBE-1."""
     ALREADY = "already"
     NO_EFFECT = "no-effect"
     REFUSED = "refused"
@@ -201,19 +203,28 @@ def _folded(word: Said, codes: Mapping, stays: _Stays) -> Checked:
     if word.kind is not Kind.MERGE:
         log = stays.logs[visit] = added(log, word)
     present = presence(log)
-    standing = codes.standing(present)
+    standing, before = codes.standing(present), codes.standing(presence(former))
     outcome = Outcome.TOLD
     if log == former and not joined:
         outcome = Outcome.ALREADY
+    elif standing == before and _is_unheard_of(word, former):
+        outcome = Outcome.UNHEARD_OF
     elif present.place is not None and codes.ignores(present.place):
         outcome = Outcome.IGNORED
     elif present.newborn and present.phase is Phase.PRESENT and standing.phase is not Phase.PRESENT:
         outcome = Outcome.NEWBORN
     elif standing.phase not in (Phase.PRESENT, Phase.EXPECTED):
         outcome = Outcome.NO_BED
-    elif standing == codes.standing(presence(former)):
+    elif standing == before:
         outcome = Outcome.UNCHANGED
     elif present.place is not None and codes.unmapped(present.place):
         outcome = Outcome.UNMAPPED
     unit = "" if present.place is None or codes.unmapped(present.place) else standing.unit
     return Checked("", 0, "", outcome, present.phase, present.place, unit, standing.bed)
+
+
+def _is_unheard_of(word: Said, former: Sequence[Said]) -> bool:
+    """Whether a word takes back a movement that nothing before it has told: the message is early, or its sender gives
+    each cancellation a number of its own, by which nothing can be taken back."""
+    told = {one for other in former if other.action is not Action.CANCEL for one in other.movements}
+    return word.action is Action.CANCEL and bool(word.movements) and not told & {*word.movements}
