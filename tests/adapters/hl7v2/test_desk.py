@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from aval.adapters.hl7v2.census import NodeAway
+from aval.adapters.hl7v2.desk import Census
 from aval.adapters.hl7v2.inbox import Inbox, InboxUnusable, house_key, read_visits
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.running import ALIVE_EVERY, stay_alive
@@ -145,6 +146,67 @@ async def test_a_message_of_which_the_node_refuses_a_part_leaves_the_stay_where_
     async with desk_of(tmp_path, node) as desk:
         assert await give(desk, [moved]) == ["AA"]
     assert node.census() == {stay_of("V1"): ("U1", "102-1", False)}
+
+
+class Dying:
+    """A node whose word on what it has heard is lost, and that is not there any more."""
+
+    def __init__(self, node: Census) -> None:
+        self.node = node
+        self.dead = False
+
+    async def apply(self, movements: list[Told]) -> Mapping[str, census_pb2.ApplyMovementsResponse]:
+        if not self.dead:
+            await self.node.apply(movements)
+        self.dead = True
+        raise NodeAway("cut")
+
+    async def stays(self) -> Sequence[census_pb2.Stay]:
+        return await self.node.stays()
+
+
+async def test_a_crash_before_such_a_message_is_told_back_leaves_the_stay_where_it_was(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    moved = IN.again(event="A02", movement="M2", when=at(9), sent=at(9), room="102", departure=at(9, day=25))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [IN])
+    dying = Dying(Choosy(node, "departure_announced"))
+    async with desk_of(tmp_path, dying) as desk:
+        waiting = asyncio.ensure_future(desk.take(moved.frame()))
+        await until(lambda: dying.dead, "the node to die")
+        waiting.cancel()
+    assert node.census() == {stay_of("V1"): ("U1", "102-1", False)}
+    async with desk_of(tmp_path, Choosy(node, "departure_announced")) as desk:
+        assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+        assert await give(desk, [moved]) == ["AE"]
+    async with desk_of(tmp_path, node) as desk:
+        assert node.census() == {stay_of("V1"): ("U1", "101-1", False)}
+        assert await give(desk, [moved]) == ["AA"]
+    assert node.census() == {stay_of("V1"): ("U1", "102-1", False)}
+
+
+@pytest.mark.parametrize("known", [[], [IN]], ids=["a number that is new", "two stays"])
+async def test_a_crash_before_a_merge_that_is_refused_is_told_back_leaves_both_as_they_were(
+    known: list[Adt], tmp_path: Path
+) -> None:
+    node = CoreNode(at(12))
+    double = OTHER.again(visit="V7", movement="M7", room="103")
+    merge = IN.again(event="A42", movement="", absorbed="V7", sent=at(11))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [*known, double])
+        before = node.census()
+    no = "stay_merged", "cancellation", "transfer"
+    dying = Dying(Choosy(node, *no))
+    async with desk_of(tmp_path, dying) as desk:
+        waiting = asyncio.ensure_future(desk.take(merge.frame()))
+        await until(lambda: dying.dead, "the node to die")
+        waiting.cancel()
+    async with desk_of(tmp_path, Choosy(node, *no)) as desk:
+        assert await give(desk, [merge]) == ["AE"]
+    assert node.census() == before
+    async with desk_of(tmp_path, node) as desk:
+        assert await give(desk, [merge]) == ["AA"]
+    assert set(node.census()) == {stay_of("V1")}
 
 
 @pytest.mark.parametrize("known", [[], [IN]], ids=["a number that is new", "two stays"])

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from aval.adapters.cli.root import root
 from aval.adapters.hl7v2.census import NodeAway
 from aval.adapters.hl7v2.checking import Outcome, check, practice
+from aval.adapters.hl7v2.desk import Census
 from aval.adapters.hl7v2.faults import Fault, Severity
 from aval.adapters.hl7v2.mapping import mapping_of
 from aval.adapters.hl7v2.meaning import understand
@@ -97,7 +98,7 @@ async def test_a_swap_that_says_cancel_takes_itself_back(tmp_path: Path) -> None
 class Counting:
     """A node that dies after so many movements, and hears nothing more."""
 
-    def __init__(self, node: CoreNode, movements: int) -> None:
+    def __init__(self, node: Census, movements: int) -> None:
         self.node = node
         self.left = movements
         self.dead = False
@@ -108,7 +109,7 @@ class Counting:
         self.dead = True
         raise NodeAway("cut")
 
-    async def stays(self) -> list[census_pb2.Stay]:
+    async def stays(self) -> Sequence[census_pb2.Stay]:
         return await self.node.stays()
 
 
@@ -159,6 +160,31 @@ async def test_a_swap_of_which_the_node_refuses_one_half_leaves_both_where_they_
         assert b"NOT_YOUR_UNIT" in (answer or b"")
     assert node.census() == BEFORE
     async with desk_of(tmp_path, node) as desk:
+        assert code_of(await desk.take(BOTH.encode())) == "AA"
+    assert node.census() == SWAPPED
+
+
+@pytest.mark.parametrize("visit", ["V1", "V2"])
+@pytest.mark.parametrize("movements", [0, 1, 2])
+async def test_a_crash_within_a_swap_that_the_node_refuses_in_part_leaves_both_where_they_were(
+    movements: int, visit: str, tmp_path: Path
+) -> None:
+    """What undoes it was stored with it."""
+    node = CoreNode(at(12))
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [ANNE, BRUNO])
+    dying = Counting(Refusing(node, stay_of(visit)), movements)
+    async with desk_of(tmp_path, dying) as desk:
+        waiting = asyncio.ensure_future(desk.take(BOTH.encode()))
+        await until(lambda: dying.dead, "the node to die")
+        waiting.cancel()
+    for _ in range(2):  # of the second life nothing is left to the third
+        async with desk_of(tmp_path, Refusing(node, stay_of(visit))) as desk:
+            assert node.census() == BEFORE
+            assert code_of(await desk.take(BOTH.encode())) == "AE"
+        assert node.census() == BEFORE
+    async with desk_of(tmp_path, node) as desk:
+        assert node.census() == BEFORE
         assert code_of(await desk.take(BOTH.encode())) == "AA"
     assert node.census() == SWAPPED
 

@@ -221,8 +221,9 @@ class Desk:
 
     async def run(self) -> None:
         """Tells the node what an earlier life left, then works until cancelled. Raises `InboxUnusable`."""
-        left = await self._inbox.pending()
-        await self._told([_Plan(None, visit, visit) for visit in left])
+        left = await self._left()
+        await self._told(left)
+        await self._take_back(left)
         await self._adopt()
         await self._again()
         self._visits = await self._inbox.count()
@@ -232,6 +233,24 @@ class Desk:
             self._bell.clear()
             while self._waiting:
                 await self._round()
+
+    async def _left(self) -> list[_Plan]:
+        """The plans of an earlier life of which it has not written what the node answered."""
+        rows = {visit.key: visit for visit in await self._inbox.pending()}
+        rows |= await self._inbox.visits({key for visit in rows.values() for key in visit.beside} - set(rows))
+        items: dict[frozenset[str], _Item] = {}
+        plans: dict[str, _Plan] = {}
+        for visit in rows.values():
+            if visit.before is None:
+                plans[visit.key] = _Plan(None, visit, visit)
+                continue
+            message = frozenset((visit.key, *visit.beside))
+            item = items.setdefault(message, _Item((), asyncio.get_running_loop().create_future()))
+            plans[visit.key] = _Plan(item, visit.before, visit)
+        for plan in [plan for plan in plans.values() if plan.after.merged_into in plan.after.beside]:
+            plans[plan.after.merged_into].other = plan.before, plan.after
+            del plans[plan.after.key]
+        return list(plans.values())
 
     async def keep(self, every: timedelta = timedelta(minutes=1)) -> None:
         """Forgets stays that are over, from time to time."""
@@ -362,6 +381,10 @@ class Desk:
         if item.refusal:
             known.update(before)
             return []
+        written = [visit.key for plan in plans for visit in plan.written]
+        for plan in plans:
+            plan.after = _of_message(plan.before, plan.after, written)
+            plan.other = plan.other and (plan.other[0], _of_message(*plan.other, written))
         return plans
 
     def _plan(self, item: _Item, word: Said, known: dict[str, Visit]) -> _Plan | None:
@@ -488,9 +511,15 @@ def _resolved(visit: Visit, known: dict[str, Visit]) -> Visit:
     return visit
 
 
+def _of_message(before: Visit, after: Visit, written: Sequence[str]) -> Visit:
+    """A visit as it is stored until the node has answered: with what undoes the message, if there is anything to."""
+    beside = tuple(key for key in written if key != after.key)
+    return replace(after, before=before, beside=beside) if beside or after.pending else after
+
+
 def _answered(_: Visit, after: Visit, fates: Mapping[str, Fate]) -> Visit:
     steps = (replace(step, fate=fates[step.id]) if step.id in fates else step for step in after.steps)
-    return replace(after, steps=tuple(steps), pending=())
+    return replace(after, steps=tuple(steps), pending=(), before=None, beside=())
 
 
 def _undone(before: Visit, after: Visit, fates: Mapping[str, Fate]) -> Visit:

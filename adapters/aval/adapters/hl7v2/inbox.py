@@ -2,8 +2,9 @@
 
 One row a visit: the words said of it (`Said`, without identity), the steps told to the node, and the movements that the
 node has not acknowledged yet. A message's words and the movements that follow from them are committed together, before
-anything is sent: after a crash the same movements go again, under the same ids, and the node knows them. The row after
-the acknowledgement is written with the next commit, for nothing is lost if it is not.
+anything is sent, with what was there before the message: after a crash the same movements go again, under the same ids,
+and the node knows them; and what it refuses in part can still be undone. The row after the acknowledgement is written
+with the next commit, for nothing is lost if it is not.
 
 Of a message that was refused the place of the fault is kept, and no more.
 """
@@ -64,13 +65,16 @@ class InboxUnusable(RuntimeError):
 
 
 class Visit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One row. `merged_into`: what is said of this visit is said of that one."""
+    """One row. `merged_into`: what is said of this visit is said of that one. Until the node has answered all that
+    follows of a message, `before` is the visit without it, and `beside` are the other visits of that message."""
 
     key: str
     log: tuple[Said, ...] = ()
     steps: tuple[Step, ...] = ()
     pending: tuple[Told, ...] = ()
     merged_into: str = ""
+    before: "Visit | None" = None
+    beside: tuple[str, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
