@@ -48,12 +48,13 @@ from aval.hub.routes import Route
 from aval.hub.searching import Searching
 from aval.hub.server import SERVICES, add_servicers
 from aval.hub.setback import Setback
-from aval.hub.settings import Settings, SettingsUnusable, read_settings
+from aval.hub.settings import Settings, read_settings
 from aval.hub.store.backup import Contents, begin_anew, check_restorable, contents
 from aval.hub.store.schema import DatabaseUnusable
 from aval.hub.store.sqlite import SqliteStore, lock
 from aval.hub.translate.terms import signed_in
 from aval.kernel.clock import Clock, Rng
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import HubReplica, Identity, Territory, node_dns_name
 
@@ -236,7 +237,7 @@ def _present(database: Path) -> Contents | None:
 
 
 def serve(settings_path: Path) -> None:
-    """Runs a hub until SIGTERM or SIGINT. Raises `SettingsUnusable`, `DatabaseUnusable`, `BundleUnusable`, and others
+    """Runs a hub until SIGTERM or SIGINT. Raises `DeclaredFault`, `DatabaseUnusable`, `BundleUnusable`, and others
     whose text says what to do; OSError if the address cannot be had."""
     settings = read_settings(settings_path)
     uvloop.run(_serve(settings, settings_path.with_suffix(".ready.json")))
@@ -250,7 +251,8 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
     credentials = Credentials(settings.identity, clock, telemetry)
     territory = credentials.identity.territory
     if territory != file.territory:
-        raise SettingsUnusable(f"{settings.territory_file} is of {file.territory}, the certificate of {territory}")
+        differing = {"said": file.territory, "certified": territory}
+        raise DeclaredFault(settings.territory_file, "", "territory-differs", **differing)
     store = _open_store(settings, credentials.identity, telemetry)
 
     def connect(finess: str, address: str) -> NodeLink:
@@ -302,7 +304,7 @@ async def _serve(settings: Settings, ready_path: Path) -> None:
 
 
 def _open_store(settings: Settings, identity: Identity, telemetry: Telemetry) -> Store:
-    """The store that the settings name. Raises `DatabaseUnusable`, `SettingsUnusable`."""
+    """The store that the settings name. Raises `DatabaseUnusable`, `DeclaredFault`."""
     if not settings.is_shared:
         return SqliteStore(Path(settings.database), telemetry)
     # Only such a hub loads the driver of PostgreSQL.
@@ -310,7 +312,7 @@ def _open_store(settings: Settings, identity: Identity, telemetry: Telemetry) ->
 
     number = identity.number if isinstance(identity, HubReplica) else 0
     if settings.replica not in (None, number):
-        raise SettingsUnusable(f"replica is {settings.replica}, and the certificate is that of replica {number}")
+        raise DeclaredFault("", "replica", "replica-differs", said=settings.replica, certified=number)
     return PostgresStore(settings.database, telemetry, replica=number)
 
 

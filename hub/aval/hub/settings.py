@@ -1,6 +1,5 @@
 """The settings of a hub: one TOML file, read once at start. An unknown key is an error that names it."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from aval.kernel.declared import DeclaredFault, declared
 from aval.kernel.statuses import LINK_LOST_MAX
 
 
@@ -16,10 +16,6 @@ class Role(StrEnum):
 
     CELL = "cell"
     MANAGEMENT = "management"
-
-
-class SettingsUnusable(ValueError):
-    """The settings cannot be used; the text says which line of them and what to write."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,29 +58,24 @@ def _path(kind: type, value: Any) -> Path:
     """TOML has no paths: a text is one where the settings want one. What it raises becomes a `ValidationError`."""
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise ValueError("a path is written as a text")
+    raise ValueError("Expected `str`")  # as the decoder says it of others
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a file. Raises `SettingsUnusable`."""
+    """The settings in a file. Raises `DeclaredFault`."""
     try:
-        settings = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Settings, dec_hook=_path)
+        settings = declared(path, path.read_bytes(), Settings, _path)
     except OSError as error:
-        raise SettingsUnusable(f"{path}: {error.strerror}") from error
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsUnusable(f"{path}: {error}") from error
+        raise DeclaredFault(path, "", "unreadable") from error
     for name, value in (
         ("link_lost_seconds", settings.link_lost_seconds),
         ("progress_seconds", settings.progress_seconds),
     ):
         if value <= 0:
-            raise SettingsUnusable(f"{path}: {name} must be above 0")
+            raise DeclaredFault(path, name, "above-zero")
     folder = path.resolve().parent
     if settings.is_shared and _bears_password(settings.database):
-        raise SettingsUnusable(
-            f"{path}: database bears a password: put it into a pgpass file that only this hub can read, and say"
-            " ?passfile=… in the URL"
-        )
+        raise DeclaredFault(path, "database", "password")
     return msgspec.structs.replace(
         settings,
         territory_file=folder / settings.territory_file,

@@ -31,6 +31,7 @@ from aval.adapters.wire import (
     stop_on_signals,
 )
 from aval.kernel.clock import Clock, Rng
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.identity import Node, hub_dns_name
 from aval.node.announcer import Announcer
 from aval.node.edge import Edge, Peer
@@ -38,7 +39,7 @@ from aval.node.history import REVISIONS_RETAINED
 from aval.node.pages import Pages
 from aval.node.ports import Meter, StorageRefused, Store
 from aval.node.server import SERVICES, add_services
-from aval.node.settings import Settings, SettingsInvalid, read_settings
+from aval.node.settings import Settings, read_settings
 from aval.node.store.backup import Contents, begin_anew, check_restorable, contents
 from aval.node.store.sqlite import SqliteStore, locked
 from aval.node.translate.membership import Announcements
@@ -168,11 +169,8 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
     ready_path = settings_path.with_name(f"{settings_path.stem}.ready.json")
     ready_path.unlink(missing_ok=True)
     credentials = Credentials(settings.identity, clock, telemetry)
-    if credentials.identity != Node(settings.territory, settings.finess):
-        raise SettingsInvalid(
-            f"{settings.identity} is the identity {credentials.identity}, not that of the node {settings.finess} of "
-            f"{settings.territory}: issue one with aval pki issue, or correct the settings"
-        )
+    if credentials.identity != (own := Node(settings.territory, settings.finess)):
+        raise DeclaredFault(settings.identity, "", "identity-differs", identity=credentials.identity, wanted=own)
     async with AsyncExitStack() as closing:
         store = await SqliteStore.open(settings.database, settings.finess, lambda: new_incarnation(rng))
         closing.push_async_callback(store.close)

@@ -10,23 +10,19 @@ database = "node.db"
 address = "127.0.0.1:5000"
 """
 
-import tomllib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
 
+from aval.kernel.declared import DeclaredFault, declared
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Territory
 from aval.kernel.reasons import Refusal
 
 PROGRESS_SECONDS = 15.0
 """Between two heartbeats of a watch (DESIGN §5). A setting, so that a demonstration or a test need not wait."""
-
-
-class SettingsInvalid(ValueError):
-    """The settings cannot be used; the sentence names the file, the field and what to do."""
 
 
 class _HubTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,28 +62,32 @@ class Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a file. Raises `SettingsInvalid`."""
+    """The settings in a file. Raises `DeclaredFault`."""
     try:
-        written = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
-        territory, finess = Territory(written.territory), FinessET(written.finess)
+        written = declared(path, path.read_bytes(), _File)
     except OSError as error:
-        raise SettingsInvalid(f"{path}: {error.strerror}") from error
-    except (ValueError, Refusal) as error:
-        problem = error.metadata.get("problem", str(error)) if isinstance(error, Refusal) else str(error)
-        raise SettingsInvalid(f"{path}: {problem}") from error
+        raise DeclaredFault(path, "", "unreadable") from error
+    try:
+        territory = Territory(written.territory)
+    except Refusal as refusal:
+        raise DeclaredFault(path, "territory", "territory", word=written.territory) from refusal
+    try:
+        finess = FinessET(written.finess)
+    except Refusal as refusal:
+        raise DeclaredFault(path, "finess", "finess", word=written.finess) from refusal
     if not 0 <= written.metrics_port <= 65_535:
-        raise SettingsInvalid(f"{path}: metrics_port must be 0 (any free one) to 65535")
+        raise DeclaredFault(path, "metrics_port", "port")
     if written.progress_seconds <= 0:
-        raise SettingsInvalid(f"{path}: progress_seconds must be above 0")
+        raise DeclaredFault(path, "progress_seconds", "above-zero")
     for field, address in (
         ("listen", written.listen),
         ("announce_address", written.announce_address),
         ("hub.address", written.hub.address if written.hub else None),
     ):
         if address is not None and not _is_address(address):
-            raise SettingsInvalid(f"{path}: {field} must be host:port, not {address!r}")
+            raise DeclaredFault(path, field, "address", word=address)
     if written.hub is not None and written.announce_address is None and _is_every_address(written.listen):
-        raise SettingsInvalid(f"{path}: announce_address must say what the hub dials, since listen is every address")
+        raise DeclaredFault(path, "announce_address", "announce")
     folder = path.parent
     return Settings(
         territory,

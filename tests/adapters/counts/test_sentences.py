@@ -9,10 +9,11 @@ from string import Formatter
 import pytest
 
 import aval.adapters
-from aval.adapters.counts.rows import MappingFault
-from aval.adapters.counts.sentences import SENTENCES, mapping_said, said
+from aval.adapters.counts.sentences import SENTENCES, said
 from aval.adapters.csv.mapping import load_mapping
+from aval.adapters.declared import declared_said
 from aval.adapters.french import Language, typeset
+from aval.kernel.declared import DeclaredFault
 from tests.typography import faults
 
 SOURCES = [
@@ -23,7 +24,7 @@ SOURCES = [
 
 RAISED = re.compile(
     r"\b(?:BadCell|TableFault|MarkupFault|Unreadable|RecordUnreadable|_refuse|_problem\(row,)\(?\s*\"([a-z][\w-]*)\""
-    r"|\b(?:LineProblem|Problem|MappingFault)\([^,\n]+,\s*[^,\n]+,\s*\"([a-z][\w-]*)\""
+    r"|\b(?:LineProblem|Problem)\([^,\n]+,\s*[^,\n]+,\s*\"([a-z][\w-]*)\""
     r"|\.wrong\([^,\n]+,\s*\"([a-z][\w-]*)\""
 )
 """How the code names a fault."""
@@ -59,7 +60,7 @@ def test_each_fault_that_the_code_names_has_its_sentence() -> None:
             "columns.beds: unknown; known are",
         ),
         (b"[format]\ndate = ['%d']", "format.date : champ inconnu", "format.date: unknown field"),
-        (b"[columns.female]\nfree = 2", "columns : autre chose que", "columns: something else than"),
+        (b"[columns.female]\nfree = 2", "columns : un texte est attendu", "columns: a text is expected"),
         (b"[columns\n", "TOML mal formé, ligne 1, colonne 9", "malformed TOML, line 1, column 9"),
         (b"\xff", "pas de l’UTF-8 à partir de l’octet 0", "not UTF-8 from byte 0 on"),
     ],
@@ -69,11 +70,11 @@ def test_a_mapping_that_cannot_be_used_is_said_in_the_readers_language(
 ) -> None:
     path = tmp_path / "lits.toml"
     path.write_bytes(text)
-    with pytest.raises(MappingFault) as raised:
+    with pytest.raises(DeclaredFault) as raised:
         load_mapping(path)
-    told = mapping_said(raised.value).replace("\u00a0", " ").replace("\u202f", " ")
+    told = declared_said(raised.value).replace("\u00a0", " ").replace("\u202f", " ")
     assert told.startswith(f"{path} : {french}"), told
-    assert mapping_said(raised.value, Language.ENGLISH).startswith(f"{path}: {english}")
+    assert declared_said(raised.value, Language.ENGLISH).startswith(f"{path}: {english}")
 
 
 @pytest.mark.parametrize("key", sorted(key for key in SENTENCES if key.startswith(("fhir", "xml"))))

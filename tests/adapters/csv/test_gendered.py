@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts
 from aval.adapters.counts.sentences import problem_said
 from aval.adapters.counts.telling import resolve
 from aval.adapters.csv.mapping import Mapping, load_mapping
 from aval.adapters.csv.sheet import read_sheet
 from aval.adapters.french import Language
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2, terms_pb2
 
@@ -108,7 +109,7 @@ def test_without_a_mapping_columns_of_one_gender_are_named_and_not_guessed() -> 
 
 def test_a_gender_is_not_said_in_two_ways(mapping: Mapping, tmp_path: Path) -> None:
     assert faults(f"{HEADS};Sexe\nU1;5;1;4;0;2;F\n", mapping) == [(1, "Sexe", "gender-in-two-ways")]
-    with pytest.raises(MappingFault, match="gender"):
+    with pytest.raises(DeclaredFault, match="gender"):
         declared(tmp_path, f'[columns]\ngender = "Sexe"\n{COLUMNS}')
 
 
@@ -122,7 +123,7 @@ def test_a_gender_is_not_said_in_two_ways(mapping: Mapping, tmp_path: Path) -> N
     ],
 )
 def test_columns_that_cannot_be_meant_say_where(text: str, where: str, tmp_path: Path) -> None:
-    with pytest.raises(MappingFault, match=where):
+    with pytest.raises(DeclaredFault, match=where):
         declared(tmp_path, text)
 
 

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts
 from aval.adapters.counts.sentences import problem_said
 from aval.adapters.csv.mapping import Mapping, load_mapping
 from aval.adapters.csv.sheet import read_sheet
 from aval.adapters.csv.table import ROWS_MAX
 from aval.adapters.csv.workbook import BYTES_MAX, COLUMNS_MAX
 from aval.adapters.french import Language
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Gender
 
 NOW = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
@@ -413,7 +414,7 @@ def test_a_mapping_says_what_the_sheet_of_a_house_means(tmp_path: Path) -> None:
 def test_a_mapping_that_cannot_be_meant_says_where(tmp_path: Path, text: str, where: str) -> None:
     path = tmp_path / "lits.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(MappingFault, match=where):
+    with pytest.raises(DeclaredFault, match=where):
         load_mapping(path)
 
 

@@ -13,11 +13,12 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts
 from aval.adapters.edxl.have import BED_TYPES, KNOWN_BED_TYPES, have
 from aval.adapters.edxl.reading import Mapping, load_mapping, read_have
 from aval.adapters.edxl.writing import Hospital, write_have
 from aval.adapters.markup import BYTES_MAX, DEPTH_MAX, ELEMENTS_MAX, MarkupFault, parse
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.disciplines import DISCIPLINES, Discipline
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2, terms_pb2
@@ -223,7 +224,7 @@ def test_one_hospital_of_several_is_chosen_by_name() -> None:
 def test_a_mapping_that_cannot_be_meant_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "have.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(MappingFault, match=r"have\.toml"):
+    with pytest.raises(DeclaredFault, match=r"have\.toml"):
         load_mapping(path)
 
 

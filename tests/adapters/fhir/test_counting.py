@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from aval.adapters.counts.rows import LineProblem, MappingFault, UnitCounts
+from aval.adapters.counts.rows import LineProblem, UnitCounts
 from aval.adapters.counts.sentences import problem_said
 from aval.adapters.counts.telling import resolve
 from aval.adapters.fhir import resources
 from aval.adapters.fhir.counting import Mapping, load_mapping, read_fhir
 from aval.adapters.french import Language
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Gender
 from aval.v1 import availability_pb2
 from tests.adapters.fhir.units import HOUSE, NOW, establishment, unit
@@ -260,5 +261,5 @@ def test_a_mapping_is_read_whole_or_refused(tmp_path: Path) -> None:
     assert load_mapping(path) == Mapping("ror", "540000023", {"HEB1": "U1"})
     assert load_mapping(None) == Mapping()
     path.write_text("beds = 3")
-    with pytest.raises(MappingFault):
+    with pytest.raises(DeclaredFault):
         load_mapping(path)

@@ -25,10 +25,10 @@ from aval.adapters.fhir.settings import (
     PublisherSettings,
     ReadingSettings,
     RorSettings,
-    SettingsFault,
     Wins,
     read_publisher,
 )
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Horizon, Status
 from aval.v1 import availability_pb2, terms_pb2
 from tests.adapters.fhir import node
@@ -619,7 +619,7 @@ def test_an_outbox_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_used_say_what_to_mend(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "ror.toml"
     path.write_text(text)
-    with pytest.raises(SettingsFault, match=named):
+    with pytest.raises(DeclaredFault, match=named):
         read_publisher(path)
 
 

@@ -137,12 +137,12 @@ def test_a_site_says_which_classes_of_its_own_take_no_bed() -> None:
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ({"unit": [{"codes": ["1"], "unit": "U 1"}]}, "map-identifier.*U 1"),
-        ({"unit": [{"codes": ["1", "1"], "unit": "U1"}]}, "map-code"),
+        ({"unit": [{"codes": ["1"], "unit": "U 1"}]}, "identifier.*U 1"),
+        ({"unit": [{"codes": ["1", "1"], "unit": "U1"}]}, "code"),
         ({"unit": [{"codes": ["1"], "unit": "U1", "colour": "red"}]}, "colour"),
         ({"unit": [{"codes": ["1"], "unit": "U1", "beds": {"1^2": "a b"}}]}, "beds.1"),
-        ({"map-ignored": ["1"], "unit": [{"codes": ["1"], "unit": "U1"}]}, "ignored"),
-        ({"unit": [{"facility": "B", "codes": ["1"], "unit": unit} for unit in ("U1", "U2")]}, "map-code"),
+        ({"ignored": ["1"], "unit": [{"codes": ["1"], "unit": "U1"}]}, "ignored"),
+        ({"unit": [{"facility": "B", "codes": ["1"], "unit": unit} for unit in ("U1", "U2")]}, "code"),
     ],
 )
 def test_a_mapping_that_cannot_be_meant_is_refused(table: dict[str, object], problem: str) -> None:

@@ -17,8 +17,9 @@ from aval.adapters.hl7v2.meaning import Said
 from aval.adapters.hl7v2.querying import Supplier, ask
 from aval.adapters.hl7v2.reconciling import Difference, census_of, compare, correction
 from aval.adapters.hl7v2.sending import Sender, Unanswered
-from aval.adapters.hl7v2.settings import SettingsInvalid, read_settings
+from aval.adapters.hl7v2.settings import read_settings
 from aval.adapters.pki import issue, make_authority
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, Node, Territory
 from tests.adapters.hl7v2.core import CoreNode
@@ -178,5 +179,5 @@ def test_a_query_in_clear_text_stays_on_this_machine(tmp_path: Path) -> None:
     assert read_settings(path).supplier == Supplier("127.0.0.1", 2576, "GAM")
     for address in ("192.0.2.1:2576", "hospital"):
         path.write_text(f'{SETTINGS}address = "{address}"\n')
-        with pytest.raises(SettingsInvalid, match="query"):
+        with pytest.raises(DeclaredFault, match="query"):
             read_settings(path)

@@ -18,8 +18,9 @@ from aval.adapters.hl7v2.framing import Deframer, framed
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.sending import Sender, Unanswered, code_of
 from aval.adapters.hl7v2.server import Limits, MllpServer
-from aval.adapters.hl7v2.settings import SettingsInvalid, read_settings, server_context
+from aval.adapters.hl7v2.settings import read_settings, server_context
 from aval.adapters.pki import issue, make_authority
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Adapter, Node, Territory
 from tests.waiting import PATIENCE_SECONDS, until
@@ -172,12 +173,12 @@ mapping = "m.toml"
     ("more", "problem"),
     [
         ('listen = "127.0.0.1:2575"', "tls"),
-        ('listen = "0.0.0.0:2575"\nclear_text = true', "clear text"),
-        ('listen = "hospital:2575"\nclear_text = true', "clear text"),
-        ('listen = "nowhere"\nclear_text = true', "host:port"),
+        ('listen = "0.0.0.0:2575"\nclear_text = true', "clear-text"),
+        ('listen = "hospital:2575"\nclear_text = true', "clear-text"),
+        ('listen = "nowhere"\nclear_text = true', "listen: address"),
         ('listen = "127.0.0.1:1"\nclear_text = true\nvisit_fields = ["PID-5"]', "visit_fields"),
         ('listen = "127.0.0.1:1"\nclear_text = true\nreservation_field = "PID-5.1"', "reservation_field"),
-        ('listen = "127.0.0.1:1"\nclear_text = true\n[limits]\nconnections = 0', "limit"),
+        ('listen = "127.0.0.1:1"\nclear_text = true\n[limits]\nconnections = 0', "limits.connections: above-zero"),
         ('listen = "127.0.0.1:1"\nclear_text = true\nward_fields = ["PV1-11"]', "ward_fields"),
         ('listen = "127.0.0.1:1"\nclear_text = true\nfacility_field = "PV1-39"', "facility_field"),
         ('listen = "127.0.0.1:1"\nclear_text = true\ncolour = 1', "colour"),
@@ -186,7 +187,7 @@ mapping = "m.toml"
 def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, more: str, problem: str) -> None:
     path = tmp_path / "hl7.toml"
     path.write_text(GOOD + more)
-    with pytest.raises(SettingsInvalid, match=problem):
+    with pytest.raises(DeclaredFault, match=problem):
         read_settings(path)
 
 

@@ -12,7 +12,7 @@ import click
 from aval.adapters.cli.command import verb
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Terminal
-from aval.adapters.cli.words import say
+from aval.adapters.cli.words import say, why
 
 _config = click.option("--config", type=click.Path(path_type=Path), required=True, metavar="FILE", help="opt.config")
 _to = click.option("--to", "target", type=click.Path(path_type=Path), required=True, metavar="FILE", help="opt.to")
@@ -42,7 +42,7 @@ def _done(work: Callable[[], Kept], refused: str, following: str) -> Kept:
     try:
         return work()
     except (ValueError, OSError, RuntimeError) as error:
-        raise Failure(say(refused), str(error), following, code=Exit.CONFLICT) from error
+        raise Failure(say(refused), why(error), following, code=Exit.CONFLICT) from error
 
 
 def _present(path: Path) -> None:

@@ -13,15 +13,15 @@ The file is that of `AVAL_CONTEXTS`; else that of a demonstration running in thi
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from aval.adapters.cli.exits import Exit, Failure
-from aval.adapters.cli.words import nearest, say
+from aval.adapters.cli.words import nearest, say, why
 from aval.adapters.pki import write_atomically
+from aval.kernel.declared import declared
 
 DEMONSTRATION = Path(".aval/demo/contexts.toml")
 """Where a demonstration leaves its contexts, relative to the folder in which it was started."""
@@ -70,11 +70,11 @@ def is_demonstration(environment: Mapping[str, str] = os.environ) -> bool:
 def read_contexts(path: Path) -> Contexts:
     """The contexts in a file; none if it does not exist. Raises `Failure`."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Contexts)
+        return declared(path, path.read_bytes(), Contexts)
     except FileNotFoundError:
         return Contexts()
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise Failure(say("context.unreadable", path=path), str(error), code=Exit.USAGE) from error
+    except (OSError, ValueError) as error:
+        raise Failure(say("context.unreadable", path=path), why(error), code=Exit.USAGE) from error
 
 
 def write_contexts(path: Path, contexts: Contexts) -> None:

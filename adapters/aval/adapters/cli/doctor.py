@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import statistics
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,11 +26,12 @@ from aval.adapters.cli.needs import enum_name, finess_of
 from aval.adapters.cli.servers import read_ready
 from aval.adapters.cli.session import certificate_of, quiet_logs
 from aval.adapters.cli.terminal import Terminal
-from aval.adapters.cli.words import now, say, speech
+from aval.adapters.cli.words import now, say, speech, why
 from aval.adapters.dial import Caller, ask, pages
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE, TRUST_FILE
 from aval.adapters.wire import BundleUnusable
 from aval.adapters.wire.credentials import identity_of, read_bundle
+from aval.kernel.declared import declared
 from aval.kernel.finess import FinessET
 from aval.kernel.identity import Identity, hub_dns_name, node_dns_name
 from aval.kernel.reasons import Refusal
@@ -313,9 +313,9 @@ def context_of(config: Path) -> tuple[Context, Path]:
 
 def _table(config: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        return declared(config, config.read_bytes(), dict[str, object])
     except (OSError, ValueError) as error:
-        raise Failure(say("context.unreadable", path=config), str(error), code=Exit.USAGE) from error
+        raise Failure(say("context.unreadable", path=config), why(error), code=Exit.USAGE) from error
 
 
 def _other_program(host: str, port: int) -> Finding:

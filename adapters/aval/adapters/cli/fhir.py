@@ -7,7 +7,7 @@ import click
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Cell, Terminal
-from aval.adapters.cli.words import say, speech
+from aval.adapters.cli.words import say, speech, why
 
 fhir = Group("fhir", "help.fhir")
 
@@ -25,7 +25,7 @@ def serve(terminal: Terminal, config: Path) -> None:
     try:
         serve_endpoint(read_endpoint(config), config)
     except (ValueError, OSError, RuntimeError) as error:
-        raise Failure(say("serve.refused"), str(error), "aval fhir serve --help") from error
+        raise Failure(say("serve.refused"), why(error), "aval fhir serve --help") from error
 
 
 @fhir.verb(

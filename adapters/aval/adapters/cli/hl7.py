@@ -11,10 +11,8 @@ import click
 from aval.adapters.cli.command import Group
 from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.terminal import Terminal, number
-from aval.adapters.cli.words import now, say, speech
+from aval.adapters.cli.words import now, say, why
 from aval.adapters.clock import SystemClock
-from aval.adapters.counts.rows import MappingFault
-from aval.adapters.counts.sentences import mapping_said
 from aval.adapters.dial import Caller
 from aval.adapters.hl7v2.census import CensusStream, NodeAway, NodeDenies
 from aval.adapters.hl7v2.checking import Checked, Findings, Outcome, practice
@@ -28,8 +26,9 @@ from aval.adapters.hl7v2.replaying import messages_in
 from aval.adapters.hl7v2.replaying import replay as replay_files
 from aval.adapters.hl7v2.running import customs_of
 from aval.adapters.hl7v2.sending import Sender, Unanswered, code_of
-from aval.adapters.hl7v2.settings import Settings, SettingsInvalid, read_settings
+from aval.adapters.hl7v2.settings import Settings, read_settings
 from aval.adapters.hl7v2.stays import Phase
+from aval.kernel.declared import DeclaredFault
 from aval.v1 import census_pb2
 
 hl7 = Group("hl7", "help.hl7")
@@ -49,10 +48,8 @@ def serve(terminal: Terminal, config: Path) -> None:
 
     try:
         run(config)
-    except MappingFault as fault:
-        raise Failure(say("map.bad"), mapping_said(fault, speech().language), "aval hl7 check messages/") from fault
     except (ValueError, OSError, RuntimeError) as error:
-        raise Failure(say("serve.refused"), str(error), "aval hl7 check messages/") from error
+        raise Failure(say("serve.refused"), why(error), "aval hl7 check messages/") from error
 
 
 @hl7.verb(
@@ -71,8 +68,8 @@ def check(terminal: Terminal, paths: Sequence[Path], mapping: Path | None, confi
     """What messages would do, and what of them is not mapped. Nothing is sent."""
     try:
         settings = None if config is None else read_settings(config)
-    except SettingsInvalid as error:
-        raise Failure(say("hl7.settings"), str(error), code=Exit.USAGE) from error
+    except DeclaredFault as fault:
+        raise Failure(say("hl7.settings"), why(fault), code=Exit.USAGE) from fault
     if mapping is None and settings is not None:
         mapping = settings.mapping
     codes = None if mapping is None else _mapping(mapping)
@@ -145,8 +142,8 @@ def reconcile(terminal: Terminal, paths: Sequence[Path], config: Path, tls: Path
         customs = customs_of(settings)
         said = said_in(paths, customs) if paths else asyncio.run(_asked(settings, codes, customs))
         hospital = census_of(said, codes)
-    except (SettingsInvalid, RuntimeError) as error:
-        raise Failure(say("hl7.settings"), str(error), code=Exit.USAGE) from error
+    except (DeclaredFault, RuntimeError) as error:
+        raise Failure(say("hl7.settings"), why(error), code=Exit.USAGE) from error
     except Fault as fault:
         raise Failure(say("hl7.unreadable"), _fault(fault), "aval hl7 check") from fault
     except OSError as error:
@@ -214,8 +211,8 @@ def _row(finding: Finding) -> list[str]:
 def _mapping(path: Path) -> Mapping:
     try:
         return read_mapping(path)
-    except MappingFault as fault:
-        raise Failure(say("map.bad"), mapping_said(fault, speech().language), code=Exit.USAGE) from fault
+    except DeclaredFault as fault:
+        raise Failure(say("map.bad"), why(fault), code=Exit.USAGE) from fault
 
 
 def _address(text: str, tls: Path | None) -> tuple[str, int]:

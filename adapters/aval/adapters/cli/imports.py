@@ -17,12 +17,12 @@ from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import enum_name, short_unit
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, number
-from aval.adapters.cli.words import now, say, speech
+from aval.adapters.cli.words import now, say, speech, why
 from aval.adapters.clock import SystemClock
 from aval.adapters.counts import DropFolder, LineProblem, Outcome, Reader, UnitCounts, Verdict, give, prepare
-from aval.adapters.counts.rows import MappingFault
-from aval.adapters.counts.sentences import mapping_said, outcome_said, problem_said, report_of
+from aval.adapters.counts.sentences import outcome_said, problem_said, report_of
 from aval.adapters.fhir import counting
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.reasons import Refusal
 from aval.v1 import terms_pb2
 
@@ -205,8 +205,8 @@ def _form(
         mapping = load(path)
     except FileNotFoundError as error:
         raise Failure(say("file.absent", path=path), code=Exit.NOT_FOUND) from error
-    except MappingFault as fault:
-        raise Failure(say("map.bad"), mapping_said(fault, speech().language), code=Exit.USAGE) from fault
+    except DeclaredFault as fault:
+        raise Failure(say("map.bad"), why(fault), code=Exit.USAGE) from fault
     except OSError as error:
         raise Failure(say("map.bad"), say("file.unreadable", path=path), code=Exit.USAGE) from error
     return _Form(lambda content, at: read(content, mapping, at), mapping.source)

@@ -13,7 +13,8 @@ from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import short_unit
 from aval.adapters.cli.session import quiet_logs
 from aval.adapters.cli.terminal import Cell, Terminal, number
-from aval.adapters.cli.words import now, say, speech
+from aval.adapters.cli.words import now, say, speech, why
+from aval.kernel.declared import DeclaredFault
 
 if TYPE_CHECKING:
     from aval.adapters.fhir.outbox import Outbox, UnitTold
@@ -154,11 +155,11 @@ def told_said(one: "UnitTold") -> Iterator[str]:
 def told_of(config: Path, unit: str) -> list[str]:
     """What is said of one unit where the context names a publisher's settings; its trouble reading them is said too."""
     from aval.adapters.fhir.outbox import Outbox, OutboxUnusable
-    from aval.adapters.fhir.settings import SettingsFault, read_publisher
+    from aval.adapters.fhir.settings import read_publisher
 
     try:
         path = config.parent / read_publisher(config).database
-    except SettingsFault:
+    except DeclaredFault:
         return [say("ror.unknown", why=say("ror.bad.settings"))]
     try:
         outbox = Outbox.readable(path)
@@ -175,25 +176,24 @@ def told_of(config: Path, unit: str) -> list[str]:
 
 
 def _settings(config: Path) -> "PublisherSettings":
-    from aval.adapters.fhir.settings import SettingsFault, read_publisher
+    from aval.adapters.fhir.settings import read_publisher
 
     if not config.is_file():
         raise Failure(say("file.absent", path=config), code=Exit.NOT_FOUND)
     try:
         return read_publisher(config)
-    except SettingsFault as error:
-        raise Failure(say("ror.bad.settings"), str(error), code=Exit.USAGE) from error
+    except DeclaredFault as error:
+        raise Failure(say("ror.bad.settings"), why(error), code=Exit.USAGE) from error
 
 
 def _run(work: Callable[[], Result]) -> Result:
     from aval.adapters.fhir.outbox import OutboxUnusable
-    from aval.adapters.fhir.settings import SettingsFault
     from aval.adapters.wire import BundleUnusable
 
     try:
         return work()
-    except (SettingsFault, OutboxUnusable, BundleUnusable) as error:
-        raise Failure(say("serve.refused"), str(error), code=Exit.USAGE) from error
+    except (DeclaredFault, OutboxUnusable, BundleUnusable) as error:
+        raise Failure(say("serve.refused"), why(error), code=Exit.USAGE) from error
 
 
 async def _round(settings: "PublisherSettings", config: Path, *, dry_run: bool) -> _Round:

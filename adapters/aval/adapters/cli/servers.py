@@ -17,7 +17,7 @@ from aval.adapters.cli.exits import Exit, Failure
 from aval.adapters.cli.needs import enum_name, finess_of
 from aval.adapters.cli.session import Session, connected
 from aval.adapters.cli.terminal import Cell, Terminal, fields_of, number, plain
-from aval.adapters.cli.words import now, say, speech
+from aval.adapters.cli.words import now, say, speech, why
 from aval.adapters.dial import Line, pages
 from aval.adapters.pki import write_atomically
 from aval.v1 import availability_pb2, membership_pb2
@@ -88,7 +88,7 @@ def serve_node(terminal: Terminal, config: Path) -> None:
     try:
         serve(config)
     except (ValueError, OSError, RuntimeError) as error:
-        raise Failure(say("serve.refused"), str(error), f"aval doctor --config {config}") from error
+        raise Failure(say("serve.refused"), why(error), f"aval doctor --config {config}") from error
 
 
 @hub.verb("serve", examples=("aval hub serve --config hub.toml", "aval hub serve --config ge-10/hub.toml -q"))
@@ -102,7 +102,7 @@ def serve_hub(terminal: Terminal, config: Path) -> None:
     try:
         serve(config)
     except (ValueError, OSError, RuntimeError) as error:
-        raise Failure(say("serve.refused"), str(error), f"aval doctor --config {config}") from error
+        raise Failure(say("serve.refused"), why(error), f"aval doctor --config {config}") from error
 
 
 @node.verb(

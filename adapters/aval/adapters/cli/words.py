@@ -17,7 +17,9 @@ from aval.adapters.cli.hl7_words import HL7_WORDS
 from aval.adapters.cli.import_words import IMPORT_WORDS
 from aval.adapters.cli.reason_words import REASON_WORDS
 from aval.adapters.clock import SystemClock
+from aval.adapters.declared import declared_said
 from aval.adapters.french import Language, Speech, language_of, typeset
+from aval.kernel.declared import DeclaredFault
 
 WORDS: dict[str, tuple[str, str]] = {
     "error": ("Erreur : {what}", "Error: {what}"),
@@ -419,6 +421,11 @@ def told(key: str) -> str:
     """`say` of the key of the catalogue that a text begins with; any other text as it is."""
     word, space, rest = key.partition("  ")
     return say(word) + space + rest if word in ALL_WORDS else key
+
+
+def why(error: Exception) -> str:
+    """What is told of why something could not be done: of what people declare, in their language."""
+    return declared_said(error, speech().language) if isinstance(error, DeclaredFault) else str(error)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

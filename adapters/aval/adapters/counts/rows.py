@@ -1,14 +1,12 @@
 """What a file says of units, whatever its format: figures by unit and gender, and what is wrong with the rest."""
 
-import re
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
+from aval.kernel.declared import declared
 from aval.kernel.statuses import Gender
 
 COUNT_MAX = 2_000
@@ -92,36 +90,9 @@ def check_age(told_at: datetime, word: str, now: datetime, age_max: timedelta = 
         raise BadCell("too-old", word=word, hours_max=f"{age_max / timedelta(hours=1):g}")
 
 
-class MappingFault(ValueError):
-    """A mapping that cannot be used: in which file, `where` in it, and `what`, a key of `sentences`."""
-
-    def __init__(self, path: Path | None, where: str, what: str, **details: object) -> None:
-        self.path = str(path or "")
-        self.where = where
-        self.what = what
-        self.details = {name: str(value) for name, value in details.items()}
-        super().__init__(f"{self.path}: {where}: {what} {self.details or ''}".rstrip())
-
-
 Told = TypeVar("Told")
 
 
-_FIELD, _AT = re.compile(r"unknown field `([^`]*)`"), re.compile(r"at `\$\.?([^`]*)`")
-_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
-"""What the decoder says of a fault, in English: which field, where in the table, where in the text."""
-
-
 def read_mapping(path: Path | None, form: type[Told]) -> Told:
-    """A mapping as it stands in a TOML file; without one, what the form says by itself. Raises `MappingFault`."""
-    try:
-        return form() if path is None else msgspec.toml.decode(path.read_bytes(), type=form)
-    except UnicodeDecodeError as error:
-        raise MappingFault(path, "", "map-utf-8", byte=error.start) from error
-    except msgspec.ValidationError as error:
-        field, at = _FIELD.search(str(error)), _AT.search(str(error))
-        where = ".".join(one[1].replace("[...]", "") for one in (at, field) if one is not None and one[1])
-        raise MappingFault(path, where, "map-field" if field else "map-type") from error
-    except msgspec.DecodeError as error:
-        place = _PLACE.search(str(error))
-        line, column = place.groups() if place else ("—", "—")
-        raise MappingFault(path, "", "map-toml", line=line, column=column) from error
+    """A mapping as it stands in a TOML file; without one, what the form says by itself. Raises `DeclaredFault`."""
+    return form() if path is None else declared(path, path.read_bytes(), form)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aval.adapters.counts.rows import LineProblem, MappingFault
+from aval.adapters.counts.rows import LineProblem
 from aval.adapters.counts.telling import Outcome
 from aval.adapters.french import Language, typeset
 
@@ -294,28 +294,6 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{unit} : {occupied} occupés pour {places} places",
         "{unit}: {occupied} occupied of {places} places",
     ),
-    # a mapping
-    "map-utf-8": ("pas de l’UTF-8 à partir de l’octet {byte}", "not UTF-8 from byte {byte} on"),
-    "map-toml": ("TOML mal formé, ligne {line}, colonne {column}", "malformed TOML, line {line}, column {column}"),
-    "map-field": ("champ inconnu", "unknown field"),
-    "map-type": ("autre chose que ce qui est attendu là", "something else than what is expected there"),
-    "map-known": ("inconnu ; connus : {known}", "unknown; known are {known}"),
-    "map-twice": ("« {word} » veut dire {first} et {second}", "“{word}” means both {first} and {second}"),
-    "map-gender-twice": (
-        "le genre se dit dans une colonne, ou dans des colonnes de chaque genre, pas les deux",
-        "say the gender in a column, or in columns of each, not both",
-    ),
-    "map-zone": ("« {word} » n’est pas un fuseau horaire IANA", "“{word}” is no IANA time zone"),
-    "map-unreadable": ("absent, ou illisible", "absent, or it cannot be read"),
-    "map-rows": ("plus de {max} lignes", "more than {max} rows"),
-    "map-identifier": (
-        "« {word} » : 1 à 32 caractères parmi A-Z a-z 0-9 -",
-        "“{word}”: 1 to 32 characters of A-Z a-z 0-9 -",
-    ),
-    "map-code": ("le code « {word} » est vide, ou dit deux fois", "the code “{word}” is empty, or said twice"),
-    "map-ignored": ("« {word} » est aussi à une unité", "“{word}” belongs to a unit too"),
-    "map-finess": ("« {word} » n’est pas un numéro FINESS", "“{word}” is no FINESS number"),
-    "map-hours": ("plus de 0, et 168 au plus", "above 0, and at most 168"),
     # the whole
     "line": ("ligne {line}", "line {line}"),
     "location": ("Location n° {line}", "Location no. {line}"),
@@ -356,13 +334,6 @@ def problem_said(problem: LineProblem, language: Language = Language.FRENCH, pla
     sentence = said(problem.what, language, **problem.details)
     colon = "\u00a0: " if language is Language.FRENCH else ": "
     return (", ".join(place) + colon if place else "") + sentence
-
-
-def mapping_said(fault: MappingFault, language: Language = Language.FRENCH) -> str:
-    """What is wrong with a mapping, with its file and place."""
-    colon = "\u00a0: " if language is Language.FRENCH else ": "
-    sentence = said(fault.what, language, **fault.details)
-    return colon.join(part for part in (fault.path, fault.where, sentence) if part)
 
 
 def outcome_said(outcome: Outcome, language: Language = Language.FRENCH) -> str:

@@ -67,7 +67,7 @@ def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[t
     Each with whether its cell, or the one before a cell without words, says that it is that of the figures."""
     today = now.astimezone(zone).date()
     words = [folded(cell) for cell in cells]
-    labels = list(accumulate(words, lambda before, word: word if re.search("[a-z]", word) else before))
+    labels = accumulate(words, _label_after)
     dates = [[one[0] for one in _WITHIN.finditer(_in_numbers(word, today))] for word in words]
     if not any(dates) and any(map(_LABEL.search, words)):
         dates = [[word] if _SERIAL.fullmatch(word) else [] for word in words]
@@ -77,6 +77,11 @@ def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[t
             with suppress(ValueError, OverflowError):
                 found.append((instant_of(one, (), zone, now), _OF_FIGURES.search(label) is not None))
     return found
+
+
+def _label_after(before: str, word: str) -> str:
+    """The label of a cell: its own words, or those before a cell of numbers alone."""
+    return word if re.search("[a-z]", word) else before
 
 
 def _in_numbers(text: str, today: date | None = None) -> str:

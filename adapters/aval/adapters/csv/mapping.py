@@ -36,7 +36,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aval.adapters.counts.rows import AGE_MAX, MappingFault, folded, read_mapping
+from aval.adapters.counts.rows import AGE_MAX, folded, read_mapping
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Refusal
 from aval.kernel.statuses import Gender
@@ -144,25 +145,25 @@ class Mapping:
 
 
 def load_mapping(path: Path | None) -> Mapping:
-    """The mapping in a file; without one, that of a sheet with our own heads. Raises `MappingFault`."""
+    """The mapping in a file; without one, that of a sheet with our own heads. Raises `DeclaredFault`."""
     told = read_mapping(path, _File)
     columns = _columns(path, told.columns)
     try:
         zone = ZoneInfo(told.format.time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise MappingFault(path, "format.time_zone", "map-zone", word=told.format.time_zone) from error
+        raise DeclaredFault(path, "format.time_zone", "zone", word=told.format.time_zone) from error
     if not 0 < told.format.age_max_hours <= 24 * 7:
-        raise MappingFault(path, "format.age_max_hours", "map-hours")
+        raise DeclaredFault(path, "format.age_max_hours", "hours")
     for word, number in told.houses.items():
         try:
             FinessET(number)
         except Refusal as error:
-            raise MappingFault(path, f"houses.{word}", "map-finess", word=number) from error
+            raise DeclaredFault(path, f"houses.{word}", "finess", word=number) from error
     genders = {folded(word): gender for gender, words in _GENDER_WORDS.items() for word in words}
     known = dict(genders)
     for word, name in told.genders.items():
         if folded(name) not in known:
-            raise MappingFault(path, f"genders.{word}", "map-known", known="female, male, any")
+            raise DeclaredFault(path, f"genders.{word}", "known", known="female, male, any")
         genders[folded(word)] = known[folded(name)]
     return Mapping(
         source=told.source,
@@ -179,22 +180,22 @@ def load_mapping(path: Path | None) -> Mapping:
 
 
 def _columns(path: Path | None, told: dict[str, str | dict[str, str]]) -> dict[str, str]:
-    """The head of each column, those of one gender as `female.free`. Raises `MappingFault`."""
+    """The head of each column, those of one gender as `female.free`. Raises `DeclaredFault`."""
     columns: dict[str, str] = {}
     for column, head in told.items():
         if isinstance(head, str):
             if column not in COLUMNS:
-                raise MappingFault(path, f"columns.{column}", "map-known", known=", ".join(COLUMNS))
+                raise DeclaredFault(path, f"columns.{column}", "known", known=", ".join(COLUMNS))
             columns[column] = head
             continue
         if column not in GENDERS:
-            raise MappingFault(path, f"columns.{column}", "map-known", known=", ".join(GENDERS))
+            raise DeclaredFault(path, f"columns.{column}", "known", known=", ".join(GENDERS))
         for figure, gendered in head.items():
             if figure not in FIGURES:
-                raise MappingFault(path, f"columns.{column}.{figure}", "map-known", known=", ".join(FIGURES))
+                raise DeclaredFault(path, f"columns.{column}.{figure}", "known", known=", ".join(FIGURES))
             columns[f"{column}.{figure}"] = gendered
     if "gender" in columns and any("." in column for column in columns):
-        raise MappingFault(path, "columns.gender", "map-gender-twice")
+        raise DeclaredFault(path, "columns.gender", "gender-twice")
     return columns
 
 
@@ -206,11 +207,11 @@ def is_of_one_gender(head: str) -> bool:
 
 
 def _each_once(path: Path | None, table: str, meanings: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What each word means, however it is written. Raises `MappingFault` for one that means two things."""
+    """What each word means, however it is written. Raises `DeclaredFault` for one that means two things."""
     found: dict[str, str] = {}
     for word, meaning in meanings:
         if found.setdefault(folded(word), meaning) != meaning:
-            raise MappingFault(path, table, "map-twice", word=word, first=found[folded(word)], second=meaning)
+            raise DeclaredFault(path, table, "twice", word=word, first=found[folded(word)], second=meaning)
     return found
 
 

@@ -27,7 +27,6 @@ import msgspec
 from aval.adapters.counts.rows import (
     BadCell,
     LineProblem,
-    MappingFault,
     UnitCounts,
     check_age,
     read_mapping,
@@ -35,6 +34,7 @@ from aval.adapters.counts.rows import (
 )
 from aval.adapters.edxl.have import CLOSED, EVACUATING, HAVE_2, KNOWN_BED_TYPES, have, xnl
 from aval.adapters.markup import Element, MarkupFault, parse
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Gender
 
 WORD_MAX = 40
@@ -57,11 +57,11 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_mapping(path: Path | None) -> Mapping:
-    """The mapping in a file; without one, every bed type is a problem, which a dry run lists. Raises `MappingFault`."""
+    """The mapping in a file; without one, every bed type is a problem, as a dry run lists. Raises `DeclaredFault`."""
     mapping = read_mapping(path, Mapping)
     for bed_type in mapping.units:
         if bed_type.partition("/")[0] not in KNOWN_BED_TYPES:
-            raise MappingFault(path, f"units.{bed_type}", "map-known", known=", ".join(sorted(KNOWN_BED_TYPES)))
+            raise DeclaredFault(path, f"units.{bed_type}", "known", known=", ".join(sorted(KNOWN_BED_TYPES)))
     return mapping
 
 

@@ -41,7 +41,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_mapping(path: Path | None) -> Mapping:
-    """The mapping in a file; without one, external identifiers are our units' codes. Raises `MappingFault`."""
+    """The mapping in a file; without one, external identifiers are our units' codes. Raises `DeclaredFault`."""
     return read_mapping(path, Mapping)
 
 

@@ -28,9 +28,10 @@ from yarl import URL
 from aval.adapters.fhir.capacity import ALL_RECORDS_PATH, Capacity, Indicator, extension_of, path_of
 from aval.adapters.fhir.codes import CAPACITY_URL, Json
 from aval.adapters.fhir.reading import ReadLocation, Unreadable, locations_of, resource_of
-from aval.adapters.fhir.settings import AccessSettings, RorSettings, SettingsFault
+from aval.adapters.fhir.settings import AccessSettings, RorSettings
 from aval.adapters.pki import CERTIFICATE_FILE, KEY_FILE
 from aval.kernel.clock import Clock
+from aval.kernel.declared import DeclaredFault
 
 ANSWER_SECONDS_MAX = 20.0
 """How long one answer may take; the outbox waits for nothing else meanwhile."""
@@ -247,7 +248,7 @@ class Ror:
     """A line to the ROR. Made within a running event loop; `close` closes it."""
 
     def __init__(self, settings: RorSettings, folder: Path, clock: Clock) -> None:
-        """`folder` is that of the settings. Raises `SettingsFault` for a certificate that cannot be used."""
+        """`folder` is that of the settings. Raises `DeclaredFault` for a certificate that cannot be used."""
         self._settings = settings
         self._clock = clock
         self._writing = _Access(settings, folder, clock)
@@ -339,7 +340,7 @@ def _url(base: str, external: str) -> URL:
 
 
 def _tls(settings: AccessSettings, folder: Path) -> ssl.SSLContext:
-    """TLS 1.2 or newer (CI-SIS), with our certificate if the ROR asks for one. Raises `SettingsFault`."""
+    """TLS 1.2 or newer (CI-SIS), with our certificate if the ROR asks for one. Raises `DeclaredFault`."""
     try:
         context = ssl.create_default_context(cafile=str(folder / settings.trust) if settings.trust else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -347,5 +348,6 @@ def _tls(settings: AccessSettings, folder: Path) -> ssl.SSLContext:
             bundle = folder / settings.certificate
             context.load_cert_chain(bundle / CERTIFICATE_FILE, bundle / KEY_FILE)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsFault(f"the certificate for the ROR cannot be used: {error}") from error
+        folders = ", ".join(filter(None, (settings.certificate, settings.trust)))
+        raise DeclaredFault(folder, "certificate", "certificate", folder=folders) from error
     return context

@@ -20,13 +20,14 @@ from aval.adapters.fhir.picture import Pictures
 from aval.adapters.fhir.publisher import Publisher, PublisherMeter
 from aval.adapters.fhir.readers import Readers
 from aval.adapters.fhir.ror import Ror
-from aval.adapters.fhir.settings import EndpointSettings, PublisherSettings, SettingsFault
+from aval.adapters.fhir.settings import EndpointSettings, PublisherSettings
 from aval.adapters.pki import CERTIFICATE_FILE, TRUST_FILE, write_atomically
 from aval.adapters.telemetry import start_telemetry
 from aval.adapters.wire import Credentials, FileDenyList, PeerChannel, hub_service_config, stop_on_signals
 from aval.adapters.wire.credentials import POLL_SECONDS
 from aval.kernel.access import Server
 from aval.kernel.clock import Clock
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.identity import Adapter, Identity, Staff, hub_dns_name, node_dns_name
 
 READY_MODE = 0o644
@@ -42,7 +43,7 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 def serve_endpoint(settings: EndpointSettings, path: Path) -> None:
-    """Serves until SIGTERM or SIGINT. Raises `SettingsFault`, OSError, `BundleUnusable`, `TracingForbidden`."""
+    """Serves until SIGTERM or SIGINT. Raises `DeclaredFault`, OSError, `BundleUnusable`, `TracingForbidden`."""
     asyncio.run(_serve(settings, path))
 
 
@@ -54,12 +55,12 @@ async def _serve(settings: EndpointSettings, path: Path) -> None:
     credentials = Credentials(bundle, clock, telemetry)
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdigit():
-        raise SettingsFault(f"{path}: listen is HOST:PORT, not {settings.listen!r}")
+        raise DeclaredFault(path, "listen", "address", word=settings.listen)
     deny_list = FileDenyList(path.parent / settings.deny_list, clock, None) if settings.deny_list else None
     own = credentials.identity
     beside = Server.HUB if settings.hub else Server.NODE
     if beside is Server.NODE and own.establishment is None:
-        raise SettingsFault(f"{path}: beside a node the identity is one of its establishment, not {own}")
+        raise DeclaredFault(path, "identity", "of-no-house", identity=own)
     async with AsyncExitStack() as closing:
         line = _line(credentials, rng, settings.hub, settings.node, own, closing)
         readers = Readers(own, beside, clock, settings.operators, deny_list)
@@ -71,7 +72,7 @@ async def _serve(settings: EndpointSettings, path: Path) -> None:
         try:
             context = tls_of(shown, bundle / TRUST_FILE)
         except (OSError, ssl.SSLError) as error:
-            raise SettingsFault(f"{path}: the certificate in {shown} cannot be used: {error}") from error
+            raise DeclaredFault(path, "certificate", "certificate", folder=shown) from error
         listening = Listening(endpoint, context)
         closing.push_async_callback(listening.stop)
         taken = await listening.start(host, int(port))
@@ -132,11 +133,11 @@ async def publisher_of(
 ) -> tuple[Publisher, Ror]:
     """A publisher with its line, outbox and ROR, closed by `closing`. In a dry run its outbox is a copy in memory.
 
-    Raises `SettingsFault` for an identity that is not of an establishment.
+    Raises `DeclaredFault` for an identity that is not of an establishment.
     """
     own = credentials.identity
     if not isinstance(own, Adapter | Staff):
-        raise SettingsFault(f"{path}: the identity is an adapter of the establishment, not {own}")
+        raise DeclaredFault(path, "identity", "of-no-house", identity=own)
     line = _line(credentials, SystemRng(), "", settings.node, own, closing)
     database = path.parent / settings.database
     outbox = Outbox.in_memory() if dry_run and not database.exists() else Outbox.open(database)
@@ -156,7 +157,7 @@ def _line(
     elif own.establishment is not None:
         channel = PeerChannel(credentials, rng, node, node_dns_name(own.territory, own.establishment))
     else:
-        raise SettingsFault(f"{own} belongs to no establishment: it has no node")
+        raise DeclaredFault("", "identity", "of-no-house", identity=own)
     closing.push_async_callback(channel.close)
     return Line(channel)
 

@@ -22,16 +22,15 @@ U107 = "HEB38888"
 U999 = ""                            # not sent
 """
 
-import tomllib
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from aval.adapters.declared import read_declared
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Horizon, Status
 
 
@@ -40,10 +39,6 @@ class Wins(StrEnum):
 
     AVAL = "aval"
     ROR = "ror"
-
-
-class SettingsFault(ValueError):
-    """The settings cannot be used; the text says what to mend."""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,43 +110,35 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     communes: dict[str, str] = {}
 
 
-_Settings = TypeVar("_Settings", PublisherSettings, EndpointSettings)
-
-
 def read_publisher(path: Path) -> PublisherSettings:
-    """The publisher's settings. Raises `SettingsFault`."""
-    settings = _read(path, PublisherSettings)
-    for access in (settings.ror, settings.ror.reading):
+    """The publisher's settings. Raises `DeclaredFault`."""
+    settings = read_declared(path, PublisherSettings)
+    reading = settings.ror.reading
+    for where, access in (("ror", settings.ror), ("ror.reading", reading)):
         if access is not None:
-            check_url(access.url)
+            check_url(path, f"{where}.url", access.url)
             if access.token_url:
-                check_url(access.token_url)
+                check_url(path, f"{where}.token_url", access.token_url)
                 if not access.client_id:
-                    raise SettingsFault(f"{path}: a token_url needs its client_id")
-    if settings.ror.repeat_every_hours <= 0 or (settings.ror.reading and settings.ror.reading.every_minutes <= 0):
-        raise SettingsFault(f"{path}: a time between two sendings or readings is more than zero")
+                    raise DeclaredFault(path, f"{where}.client_id", "client-id")
+    if settings.ror.repeat_every_hours <= 0:
+        raise DeclaredFault(path, "ror.repeat_every_hours", "above-zero")
+    if reading is not None and reading.every_minutes <= 0:
+        raise DeclaredFault(path, "ror.reading.every_minutes", "above-zero")
     return settings
 
 
 def read_endpoint(path: Path) -> EndpointSettings:
-    """The endpoint's settings. Raises `SettingsFault`."""
-    settings = _read(path, EndpointSettings)
+    """The endpoint's settings. Raises `DeclaredFault`."""
+    settings = read_declared(path, EndpointSettings)
     if bool(settings.hub) == bool(settings.node):
-        raise SettingsFault(f"{path}: say one of hub and node: what the endpoint reads")
+        raise DeclaredFault(path, "", "hub-or-node")
     return settings
 
 
-def check_url(url: str) -> None:
-    """Refuses clear text towards another machine. Raises `SettingsFault`."""
+def check_url(path: Path, where: str, url: str) -> None:
+    """Refuses clear text towards another machine. Raises `DeclaredFault`."""
     parts = urlsplit(url)
     loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
-        raise SettingsFault(f"{url}: an https address is needed; http only towards this very machine")
-
-
-def _read(path: Path, kind: type[_Settings]) -> _Settings:
-    try:
-        said: Mapping[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return msgspec.convert(said, kind)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise SettingsFault(f"{path}: {error}") from error
+        raise DeclaredFault(path, where, "https", word=url)

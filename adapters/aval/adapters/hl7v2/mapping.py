@@ -33,10 +33,10 @@ from pathlib import Path
 
 import msgspec
 
-from aval.adapters.counts.rows import MappingFault
-from aval.adapters.counts.rows import read_mapping as read_file
+from aval.adapters.declared import read_declared
 from aval.adapters.hl7v2.meaning import NULL, Place
 from aval.adapters.hl7v2.stays import Phase, Presence
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.statuses import Gender
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,32}", re.ASCII)
@@ -202,11 +202,8 @@ def unmapped_name(code: str) -> str:
 
 
 def read_mapping(path: Path) -> Mapping:
-    """A house's file. Raises `MappingFault`."""
-    try:
-        return Mapping(_checked(read_file(path, _File), path))
-    except OSError as error:
-        raise MappingFault(path, "", "map-unreadable") from error
+    """A house's file. Raises `DeclaredFault`."""
+    return Mapping(_checked(read_declared(path, _File), path))
 
 
 def mapping_of(table: Table[str, object]) -> Mapping:
@@ -215,19 +212,19 @@ def mapping_of(table: Table[str, object]) -> Mapping:
 
 
 def _checked(file: _File, path: Path | None) -> _File:
-    """The file, if it can be meant. Raises `MappingFault`."""
+    """The file, if it can be meant. Raises `DeclaredFault`."""
     if len(file.unit) > UNITS_MAX:
-        raise MappingFault(path, "unit", "map-rows", max=UNITS_MAX)
+        raise DeclaredFault(path, "unit", "rows", max=UNITS_MAX)
     seen: set[tuple[str, str]] = set()
     for row in file.unit:
         for where, name in (("unit", row.unit), *((f"beds.{code}", bed) for code, bed in row.beds.items())):
             if not IDENTIFIER.fullmatch(name):
-                raise MappingFault(path, f"unit {row.unit}, {where}", "map-identifier", word=name)
+                raise DeclaredFault(path, f"unit {row.unit}, {where}", "identifier", word=name)
         for code in row.codes:
             if not code or (row.facility, code) in seen:
-                raise MappingFault(path, f"unit {row.unit}, codes", "map-code", word=code)
+                raise DeclaredFault(path, f"unit {row.unit}, codes", "code", word=code)
             seen.add((row.facility, code))
     both = {code for facility, code in seen if not facility} & set(file.ignored)
     if both:
-        raise MappingFault(path, "ignored", "map-ignored", word=", ".join(sorted(both)))
+        raise DeclaredFault(path, "ignored", "ignored", word=", ".join(sorted(both)))
     return file

@@ -20,12 +20,13 @@ from aval.adapters.hl7v2.mapping import read_mapping
 from aval.adapters.hl7v2.meaning import Customs
 from aval.adapters.hl7v2.meters import Meters
 from aval.adapters.hl7v2.server import MllpServer
-from aval.adapters.hl7v2.settings import Settings, SettingsInvalid, read_settings, server_context
+from aval.adapters.hl7v2.settings import Settings, read_settings, server_context
 from aval.adapters.hl7v2.telling import Teller
 from aval.adapters.pki import write_atomically
 from aval.adapters.telemetry import start_telemetry
 from aval.adapters.wire import stop_on_signals
 from aval.kernel.clock import Clock
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.identity import Adapter
 
 ALIVE_EVERY = timedelta(minutes=4)
@@ -54,7 +55,8 @@ async def _serve(settings: Settings, settings_path: Path) -> None:
     async with AsyncExitStack() as closing:
         caller = await closing.enter_async_context(Caller(settings.identity, clock))
         if not isinstance(caller.identity, Adapter) or caller.identity.establishment != settings.finess:
-            raise SettingsInvalid(f"{settings.identity} is {caller.identity}, no adapter of {settings.finess}")
+            who = {"identity": caller.identity, "finess": settings.finess}
+            raise DeclaredFault(settings.identity, "", "adapter-differs", **who)
         inbox = Inbox(settings.inbox, int(clock.now().timestamp() * 1000))
         closing.push_async_callback(inbox.close)
         meters = Meters(telemetry.registry)

@@ -36,7 +36,6 @@ query = "IHE PDQ Query"            # QPD-1
 """
 
 import ssl
-import tomllib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,9 +43,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from aval.adapters.declared import read_declared
 from aval.adapters.hl7v2.meaning import Customs
 from aval.adapters.hl7v2.querying import QUERY, Supplier
 from aval.adapters.hl7v2.server import Limits
+from aval.kernel.declared import DeclaredFault
 from aval.kernel.finess import FinessET
 from aval.kernel.reasons import Refusal
 
@@ -56,10 +57,6 @@ _WARDS = {"ZBE-7": ("ZBE", 7, 10), "ZBE-8": ("ZBE", 8, 10), "PV1-3.4": ("PV1", 3
 _FACILITIES = {"PV1-3.4": ("PV1", 3, 4), "MSH-4": ("MSH", 4, 1), "ZBE-7": ("ZBE", 7, 6), "ZBE-8": ("ZBE", 8, 6)}
 """Where a site may write the facility, and in which component: of a ward (XON) its authority stands in the sixth."""
 _VISITS = frozenset({"PV1-19", "PV1-50", "PID-18"})
-
-
-class SettingsInvalid(ValueError):
-    """The settings cannot be used; the sentence names the file, the field and what to do."""
 
 
 class _Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,27 +153,29 @@ class Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a file. Raises `SettingsInvalid`."""
+    """The settings in a file. Raises `DeclaredFault`."""
+    written = read_declared(path, _File)
     try:
-        written = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
-        finess, zone = FinessET(written.finess), ZoneInfo(written.time_zone)
-    except OSError as error:
-        raise SettingsInvalid(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, Refusal) as error:
-        problem = error.metadata.get("problem", str(error)) if isinstance(error, Refusal) else str(error)
-        raise SettingsInvalid(f"{path}: {problem}") from error
+        finess = FinessET(written.finess)
+    except Refusal as refusal:
+        raise DeclaredFault(path, "finess", "finess", word=written.finess) from refusal
+    try:
+        zone = ZoneInfo(written.time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise DeclaredFault(path, "time_zone", "zone", word=written.time_zone) from error
     host, port = _address(path, "listen", written.listen)
-    if written.reservation_field and written.reservation_field not in _RESERVATIONS:
-        raise SettingsInvalid(f"{path}: reservation_field is one of {', '.join(sorted(_RESERVATIONS))}")
-    if not written.visit_fields or set(written.visit_fields) - _VISITS:
-        raise SettingsInvalid(f"{path}: visit_fields are of {', '.join(sorted(_VISITS))}")
-    if unknown := set(written.ward_fields) - set(_WARDS):
-        raise SettingsInvalid(f"{path}: ward_fields: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_WARDS))}")
-    if written.facility_field not in _FACILITIES:
-        raise SettingsInvalid(f"{path}: facility_field is one of {', '.join(_FACILITIES)}")
+    for name, named, known in (
+        ("reservation_field", {written.reservation_field} - {""}, _RESERVATIONS),
+        ("visit_fields", set(written.visit_fields) or {""}, _VISITS),
+        ("ward_fields", set(written.ward_fields), _WARDS),
+        ("facility_field", {written.facility_field}, _FACILITIES),
+    ):
+        if named - set(known):
+            raise DeclaredFault(path, name, "known", known=", ".join(sorted(known)))
     limits = Limits(**msgspec.structs.asdict(written.limits))
-    if any(value <= 0 for value in msgspec.structs.asdict(written.limits).values()):
-        raise SettingsInvalid(f"{path}: a limit is above 0")
+    for name, value in msgspec.structs.asdict(written.limits).items():
+        if value <= 0:
+            raise DeclaredFault(path, f"limits.{name}", "above-zero")
     folder = path.parent
     return Settings(
         finess=finess,
@@ -206,13 +205,13 @@ def read_settings(path: Path) -> Settings:
 def _tls(path: Path, written: _File, host: str) -> tuple[Path, Path, Path] | None:
     if written.tls is not None:
         if written.clear_text:
-            raise SettingsInvalid(f"{path}: clear_text and [tls] exclude each other")
+            raise DeclaredFault(path, "clear_text", "tls-and-clear")
         folder = path.parent
         return folder / written.tls.certificate, folder / written.tls.key, folder / written.tls.trust
     if not written.clear_text:
-        raise SettingsInvalid(f"{path}: [tls] is missing; clear_text = true is for a loopback address only")
+        raise DeclaredFault(path, "tls", "tls-absent")
     if not _is_loopback(host):
-        raise SettingsInvalid(f"{path}: clear text would cross a network: listen on 127.0.0.1, or give [tls]")
+        raise DeclaredFault(path, "listen", "clear-text")
     return None
 
 
@@ -221,14 +220,14 @@ def _supplier(path: Path, written: _File) -> Supplier | None:
         return None
     host, port = _address(path, "query.address", written.query.address)
     if written.tls is None and not _is_loopback(host):
-        raise SettingsInvalid(f"{path}: a query in clear text would cross a network: give [tls]")
+        raise DeclaredFault(path, "query.address", "clear-text")
     return Supplier(host, port, written.query.application, written.query.facility, written.query.query)
 
 
 def _address(path: Path, field: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) <= 65_535):
-        raise SettingsInvalid(f"{path}: {field} must be host:port, not {text!r}")
+        raise DeclaredFault(path, field, "address", word=text)
     return host.strip("[]"), int(port)
 
 
