@@ -170,6 +170,7 @@ def test_a_total_is_no_unit_unless_the_mapping_says_so(tmp_path: Path) -> None:
         "mardi 24 novembre 2026 8h15", "Mar. 24 nov. 2026 à 8 h 15", "24 NOVEMBRE 2026, 08:15",
         "24-nov-26 08:15", "24-nov.-2026 8h15mn", "24/11/2026 8 h 15 min", "2026/11/24 08:15", "20261124T0815",
         "2026-11-24T08:15:00+01:00", "46350,34375", "46350.34375", "46350;0,34375", "24/11/2026;08:15",
+        "24/11/2026;0,34375", "46350;8h15", "46350;8 h 15",
     ],
 )  # fmt: skip
 def test_an_instant_as_people_and_spreadsheets_write_it(date: str) -> None:
@@ -267,6 +268,15 @@ def test_a_sheet_that_says_above_its_heads_that_it_is_of_another_day_is_not_told
         assert faults(f"{title}\nUnité;Libres\nU1;2\n") == [(1, "", what)], title
     # Of a form whose own date that is, a house can say so.
     assert [row.told_at for row in read(content, replace(PLAIN, title_date=False))[0]] == [None]
+
+
+def test_an_hour_alone_in_its_column_is_whole() -> None:
+    found, problems = read("Unité;Libres;Date;Heure\nU1;2;24/11/2026;8\nU2;2;46350;0\n")
+    assert problems == []
+    assert [row.told_at for row in found] == [
+        datetime(2026, 11, 24, 7, tzinfo=UTC),
+        datetime(2026, 11, 23, 23, tzinfo=UTC),
+    ]
 
 
 def test_an_hour_without_its_day_is_named_by_its_column() -> None:

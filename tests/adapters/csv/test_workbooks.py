@@ -77,6 +77,15 @@ def test_a_bad_cell_is_named_by_the_row_that_the_spreadsheet_shows() -> None:
     assert faults(content) == [(4, "Lits occupés", "not-whole"), (4, "Relevé le", "not-a-date")]
 
 
+def test_yes_is_no_count_of_one() -> None:
+    """A box that is ticked is kept as 1."""
+    with zipfile.ZipFile(BytesIO(workbook({"Lits": [("UF", "Disponible"), ("U201", 1)]}))) as packed:
+        parts = {name: packed.read(name).decode() for name in packed.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    parts[sheet] = parts[sheet].replace('<c r="B2">', '<c r="B2" t="b">')
+    assert faults(archive(parts)) == [(2, "Disponible", "not-a-count")]
+
+
 def test_of_several_sheets_with_heads_none_is_guessed() -> None:
     sheets = {"Lundi": [HEADS, ("U201", None, 12, 10)], "Mardi": [HEADS, ("U201", None, 12, 11)]}
     assert faults(workbook(sheets)) == [(0, "", "several-sheets")]

@@ -82,7 +82,7 @@ def test_a_number_of_the_rors_own_names_a_region_and_no_house() -> None:
 
 def test_a_resource_on_each_line_is_a_file_too() -> None:
     lines = [json.dumps(one) for one in (location(occupied=1), {"resourceType": "Organization"}, location("U108"))]
-    for end in ("\n", "\r\n"):
+    for end in ("\n", "\r\n", "\r\n\r\n"):
         rows, problems = read((end.join([*lines, ""])).encode("utf-8-sig"))
         assert ([row.unit for row in rows], [one.what for one in problems]) == (["U107", "U108"], [])
     _, (problem,) = read("\n".join([*lines, "{oops"]).encode())
@@ -163,9 +163,11 @@ def test_of_several_codings_the_one_of_the_list_counts() -> None:
     assert [row.occupied for row in read(file_of(made))[0]] == [15]
 
 
-def test_a_place_that_is_no_longer_used_is_not_told() -> None:
-    assert only_problem(file_of({**location(occupied=1), "status": "inactive"})) == "fhir-inactive"
-    assert len(read(file_of({**location(occupied=1), "status": "suspended"}))[0]) == 1
+def test_a_place_that_is_closed_for_now_or_no_longer_used_is_not_told() -> None:
+    """R4, location-status: suspended is temporarily closed, whatever its records still say."""
+    for status in ("inactive", "suspended", "fermé"):
+        assert only_problem(file_of({**location(occupied=1), "status": status})) == "fhir-inactive"
+    assert len(read(file_of({**location(occupied=1), "status": "active"}))[0]) == 1
 
 
 def test_what_is_not_in_utf_8_or_a_bare_list_is_named() -> None:

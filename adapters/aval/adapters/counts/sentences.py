@@ -253,8 +253,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "fhir-no-value": ("sans valeur", "without a value"),
     "fhir-field": ("« {word} » n’est pas un code de R227", "“{word}” is not a code of R227"),
     "fhir-inactive": (
-        "lieu qui ne sert plus (inactive) : ôtez-le du fichier",
-        "a place that is no longer used (inactive): take it out of the file",
+        "lieu qui ne sert pas en ce moment, ou plus ({word}) : ôtez-le du fichier",
+        "a place that is not used now, or no longer ({word}): take it out of the file",
     ),
     "fhir-several": (
         "{count} enregistrements du statut {status}, dont aucun n’est le tout : n’en laissez qu’un",

@@ -42,8 +42,11 @@ _FRENCH = re.compile(
 _WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern, _FRENCH.flags)
 """The same within a text, and not within another number."""
 
-_SERIAL = re.compile(r"(?P<days>\d{5}(?:[.,]\d+)?)(?:\s+(?P<rest>0[.,]\d+))?", re.ASCII)
-"""A number of five digits begins with 1927 and ends with 2173; the time of day may stand in a cell of its own."""
+_SERIAL = re.compile(r"\d{5}(?:[.,]\d+)?", re.ASCII)
+"""A number of five digits begins with 1927 and ends with 2173."""
+
+_SERIAL_DAY, _SERIAL_HOUR = re.compile(r"^(\d{5})(?=\s)", re.ASCII), re.compile(r"(?<=\s)0(?:[.,]\d+)?$", re.ASCII)
+"""A day and a time of day, each in a cell of its own, beside one that may be written otherwise."""
 
 _LABEL = re.compile(r"\b(?:au|le|date|jour|releve|etat|situation|maj|edite)\b")
 """What says, folded, that a number beside it is a date."""
@@ -79,6 +82,11 @@ def instants_in(cells: tuple[str, ...], zone: ZoneInfo, now: datetime) -> list[t
     return found
 
 
+def _serial(days: float) -> datetime:
+    """What a spreadsheet means by a number, to the second; the zone is not its own."""
+    return datetime(1899, 12, 30, tzinfo=UTC) + timedelta(seconds=round(days * 86_400))
+
+
 def _label_after(before: str, word: str) -> str:
     """The label of a cell: its own words, or those before a cell of numbers alone."""
     return word if re.search("[a-z]", word) else before
@@ -107,9 +115,11 @@ def _local(text: str, forms: tuple[str, ...], zone: ZoneInfo) -> tuple[datetime,
             return datetime.strptime(text, form).replace(tzinfo=zone), "%H" not in form
         except ValueError:
             continue
-    if (serial := _SERIAL.fullmatch(text)) is not None:
-        days = float(serial["days"].replace(",", ".")) + float((serial["rest"] or "0").replace(",", "."))
-        return datetime(1899, 12, 30, tzinfo=zone) + timedelta(days=days), days.is_integer()
+    if _SERIAL.fullmatch(text) is not None:
+        days = float(text.replace(",", "."))
+        return _serial(days).replace(tzinfo=zone), days.is_integer()
+    text = _SERIAL_DAY.sub(lambda one: f"{_serial(int(one[1])):%d/%m/%Y}", text)
+    text = _SERIAL_HOUR.sub(lambda one: f"{_serial(float(one[0].replace(',', '.'))):%H:%M:%S}", text)
     if (french := _FRENCH.fullmatch(text) or _FRENCH.fullmatch(_in_numbers(text))) is not None:
         year, month, day, hour, minute, second = (
             int(french[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")

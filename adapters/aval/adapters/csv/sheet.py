@@ -255,7 +255,7 @@ def _count(cell: str) -> int | None:
 
 
 def _instant(cell: str, hour: str, mapping: Mapping, now: datetime) -> datetime | None:
-    word = f"{cell} {hour}".strip()
+    word = f"{cell} {hour}{'h' * (is_digits(hour) and len(hour) < 3)}".strip()
     if not word:
         return None
     try:

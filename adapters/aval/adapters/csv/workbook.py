@@ -138,6 +138,8 @@ def _value(cell: Element, texts: list[str]) -> str:
     if kind == "inlineStr":
         return "".join(_text(one) for one in cell.children)
     told = next((one.text for one in _named(cell, "v")), "")
+    if kind == "b":
+        return "VRAI" if told == "1" else "FAUX"  # as it shows: yes is no count of one
     if kind == "s":
         return texts[int(told)] if _is_number(told) and int(told) < len(texts) else ""
     # A number is kept as a double: 2 may stand as 2.0 or 2E0.

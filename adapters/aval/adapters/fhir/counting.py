@@ -85,8 +85,8 @@ def _row(number: int, location: ReadLocation, mapping: Mapping, now: datetime) -
         finess = ""  # somebody has said that it is ours, or it says no house
     elif mapping.establishment:
         return LineProblem(number, "identifier", "other-house", {"finess": finess})
-    if not location.active:
-        return LineProblem(number, "status", "fhir-inactive")
+    if location.status not in ("", "active"):
+        return LineProblem(number, "status", "fhir-inactive", {"word": location.status})
     here = [one for one in location.capacities if one.indicator.horizon is Horizon.NOW]
     told_at = min((one.update_time for one in here if one.indicator.status is Status.OCCUPIED), default=None)
     if told_at is None:

@@ -46,13 +46,13 @@ class RecordProblem:
 @dataclass(frozen=True, slots=True)
 class ReadLocation:
     """A Location as read. `external` is its identifier of type 26, else the first, else its id; `problems` name what of
-    it cannot be taken; it is not `active` where its status says that it is no longer used."""
+    it cannot be taken; `status` is empty where none is said."""
 
     external: str
     name: str
     capacities: tuple[Capacity, ...]
     problems: tuple["RecordProblem", ...]
-    active: bool = True
+    status: str = ""
 
 
 def resource_of(content: bytes) -> dict[str, Any]:
@@ -67,12 +67,15 @@ def resource_of(content: bytes) -> dict[str, Any]:
         body.decode()
     except UnicodeDecodeError as error:
         raise Unreadable("fhir-encoding", byte=error.start) from None
-    if b"}\n{" in body.replace(b"\r", b""):
+    if _LINES.search(body):
         lines = enumerate(body.split(b"\n"), 1)
         held = [_resource(one, number) for number, one in lines if one.strip()]
         return {"resourceType": "Bundle", "entry": [{"resource": one} for one in held]}
     return _resource(body)
 
+
+_LINES = re.compile(rb"\}\s*\n\s*\{")
+"""Where a resource ends and another begins on a line of its own."""
 
 _BYTE = re.compile(r"\(byte (\d+)\)")
 """Where the decoder says that it could not go on."""
@@ -149,9 +152,8 @@ def location_of(resource: Mapping[str, Any]) -> ReadLocation:
         if capacity.indicator.key in capacities:
             problems.append(RecordProblem(number, "", "fhir-indicator-twice", {"key": capacity.indicator.key}))
         capacities[capacity.indicator.key] = capacity
-    active = resource.get("status") != "inactive"
-    records = tuple(capacities.values())
-    return ReadLocation(_external(resource), _text(resource.get("name")), records, tuple(problems), active)
+    records, status = tuple(capacities.values()), _text(resource.get("status"))
+    return ReadLocation(_external(resource), _text(resource.get("name")), records, tuple(problems), status)
 
 
 def _text(value: object) -> str:
