@@ -170,5 +170,6 @@ async def test_what_keeps_it_from_starting_is_told_in_a_sentence(tmp_path: Path)
     with_line(made, 'finess = "540000080"')
     process = await made.launch()
     assert await process.wait() != 0
-    assert f"is the identity spiffe://{HERE}/establishment/{HOUSE}, not that of the node 540000080" in made.log()
+    house = f"spiffe://{HERE}/establishment"
+    assert f"l’identité {house}/{HOUSE}, non celle de {house}/540000080" in made.log()
     assert "Traceback" not in made.log()
