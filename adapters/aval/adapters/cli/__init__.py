@@ -39,8 +39,9 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(asked.ctx.get_help(), err=True)
         return Exit.USAGE
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else "aval"
-        return _tell(Failure(error.format_message(), following=f"{path} --help", code=Exit.USAGE))
+        from aval.adapters.cli.usage import usage_failure
+
+        return _tell(usage_failure(error))
     except click.ClickException as error:
         return _tell(Failure(error.format_message()))
     except (click.Abort, KeyboardInterrupt):
