@@ -89,6 +89,7 @@ def test_what_stands_above_the_heads_is_passed_over(above: str, line: int) -> No
         "Code UF;Nombre de lits ouverts;Nb lits occ.;Lits dispo",
         "Unité (code);Ouverts (nb);Présents;Places vacantes",
         "UNITÉ FONCTIONNELLE;Places ouvertes;Places occupées;LITS LIBRES",
+        "Nom du service;Lits ouverts;Résidents présents;Places disponibles aujourd’hui",
     ],
 )
 def test_heads_are_known_by_the_words_that_tell(heads: str) -> None:
@@ -106,7 +107,7 @@ def test_a_share_is_no_count() -> None:
 
 
 def test_a_number_of_beds_beside_the_figures_is_what_may_be_held_against_the_nodes() -> None:
-    for head in ("Lits", "Nb de lits", "Places", "Capacité", "Capacité en lits", "Lits et places"):
+    for head in ("Lits", "Nb de lits", "Lits installés", "Places", "Capacité", "Capacité en lits", "Lits et places"):
         found, problems = read(f"Unité;{head};Occupés\nU1;18;17\n")
         assert (problems, [(row.open, row.capacity) for row in found]) == ([], [(None, 18)]), head
     # Where two of open, occupied and free are said, the third follows, and nothing is to be held against anything.
@@ -118,19 +119,21 @@ def test_a_number_of_beds_beside_the_figures_is_what_may_be_held_against_the_nod
 
 def test_a_row_of_another_house_is_never_taken_for_ours(tmp_path: Path) -> None:
     found, problems = read("FINESS;Unité;Libres\n540009479;U1;2\n540 000 023;U1;3\n;U2;1\n")
-    assert (problems[0].line, problems[0].what) == (3, "twice")
-    assert [row.house for row in found] == ["540009479", ""]
+    assert problems == []
+    assert [(row.unit, row.house) for row in found] == [("U1", "540009479"), ("U1", "540000023"), ("U2", "540000023")]
     assert faults("N° FINESS;Unité;Libres\n54000947;U1;2\n540009478;U2;2\n") == [
         (2, "N° FINESS", "not-a-finess"),
         (3, "N° FINESS", "not-a-finess"),
     ]
+    merged = "Établissement;Unité;Libres\nCHRU 540000023;U1;2\n;U2;3\nEHPAD (540009479.0);U3;1\n;U4;1\n"
+    assert [row.house for row in read(merged)[0]] == ["540000023", "540000023", "540009479", "540009479"]
     sites = "Site;Unité;Libres\nBrabois;U1;2\n;U2;2\nCentral;U3;2\n"
     assert faults(sites) == [(4, "Site", "several-houses")]
     assert read(sites.replace("Central", "BRABOIS"))[1] == [], "one name says nothing that the node does not know"
     path = tmp_path / "lits.toml"
     path.write_text('[houses]\nBrabois = "540009479"\n', encoding="utf-8")
     found, problems = read(sites, load_mapping(path))
-    assert [(row.unit, row.house) for row in found] == [("U1", "540009479"), ("U2", "")]
+    assert [(row.unit, row.house) for row in found] == [("U1", "540009479"), ("U2", "540009479")]
     assert [(one.line, one.what) for one in problems] == [(4, "house-unmapped")]
 
 
@@ -234,6 +237,7 @@ def test_the_first_of_a_month_is_written_so(date: str) -> None:
         ("Lits du mardi 24 novembre, 8 h 15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
         ("Édité le 24/11/2026 08:25;Situation au 24/11/2026 08:15", datetime(2026, 11, 24, 7, 15, tzinfo=UTC)),
         ("Unité de 12 lits, 3 chambres 1/2, ouverte le 01/12", None),
+        ("Tél. 24.11.26.30.10", None),
         ("Mairie;46350", None),
         ("Unité ouverte le 01/03/2021", None),
         ("Semaine du 23/11/2026 au 24/11/2026", None),
@@ -264,6 +268,7 @@ def test_a_sheet_that_says_above_its_heads_that_it_is_of_another_day_is_not_told
         ("2026-11-20", "title-too-old"),
         ("Semaine du 16/11/2026 au 20/11/2026", "title-too-old"),
         ("Situation prévue au 26/11/2026", "title-in-the-future"),
+        ("Prévisions du 26/11/2026 au 01/12/2026", "title-in-the-future"),
     ):
         assert faults(f"{title}\nUnité;Libres\nU1;2\n") == [(1, "", what)], title
     # Of a form whose own date that is, a house can say so.

@@ -39,7 +39,7 @@ _FRENCH = re.compile(
     r"(?:[\s,]+(?:[àa]\s*)?(?P<hour>\d{1,2})\s*[:h]\s*(?:(?P<minute>\d{2})(?:\s*[:m]\s*(?P<second>\d{2})|\s*mi?n)?)?)?",
     re.ASCII | re.IGNORECASE,
 )
-_WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern, _FRENCH.flags)
+_WITHIN = re.compile(r"(?<![\w/.-])" + _FRENCH.pattern + r"(?![/.-]?\d)", _FRENCH.flags)
 """The same within a text, and not within another number."""
 
 _SERIAL = re.compile(r"\d{5}(?:[.,]\d+)?", re.ASCII)
@@ -51,7 +51,9 @@ _SERIAL_DAY, _SERIAL_HOUR = re.compile(r"^(\d{5})(?=\s)", re.ASCII), re.compile(
 _LABEL = re.compile(r"\b(?:au|le|date|jour|releve|etat|situation|maj|edite)\b")
 """What says, folded, that a number beside it is a date."""
 
-_OF_FIGURES = re.compile(r"\b(?:situation|etat|releve|maj|mise a jour|actualise|saisi)(?:e?s?)\b")
+_OF_FIGURES = re.compile(
+    r"\b(?:situation|etat|prevision|previsionnel|releve|maj|mise a jour|actualise|saisi)(?:l?e?s?)\b"
+)
 """What says, folded, that a date beside it is that of the figures, whatever others stand there."""
 
 

@@ -43,13 +43,16 @@ from aval.kernel.reasons import Refusal
 from aval.kernel.statuses import Gender
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "unit": ("uf", "code uf", "unité", "code unité", "unité fonctionnelle", "code", "service", "unit"),
+    "unit": (
+        "uf", "code uf", "unité", "code unité", "unité fonctionnelle", "code", "service", "nom du service",
+        "nom de l’unité", "libellé uf", "libellé du service", "libellé de l’unité", "unit",
+    ),
     "gender": ("genre", "sexe", "gender"),
     "house": ("finess", "finess géographique", "finess et", "établissement", "site"),
     "open": ("ouverts", "ouvertes", "ouv", "open"),
     "occupied": ("occupés", "occupées", "occ", "présents", "occupied"),
-    "free": ("libres", "disponibles", "dispo", "vacants", "vacantes", "free"),
-    "capacity": ("capacité", "lits et places", "lits", "places", "capacity"),
+    "free": ("libres", "disponibles", "dispo", "vacants", "vacantes", "vides", "free"),
+    "capacity": ("installés", "installées", "capacité", "lits et places", "lits", "places", "capacity"),
     "told_at": (
         "relevé le", "date", "date et heure", "date de relevé", "horodatage", "mise à jour", "date de mise à jour",
         "maj", "date de maj", "actualisé le", "situation au", "date de situation", "état au", "saisi le",
@@ -78,8 +81,8 @@ GENDERS = {"female": Gender.FEMALE, "male": Gender.MALE, "any": Gender.ANY}
 """How a mapping calls them."""
 
 _FILLERS = {
-    "a", "au", "d", "de", "dernier", "derniere", "des", "du", "en", "et", "l", "la", "le", "les", "n", "nb", "nbre",
-    "nombre",
+    "a", "actuellement", "aujourd", "d", "de", "dernier", "derniere", "des", "du", "en", "et", "hui", "immediatement",
+    "l", "la", "le", "les", "n", "nb", "nbre", "nombre", "patient", "resident",
 }  # fmt: skip
 """Words of a head that do not tell which column it is."""
 

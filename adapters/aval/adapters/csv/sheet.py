@@ -6,6 +6,7 @@ the sheet says beside it. A cell that is empty says nothing: it is never zero. W
 spreadsheets do: `12`, `12,0`, `1 024`.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -60,8 +61,9 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
     if isinstance(titled, LineProblem):
         return [], [titled]
     found: list[UnitCounts] = []
-    seen: dict[tuple[str, Gender], int] = {}
+    seen: dict[tuple[str, str, Gender], int] = {}
     houses: dict[str, int] = {}
+    above = ""
     for line, cells in table.rows:
         if cells == table.heads:
             continue  # said again at the top of each page
@@ -71,10 +73,11 @@ def read_sheet(content: bytes, mapping: Mapping, now: datetime) -> tuple[list[Un
         row = _Row(line, told, {column: table.heads[index] for column, index in places.items()})
         if len(cells) > len(table.heads):
             row.wrong("", "more-cells-than-heads", cells=len(cells), heads=len(table.heads))
-        house = _house(row, mapping, houses)
+        above = row.cells.get("house", "") or above  # one cell may stand for all rows below it
+        house = _house(row, above, mapping, houses)
         told_of = [replace(counts, house=house) for counts in _row_counts(row, mapping, now, titled)]
         for counts in told_of:
-            first = seen.setdefault((counts.unit, counts.gender), line)
+            first = seen.setdefault((counts.house, counts.unit, counts.gender), line)
             if first != line:
                 row.wrong("unit", "twice", first_line=first)
                 break
@@ -161,18 +164,18 @@ def _is_total(cell: str, mapping: Mapping) -> bool:
     return word.startswith(TOTALS) and word not in mapping.units
 
 
-def _house(row: _Row, mapping: Mapping, named: dict[str, int]) -> str:
-    """The FINESS of the establishment that a row says it is of; empty where it says none, or the one name of all rows.
+def _house(row: _Row, cell: str, mapping: Mapping, named: dict[str, int]) -> str:
+    """The FINESS of the establishment that a row is of, by the cell that says it; empty where it says none, or the one
+    name of all rows.
 
     `named`: the names met, with their lines. Of two, one is not ours, and its units may be called as ours are.
     """
-    cell = row.cells.get("house", "")
-    word = folded(cell)
+    word, number = folded(cell), cell.translate(_SPACES)
     if not word or word in mapping.houses:
         return mapping.houses.get(word, "")
-    number = cell.translate(_SPACES)
-    with suppress(Refusal):
-        return FinessET(number)
+    for one in (number, *re.findall(r"\w+", cell)):
+        with suppress(Refusal):
+            return FinessET(one)
     named.setdefault(word, row.line)
     first, first_line = next(iter(named.items()))
     if is_digits(number):
