@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,18 @@ async def test_a_census_is_compared_and_put_right(tmp_path: Path) -> None:
             stay_of("V3"): ("U1", "102-1", False),
         }
         assert compare(hospital, await node.stays(), "gam") == []
+
+
+async def test_of_two_corrections_within_a_second_the_later_one_holds(tmp_path: Path) -> None:
+    node = CoreNode(at(12))
+    moved = Finding(Difference.ELSEWHERE, stay_of("V1"), Place("1050", "103", "1"), "U1", "103-1")
+    again = replace(moved, place=Place("1050", "102", "1"), bed="102-1")
+    async with desk_of(tmp_path, node) as desk:
+        await give(desk, [IN])
+        for number, finding in enumerate((moved, again, moved)):
+            now = at(11) + timedelta(milliseconds=number)
+            assert code_of(await desk.take(correction(finding, now, 0))) == "AA"
+            assert node.census() == {stay_of("V1"): ("U1", finding.bed, False)}
 
 
 TWO_SITES = {

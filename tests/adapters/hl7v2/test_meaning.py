@@ -85,7 +85,7 @@ def test_a_correction_corrects_and_says_what(action: str, original: str, place: 
     [
         ("202611230900", datetime(2026, 11, 23, 8, tzinfo=UTC)),
         ("20260723090000", datetime(2026, 7, 23, 7, tzinfo=UTC)),
-        ("20261123090000.1234-0500", datetime(2026, 11, 23, 14, tzinfo=UTC)),
+        ("20261123090000.1234-0500", datetime(2026, 11, 23, 14, 0, 0, 123_400, tzinfo=UTC)),
         ("20261123", datetime(2026, 11, 23, 8, tzinfo=UTC)),  # the hour is that of EVN-6, on the same day
         ("20261122", datetime(2026, 11, 21, 23, tzinfo=UTC)),
     ],

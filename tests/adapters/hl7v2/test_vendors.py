@@ -5,6 +5,7 @@ Each way stands with the section of the standard that allows it, or the accident
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -216,12 +217,19 @@ async def test_a_preadmission_may_have_its_own_number_alone(tmp_path: Path) -> N
     [
         "2026-11-23T09:15:00", "2026-11-23 09:15", "2026-11-23T08:15:00Z", "2026-11-23T09:15:00.000+01:00",
         "20261123T091500", "20261123 0915", "20261123081500Z", "20261123091500+01:00", "20261123091500+01",
-        "20261123091500123", "20261123091500,1234567+0100", "202611230915",
+        "20261123091500000", "20261123091500,0000001+0100", "202611230915",
     ],
 )  # fmt: skip
 def test_a_time_whose_meaning_is_one_is_read_however_it_is_written(stamp: str) -> None:
     message = parse(written(IN, ("|20261123090000+0100||INSERT", f"|{stamp}||INSERT")).decode())
     assert understand(message, CUSTOMS).said[0].time == at(8, 15)
+
+
+@pytest.mark.parametrize("stamp", ["20261123091500250", "20261123091500.25", "2026-11-23T09:15:00,250+01:00"])
+def test_a_part_of_a_second_counts(stamp: str) -> None:
+    """Of two words within a second the later one is so."""
+    message = parse(written(IN, ("|20261123090000+0100||INSERT", f"|{stamp}||INSERT")).decode())
+    assert understand(message, CUSTOMS).said[0].time == at(8, 15) + timedelta(milliseconds=250)
 
 
 @pytest.mark.parametrize("stamp", ["23/11/2026 09:15", "2026112309150", "20261123091560", "2026-11-23T25:00", "hier"])

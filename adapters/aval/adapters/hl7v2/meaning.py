@@ -456,12 +456,12 @@ def _reservation(message: Message, customs: Customs) -> str:
 
 _ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)?"
 _STAMP = re.compile(
-    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:[T ]?(\d\d)(?:(\d\d)(?:(\d\d)(?:[.,]\d{1,9}|\d{3})?)?)?)?)?)?" + _ZONE, re.ASCII
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:[T ]?(\d\d)(?:(\d\d)(?:(\d\d)([.,]\d{1,9}|\d{3})?)?)?)?)?)?" + _ZONE, re.ASCII
 )
 """HL7's TS: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]; and as some write it, with ISO 8601's marks before the hour and in
 the zone, or thousandths without their mark."""
 
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d{1,9})?)?)?" + _ZONE, re.ASCII)
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)([.,]\d{1,9})?)?)?" + _ZONE, re.ASCII)
 """ISO 8601, which no version of HL7 v2 has and whose meaning is one."""
 
 _DAY_ALONE = re.compile(r"\d{4}(-?)\d\d\1\d\d" + _ZONE, re.ASCII)
@@ -477,25 +477,26 @@ def _time(text: str, customs: Customs, segment: str, number: int, hour: int = 0)
     parts = _STAMP.fullmatch(text) or _ISO.fullmatch(text)
     if parts is None:
         raise fault(segment, number, Severity.ERROR, "102", "not a date and time")
-    year, month, day, told_hour, minute, second, told_zone = parts.groups()
+    year, month, day, told_hour, minute, second, fraction, told_zone = parts.groups()
     if day is None:
         return None
     ends = told_hour == "24" and not int(minute or 0) and not int(second or 0)  # the end of the day, as many write it
-    numbers = [int(part or 0) for part in (year, month, day, "0" if ends else told_hour or hour, minute, second)]
+    parsed = (year, month, day, "0" if ends else told_hour or hour, minute, second)
+    numbers = [int(part or 0) for part in (*parsed, (fraction or "").lstrip(".,")[:6].ljust(6, "0"))]
     try:
         zone: tzinfo = customs.zone
         if told_zone is not None:
             digits = told_zone[1:].replace(":", "").ljust(4, "0")
             ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
             zone = timezone(-ahead if told_zone[0] == "-" else ahead)
-        return (datetime(*_six(numbers), tzinfo=zone) + timedelta(days=ends)).astimezone(UTC)
+        return (datetime(*_seven(numbers), tzinfo=zone) + timedelta(days=ends)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise fault(segment, number, Severity.ERROR, "102", "no such date or time") from error
 
 
-def _six(numbers: list[int]) -> tuple[int, int, int, int, int, int]:
-    year, month, day, hour, minute, second = numbers
-    return year, month, day, hour, minute, second
+def _seven(numbers: list[int]) -> tuple[int, int, int, int, int, int, int]:
+    year, month, day, hour, minute, second, microsecond = numbers
+    return year, month, day, hour, minute, second, microsecond
 
 
 __all__ = ["Customs", "Fault", "Heard", "Place", "Said", "is_acknowledgement", "understand"]

@@ -106,7 +106,8 @@ _EVENTS = {Difference.MISSING: "A01", Difference.ELSEWHERE: "A02", Difference.GO
 def correction(finding: Finding, now: datetime, number: int) -> bytes:
     """The message that takes a difference away."""
     event = _EVENTS[finding.kind]
-    stamp = now.strftime("%Y%m%d%H%M%S%z")
+    # To the tenth of a millisecond, the finest that HL7 has: of two words of one second the later one must be so.
+    stamp = f"{now:%Y%m%d%H%M%S}.{now.microsecond // 100:04d}{now:%z}"
     place = finding.place or Place()
     unit, room, bed, facility = (escaped(code) for code in (place.unit, place.room, place.bed, place.facility))
     where = "^".join((unit, room, bed, facility)) if finding.kind is not Difference.GONE else ""
