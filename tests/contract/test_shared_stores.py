@@ -100,6 +100,10 @@ def same_proofs(one: list[Proofs], other: list[Proofs]) -> bool:
     )
 
 
+def holding(lease: Lease) -> Callable[[SharedTransaction], None]:
+    return lambda t: t.hold(lease)
+
+
 class Hubs:
     """Some hubs that act at random on both: `believed` is what each takes for its own, `met` what has happened."""
 
@@ -134,9 +138,6 @@ class Hubs:
 
     async def hold(self, hub: int) -> None:
         """It writes under each of them."""
-
-        def holding(lease: Lease) -> Callable[[SharedTransaction], None]:
-            return lambda t: t.hold(lease)
 
         for lease in self.believed[hub]:
             real, simulated = await self._made.done(hub, holding(lease))
@@ -201,6 +202,23 @@ async def test_a_restore_leaves_the_leases_as_in_postgresql(databases: Databases
                 assert not before & set(tenancy.held)
                 before.update(tenancy.held)
             made.pass_time(1.3)
+
+
+async def test_an_epoch_that_two_hubs_were_given_is_the_holders(databases: Databases) -> None:
+    """As where a database goes back under hubs that run: the later one holds it, and the other cannot give it up."""
+    async with both(databases) as made:
+        (tenancy, _) = await made.done(0, lambda t: t.tenancy((), HOUSES))
+        with psycopg.connect(made.url, autocommit=True) as connection:
+            connection.execute("UPDATE lease SET holder = 1")
+        for name, row in made.disk.rows.leases.items():
+            made.disk.rows.leases[name] = replace(row, holder=1)
+        await made.done(0, lambda t: t.give_up(tenancy.held))
+        real, simulated = await made.done(1, lambda t: t.holders(), reading=True)
+        assert real == simulated
+        assert set(real) == set(HOUSES)
+        for lease in tenancy.held:
+            assert await made.done(0, holding(lease)) == (("lost", lease), ("lost", lease))
+            assert await made.done(1, holding(lease)) == (None, None)
 
 
 async def test_what_others_read_is_as_in_postgresql(databases: Databases) -> None:

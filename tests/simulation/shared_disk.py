@@ -132,7 +132,7 @@ class SharedWork:
     # what is shared
 
     def hold(self, lease: Lease) -> None:
-        if self._lease(lease.establishment).epoch != lease.epoch:
+        if not self._is_mine(lease):
             raise LeaseLost(lease)
 
     def tenancy(self, held: Iterable[Lease], wanted: Iterable[str]) -> Tenancy:
@@ -141,7 +141,7 @@ class SharedWork:
         self._rows.replicas[self._replica] = until
         for name in names:
             leases.setdefault(name, LeaseRow())
-        mine = [lease for lease in held if self._lease(lease.establishment).epoch == lease.epoch]
+        mine = [lease for lease in held if self._is_mine(lease)]
         for lease in mine:
             leases[lease.establishment] = replace(leases[lease.establishment], until=until)
         share = -(-len(names) // sum(alive > self._now for alive in self._rows.replicas.values()))
@@ -162,9 +162,8 @@ class SharedWork:
 
     def give_up(self, leases: Iterable[Lease]) -> None:
         for lease in leases:
-            row = self._lease(lease.establishment)
-            if row.epoch == lease.epoch:
-                self._rows.leases[lease.establishment] = replace(row, until=-inf)
+            if self._is_mine(lease):
+                self._rows.leases[lease.establishment] = replace(self._lease(lease.establishment), until=-inf)
 
     def leave(self) -> None:
         if self._replica in self._rows.replicas:
@@ -199,6 +198,10 @@ class SharedWork:
 
     def _lease(self, establishment: str) -> LeaseRow:
         return self._rows.leases.get(establishment, LeaseRow(epoch=-1))
+
+    def _is_mine(self, lease: Lease) -> bool:
+        row = self._lease(lease.establishment)
+        return (row.holder, row.epoch) == (self._replica, lease.epoch)
 
 
 class SharedDisk:

@@ -1,19 +1,20 @@
 """The rows by which several hubs share the nodes: leases, who is alive, proofs of life. PostgreSQL only.
 
 Every instant here is read from the database's clock, the only one that all hubs have. An epoch is counted up each time
-a lease changes hands and never goes back: it, not the time, is what a write is held against.
+a lease changes hands and never goes back: it, not the time, is what a write is held against. With it the holder, should
+a database that was set back have given one epoch to two hubs.
 """
 
 RENEW = """
 UPDATE lease SET until = clock_timestamp() + make_interval(secs => :seconds)
 FROM unnest(CAST(:establishments AS text[]), CAST(:epochs AS bigint[])) AS mine (establishment, epoch)
-WHERE lease.establishment = mine.establishment AND lease.epoch = mine.epoch
+WHERE lease.establishment = mine.establishment AND lease.epoch = mine.epoch AND lease.holder = :holder
 RETURNING lease.establishment
 """
 GIVE_UP = """
 UPDATE lease SET until = '-infinity'
 FROM unnest(CAST(:establishments AS text[]), CAST(:epochs AS bigint[])) AS mine (establishment, epoch)
-WHERE lease.establishment = mine.establishment AND lease.epoch = mine.epoch
+WHERE lease.establishment = mine.establishment AND lease.epoch = mine.epoch AND lease.holder = :holder
 """
 OFFER = """
 INSERT INTO lease (establishment, holder, epoch, until)
@@ -30,7 +31,9 @@ NEXT_FREE = """
 SELECT CAST(extract(epoch FROM min(until) - clock_timestamp()) AS double precision) FROM lease
 WHERE until > clock_timestamp() AND holder <> :holder AND establishment = ANY(:establishments)
 """
-HOLD = "SELECT 1 FROM lease WHERE establishment = :establishment AND epoch = :epoch FOR SHARE"
+HOLD = """
+SELECT 1 FROM lease WHERE establishment = :establishment AND epoch = :epoch AND holder = :holder FOR SHARE
+"""
 HOLDERS = "SELECT establishment, holder, epoch FROM lease WHERE until > clock_timestamp() ORDER BY establishment"
 ALIVE = """
 INSERT INTO replica (number, until) VALUES (:number, clock_timestamp() + make_interval(secs => :seconds))

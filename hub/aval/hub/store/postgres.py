@@ -226,8 +226,15 @@ class PostgresTransaction(SqlTransaction):
     def hold(self, lease: Lease) -> None:
         """See the port."""
         self.locks += 1
-        if not self._read(leasing.HOLD, establishment=lease.establishment, epoch=lease.epoch):
+        if not self._read(leasing.HOLD, establishment=lease.establishment, epoch=lease.epoch, holder=self._replica):
             raise LeaseLost(lease)
+
+    def _arrays(self, leases: list[Lease]) -> dict[str, Any]:
+        return {
+            "establishments": [lease.establishment for lease in leases],
+            "epochs": [lease.epoch for lease in leases],
+            "holder": self._replica,
+        }
 
     def tenancy(self, held: Iterable[Lease], wanted: Iterable[str]) -> Tenancy:
         """See the port."""
@@ -235,7 +242,7 @@ class PostgresTransaction(SqlTransaction):
         held, names = sorted(held, key=_establishment), sorted(wanted)
         self._write(leasing.ALIVE, number=self._replica, seconds=LEASE_SECONDS)
         self._write(leasing.OFFER, establishments=names)
-        kept = {name for (name,) in self._read(leasing.RENEW, seconds=LEASE_SECONDS, **_arrays(held))}
+        kept = {name for (name,) in self._read(leasing.RENEW, seconds=LEASE_SECONDS, **self._arrays(held))}
         mine = [lease for lease in held if lease.establishment in kept]
         for _ in range(len(held) - len(mine)):
             self._meters.stale_epoch()
@@ -260,7 +267,7 @@ class PostgresTransaction(SqlTransaction):
 
     def give_up(self, leases: Iterable[Lease]) -> None:
         """See the port."""
-        self._write(leasing.GIVE_UP, **_arrays(list(leases)))
+        self._write(leasing.GIVE_UP, **self._arrays(list(leases)))
 
     def leave(self) -> None:
         """See the port."""
@@ -306,13 +313,6 @@ class PostgresTransaction(SqlTransaction):
 
 def _establishment(lease: Lease) -> str:
     return lease.establishment
-
-
-def _arrays(leases: list[Lease]) -> dict[str, list[Any]]:
-    return {
-        "establishments": [lease.establishment for lease in leases],
-        "epochs": [lease.epoch for lease in leases],
-    }
 
 
 class _Work:
