@@ -3,9 +3,10 @@
 Taken by SQLite's own online backup, in one step: one moment of the database, and nobody waits for it. A copy is one
 file, whole or not there: it is written beside its place, checked by SQLite (`integrity_check`), flushed, and renamed.
 
-Putting back never deletes: what lay in the place, damaged or not, is moved aside with its journal. What a copy means,
-whether it is older than what it would replace, and what must be written in it so that its server knows, is the
-business of whoever owns the schema; here it is only asked.
+Putting back never deletes: what lay in the place, damaged or not, stays under another name with its journal, and there
+is no moment at which nothing lies in the place, for a server would begin anew there. What a copy means, whether it is
+older than what it would replace, and what must be written in it so that its server knows, is the business of whoever
+owns the schema; here it is only asked.
 """
 
 import os
@@ -13,7 +14,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,7 +65,8 @@ def copy(source: Path, target: Path, *, replace: bool = False) -> int:
 def put_back(backup: Path, database: Path, mark: Callable[[sqlite3.Connection], None], *, aside: str) -> Path | None:
     """Puts a copy in the place of a database that nobody has open; `mark` writes into it before it stands there.
 
-    What lay there is moved aside: its new name, ending in `aside`; None if nothing did. Raises `BackupRefused`.
+    What lay there is moved aside: its new name, ending in `aside`; None if nothing did. Whatever stops this, one of the
+    two lies there whole. Raises `BackupRefused`.
     """
     partial = _beside(database, "restoring")
     moved = None
@@ -73,18 +75,32 @@ def put_back(backup: Path, database: Path, mark: Callable[[sqlite3.Connection], 
         _copy_into(backup, partial, mark)
         if database.exists() and database.stat().st_size:
             moved = database.with_name(f"{database.name}.{aside}")
-            for journal in JOURNALS:
-                left = database.with_name(database.name + journal)
-                if left.exists():
-                    left.rename(moved.with_name(moved.name + journal))
-            database.rename(moved)
+            _settle(database)
+            _named_aside(database, moved)
         partial.replace(database)
         _flush_folder(database.parent)
+    except FileExistsError as error:
+        raise BackupRefused(f"{moved} exists already: try again") from error
     except OSError as error:
         raise BackupRefused(f"{database} cannot be written ({error.strerror})") from error
     finally:
         partial.unlink(missing_ok=True)
     return moved
+
+
+def _settle(database: Path) -> None:
+    """Has SQLite put into the file what a killed server left in its journal. Of a damaged file it cannot."""
+    with suppress(sqlite3.DatabaseError), closing(_opened(database)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def _named_aside(database: Path, moved: Path) -> None:
+    """Gives a file its second name, which stays when another takes its place; journals that are left go with it."""
+    moved.hardlink_to(database)
+    for journal in JOURNALS:
+        left = database.with_name(database.name + journal)
+        if left.exists():
+            left.rename(moved.with_name(moved.name + journal))
 
 
 def _copy_into(source: Path, target: Path, mark: Callable[[sqlite3.Connection], None] | None = None) -> None:
