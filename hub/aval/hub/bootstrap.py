@@ -115,8 +115,9 @@ async def build(
     if shared is not None:
         of_nodes = {finess: (loops[f"courier {finess}"], loops[f"follower {finess}"]) for finess in routes}
         replicas = Replicas(
-            shared, leased, of_nodes, pictures=pictures, files=files, registry=registry, routes=routes, clock=clock
-        )
+            shared, leased, of_nodes, setback=setback, pictures=pictures, files=files, registry=registry,
+            routes=routes, clock=clock,
+        )  # fmt: skip
         loops = {"leases": replicas.follow, "other hubs": replicas.hear}
     loops["keeper"] = Keeper(files, store, searching, registry, clock, Backoff(clock, rng), meters).run
     hub = Hub(

@@ -36,6 +36,7 @@ from aval.hub.ports import (
 )
 from aval.hub.registry import Registry
 from aval.hub.routes import Route
+from aval.hub.setback import Setback
 from aval.kernel.clock import Clock
 from aval.kernel.reasons import Reason, Refusal
 
@@ -103,6 +104,7 @@ class Replicas:
         leased: Mapping[str, LeasedStore],
         loops: Mapping[str, tuple[Loop, ...]],
         *,
+        setback: Setback,
         pictures: Pictures,
         files: Files,
         registry: Registry,
@@ -112,6 +114,7 @@ class Replicas:
         self._store = store
         self._leased = leased
         self._loops = loops
+        self._setback = setback
         self._pictures = pictures
         self._files = files
         self._registry = registry
@@ -129,7 +132,7 @@ class Replicas:
     # which nodes are followed here
 
     async def follow(self) -> None:
-        """For ever: holds leases, and runs what belongs to them. When it is cancelled, gives them up."""
+        """For ever: holds leases, runs what belongs to them, and gives them up when cancelled. Raises `PutBack`."""
         try:
             while True:
                 wait_seconds = await self._look()
@@ -149,6 +152,7 @@ class Replicas:
         names = frozenset(self._leased)
         held = [store.lease for store in self._leased.values() if store.lease is not None]
         try:
+            await self._setback.check()
             tenancy: Tenancy = await self._store.look(lambda transaction: transaction.tenancy(held, names))
         except Refusal:
             return RETRY_SECONDS

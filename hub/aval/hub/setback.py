@@ -9,6 +9,7 @@
   territory that no request here has asked for. That happens to no hub whose memory is whole, since each command and
   each ask is stored before it is sent. The request concerned is then `set_back` by that very word, in its transaction,
   before anything follows from it.
+- One of several hubs that hung through all this, with the memory of before, ends as soon as it wakes.
 - Two hubs started by mistake on copies of one database see each other in the same way: what the other asks for is an
   orphan here, what it commands bears numbers that were never given here. On one file the lock lets one of them start.
 
@@ -35,6 +36,14 @@ from aval.kernel.reasons import Refusal
 NEVER_RESTORED = Origin(0)
 """What a database is that no restore has put in its place."""
 
+
+class PutBack(RuntimeError):
+    """The database was put back while this hub hung: what it has in memory is of another history, and it must end."""
+
+    def __init__(self) -> None:
+        super().__init__("the database was put back while this hub hung: start it anew, and it takes up what is there")
+
+
 LOOK_SECONDS = 2.0
 """How often the store is asked whether another replica has listed a node."""
 
@@ -46,6 +55,7 @@ class Setback:
         self._store = store
         self._clock = clock
         self._listed = {finess: asyncio.Event() for finess in members}
+        self._incarnation = NEVER_RESTORED.incarnation
         self._log = structlog.get_logger()
 
     @property
@@ -75,11 +85,19 @@ class Setback:
             return origin
 
         origin = await self._store.run(work)
+        self._incarnation = origin.incarnation
         for finess, listed in self._listed.items():
             if origin.has_listed(finess):
                 listed.set()
         if self.waiting:
             self._log.warning("hub-restored", incarnation=f"{origin.incarnation:016x}", count=len(self.waiting))
+
+    async def check(self) -> None:
+        """Before this hub, one of several, takes a node that is free. Raises `PutBack`,
+        `Refusal(STORAGE_UNAVAILABLE)`."""
+        origin = await self._store.read(lambda transaction: transaction.origin()) or NEVER_RESTORED
+        if origin.incarnation != self._incarnation:
+            raise PutBack
 
     async def until_listed(self, finess: str) -> None:
         """Returns once that node's reservations have been listed since this hub was restored, by whichever replica."""

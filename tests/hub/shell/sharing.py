@@ -48,6 +48,13 @@ class Shared:
             found = connection.execute("SELECT establishment, holder FROM lease WHERE until > clock_timestamp()")
             return {str(name): int(holder) for name, holder in found}
 
+    def alive(self) -> int:
+        """How many hubs the database counts as running."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute("SELECT count(*) FROM replica WHERE until > clock_timestamp()").fetchone()
+        assert found is not None
+        return int(found[0])
+
     def longest_lease(self, number: int) -> timedelta:
         """How long the longest lease of a hub still lasts, by the database's clock; nothing if it has none."""
         with psycopg.connect(self.url, autocommit=True) as connection:

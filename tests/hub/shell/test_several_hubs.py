@@ -25,6 +25,7 @@ from aval.kernel.finess import FinessET
 from aval.v1 import request_pb2 as requests
 from aval.v1 import reservation_pb2 as reservation
 from tests.contract.servers import QUICK, Cluster, Databases
+from tests.contract.test_hub_backup import aval
 from tests.contract.test_hub_store import SilentMeters
 from tests.hub.shell.houses import (
     HOUSES,
@@ -309,3 +310,23 @@ async def test_a_client_of_all_hubs_reads_on_while_one_dies(tmp_path: Path, data
         again = creation(unit)
         first = await client.requests.CreateRequest(again, timeout=PATIENCE_SECONDS)
         assert (await client.requests.CreateRequest(again, timeout=PATIENCE_SECONDS)).name == first.name
+
+
+async def test_a_hub_that_hung_while_the_database_was_put_back_ends_when_it_wakes(
+    tmp_path: Path, databases: Databases
+) -> None:
+    """It remembers what is no more, and would follow houses with it. Started anew, it takes up what is there."""
+    async with shared(tmp_path, databases.new(), 1, HOUSES[0]) as town:
+        await all_followed(town, {0})
+        settings, copy = str(tmp_path / "hub-0.toml"), str(tmp_path / "night.dump")
+        await asyncio.to_thread(aval, "hub", "backup", "--config", settings, "--to", copy)
+        town.signal(0, signal.SIGSTOP)
+        await until(lambda: town.alive() == 0, "nobody counts")
+        words = ("hub", "restore", "--config", settings, "--from", copy, "--yes", "--discard-newer")
+        await asyncio.to_thread(aval, *words)
+        town.signal(0, signal.SIGCONT)
+        await until(lambda: town.hubs[0].process_has_ended, "it ends")
+        assert "the database was put back while this hub hung" in (tmp_path / "hub-0.log").read_text()
+        assert town.holders() == {}
+        await town.hubs[0].start()
+        await all_followed(town, {0})
