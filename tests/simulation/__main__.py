@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="1-20")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--without", default="")
-    parser.add_argument("--hubs", type=int, choices=(1, 2), default=1, help="how many hubs share one database")
+    parser.add_argument("--hubs", type=int, choices=(1, 2, 3), default=1, help="how many hubs share one database")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--demand", action="store_true", help="fail where a kind of fault or a pair was never met")
     parser.add_argument("--more", type=int, default=0, help="seeds to add, one by one, while something was never met")

@@ -1,7 +1,7 @@
-"""A simulated territory with two hubs on one database, which share its nodes by leases.
+"""A simulated territory with two hubs or more on one database, which share its nodes by leases.
 
-Everything else is as in `simulation`. A run is shorter by the clock, because two hubs look at their leases every two
-seconds; and half of what goes wrong befalls what two hubs have between them.
+Everything else is as in `simulation`. A run is shorter by the clock, because hubs look at their leases every two
+seconds; and half of what goes wrong befalls what they have between them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tests.simulation.together import Together
 from tests.simulation.wire import KEEPALIVE_SECONDS, Call
 from tests.simulation.world import Process
 
-HUBS = (HUB_NAME, "hub-1")
-"""The sites of the hubs, by the numbers of their certificates."""
+HUBS = (HUB_NAME, "hub-1", "hub-2")
+"""The sites of the hubs, by the numbers of their certificates; a run has two of them, or all."""
 
 SAID_SECONDS_MAX = 20.0
 """A change that one hub has stored so long ago is told on every watch of the other: a look each five seconds, some of
@@ -72,7 +72,7 @@ class SharedMishaps(Mishaps):
         chance.choices(kinds, (4, 4, 3, 2, 2))[0](chance)
 
     def _a_hub(self, chance: random.Random) -> str | None:
-        up = [key for key in HUBS if self._on.sites[key].up]
+        up = [key for key in self._on.hubs if self._on.sites[key].up]
         return chance.choice(up) if up else None
 
     def _suspend(self, chance: random.Random) -> None:
@@ -84,7 +84,7 @@ class SharedMishaps(Mishaps):
     def _away(self, chance: random.Random) -> None:
         """A hub does not reach the database, and is told so at once or waits in vain; at times no hub does."""
         on = self._on
-        keys = HUBS if chance.random() < 0.15 else (chance.choice(HUBS),)
+        keys = on.hubs if chance.random() < 0.15 else (chance.choice(on.hubs),)
         hangs = chance.random() < 0.5
         on.network.counts["database not reached by a hub" if len(keys) == 1 else "database down"] += 1
         seconds = chance.choice((1.0, 8.0, 30.0, 120.0)) * chance.uniform(0.5, 1.5)
@@ -104,19 +104,19 @@ class SharedMishaps(Mishaps):
             self._on.stop(key)
 
     def _wires(self) -> list[tuple[str, str]]:
-        pairs = [(key, f"node-{finess}") for key in HUBS for finess in HOUSES] * 2
+        pairs = [(key, f"node-{finess}") for key in self._on.hubs for finess in HOUSES] * 2
         return pairs + [("people", site.name) for site in self._on.sites.values()]
 
     def _holders(self) -> list[str]:
         nodes = [str(Node(T, FinessET(finess))) for finess in HOUSES]
-        return [*nodes, *(str(HubReplica(T, number)) for number in range(len(HUBS))), str(CELL)]
+        return [*nodes, *(str(HubReplica(T, number)) for number in range(len(self._on.hubs))), str(CELL)]
 
     def _put_hub_back(self, chance: random.Random) -> None:
         """As one hub is; they are started again one after the other, and the first is killed at times as it begins."""
         on, often = self._on, len(self._on.sites[HUB_NAME].forgotten)
         super()._put_hub_back(chance)
         if len(on.sites[HUB_NAME].forgotten) > often and chance.random() < KILLED_AGAIN_SHARE:
-            key = chance.choice(HUBS)
+            key = chance.choice(on.hubs)
             on.start(key)
             on.world.after(chance.uniform(*BEGIN_SECONDS), partial(self._kill_beginning, key, on.sites[key].process))
 
@@ -134,7 +134,7 @@ class SharedMishaps(Mishaps):
         self._on.together.put_back(by_command=origin is not None)
 
     def _apart(self, one: str, other: str, seconds: float) -> None:
-        for name in HUBS if one == HUB_NAME else (one,):
+        for name in self._on.hubs if one == HUB_NAME else (one,):
             super()._apart(name, other, seconds)
 
 
@@ -145,26 +145,26 @@ def _ping(call: Call, process: Process) -> None:
 
 
 LEASES_TURNS_MAX = 40_000
-"""Turns of two hubs in the quiet that renew their leases and look at each other's rows, every few seconds."""
+"""Turns of hubs in the quiet that renew their leases and look at each other's rows, every few seconds."""
 
 
 class Several(Simulation):
-    """One run with two hubs."""
+    """One run with so many hubs."""
 
-    hubs = HUBS
     dark_share = 1.0
     away_seconds: tuple[float, ...] = (0.2, 5.0, 30.0, 120.0)
     quiet_turns_max = QUIET_TURNS_MAX + LEASES_TURNS_MAX
 
-    def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset()) -> None:
+    def __init__(self, seed: int, *, faulty: bool = True, without: frozenset[int] = frozenset(), hubs: int = 2) -> None:
+        self.hubs = HUBS[:hubs]
         super().__init__(seed, faulty=faulty, without=without)
         chance = self.world.chance("hubs")
         self.disk = SharedDisk(lambda: self.world.time)
-        self.faults = {key: SharedFaults() for key in HUBS}
-        for key in HUBS:
+        self.faults = {key: SharedFaults() for key in self.hubs}
+        for key in self.hubs:
             site = self.sites.setdefault(key, Site(key, self.disk, chance))
             site.disk, site.faults = self.disk, self.faults[key]
-        addresses = tuple(address_of_replica(number) for number in range(len(HUBS)))
+        addresses = tuple(address_of_replica(number) for number in range(len(self.hubs)))
         self.network.one_of = dict.fromkeys(addresses, addresses)
         self.network.one_of |= {only(number): (one,) for number, one in enumerate(addresses)}
         self.mishaps = SharedMishaps(self)
@@ -175,7 +175,7 @@ class Several(Simulation):
     # Processes
 
     def _hub(self, key: str, process: Process, _: Any) -> HubParts:
-        number = HUBS.index(key)
+        number = self.hubs.index(key)
         connection = Connection(
             process, self.faults[key], self._disk_chance, self.network.counts, lambda: self.kill(key)
         )
@@ -252,7 +252,7 @@ class Several(Simulation):
             faults.late, faults.twice, faults.lost = 0.05 * scale, 0.05 * scale, 0.1 * scale
 
     def _open_screens(self) -> None:
-        for address in (HUB, *(only(number) for number in range(len(HUBS)))):
+        for address in (HUB, *(only(number) for number in range(len(self.hubs)))):
             chance = self.world.chance(f"screen at {address}")
             self.people.process.spawn(screen(self.people, chance, address, SCREEN_OFF_SECONDS_MAX))
 
@@ -283,7 +283,7 @@ class Several(Simulation):
             raise self.violation()
 
     def _check_screens(self) -> None:
-        sound = [self.sites[key].process for key in HUBS if self.is_sound(key)]
+        sound = [self.sites[key].process for key in self.hubs if self.is_sound(key)]
         calls = [call for call in self.network.calls if call.server.process in sound]
         self.world.problems.extend(self.checker.unsaid(calls, self.world.time))
         if self.world.problems:
@@ -292,8 +292,8 @@ class Several(Simulation):
     # The end
 
     def quieten(self) -> None:
-        """As with one hub; and each node is followed by one hub, and shown alike by both."""
-        for key in HUBS:
+        """As with one hub; and each node is followed by one hub, and shown alike by all."""
+        for key in self.hubs:
             process = self.sites[key].process
             if process is not None:
                 self._go_on(key, process)
@@ -302,7 +302,7 @@ class Several(Simulation):
         revisions = {finess: self.checker.house(finess).revision for finess in HOUSES}
         looks = {
             (number, finess): self.people.process.spawn(self._look_at(only(number), finess))
-            for number in range(len(HUBS))
+            for number in range(len(self.hubs))
             for finess in HOUSES
         }
         self.go(SAID_SECONDS_MAX + 5.0)
@@ -321,5 +321,5 @@ class Several(Simulation):
 
 
 def simulated(seed: int, hubs: int, without: frozenset[int] = frozenset()) -> Simulation:
-    """A run with so many hubs: one or two."""
-    return Several(seed, without=without) if hubs > 1 else Simulation(seed, without=without)
+    """A run with so many hubs: one to three."""
+    return Several(seed, without=without, hubs=hubs) if hubs > 1 else Simulation(seed, without=without)
