@@ -37,7 +37,7 @@ hunt: setup ## Try each property with other examples than the tests do (ROUNDS=1
 	@for round in $$(seq $(or $(ROUNDS),10)); do \
 		AVAL_EXAMPLES=hunt $(PYTHON) -m pytest -m hypothesis -n 2 || exit 1; done
 
-simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300 HUBS=2); a failure tells its trace
+simulate: setup ## Run simulated territories under faults (SEEDS=1-200 STEPS=300 HUBS=1..3); a failure tells its trace
 	@$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),1-200) --steps $(or $(STEPS),300) --hubs $(or $(HUBS),1)
 
 mutants: setup ## Show that the simulation finds each bug that it is said to find (some minutes)
