@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aval.adapters.backups import BackupRefused, put_back
 
-STEPS = ("link", "rename", "replace", "unlink")
-"""Of the operating system, by which names in a folder change."""
+PUT_BACK = """
+import os, signal, sys
+from pathlib import Path
+from aval.adapters.backups import put_back
 
+copy, database, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
-class Stopped(BaseException):
-    """The process is killed: nothing of it runs any more."""
+def before(event, _):
+    global left
+    if event in ("os.link", "os.rename", "os.remove"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(before)
+put_back(copy, database, lambda _: None, aside="before")
+"""
+"""A process that is killed before it changes a name in a folder for the last time that it may."""
 
 
 def written(path: Path, *words: str) -> None:
@@ -47,50 +59,24 @@ def words_in(path: Path) -> list[str]:
         return [word for (word,) in connection.execute("SELECT said FROM word")]
 
 
-def said_on(_: sqlite3.Connection) -> None:
-    """What the owner of the schema writes: nothing here."""
-
-
-def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> Callable[[], bool]:
-    """Kills at the first step behind so many; whether it came to that."""
-    left = after
-
-    def guarded(step: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **more: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Stopped
-            return step(*given, **more)
-
-        return run
-
-    for name in STEPS:
-        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
-    return lambda: left < 0
-
-
 def test_whatever_stops_it_the_old_or_the_new_is_in_the_place(tmp_path: Path) -> None:
     written(tmp_path / "copy.db", "new")
-    for after in count():
-        folder = tmp_path / str(after)
+    for changes in count():
+        folder = tmp_path / str(changes)
         folder.mkdir()
-        database, moved = folder / "node.db", folder / "node.db.before"
+        database = folder / "node.db"
         killed(database, "old", "late")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            is_stopped = stopping(monkeypatch, after)
-            try:
-                assert put_back(tmp_path / "copy.db", database, said_on, aside="before") == moved
-            except Stopped:
-                assert is_stopped()
+        run = [sys.executable, "-c", PUT_BACK, str(tmp_path / "copy.db"), str(database), str(changes)]
+        status = subprocess.run(run, check=False).returncode
+        assert status in (0, -signal.SIGKILL)
         there = words_in(database)
-        assert there in (["old", "late"], ["new"]), after
+        assert there in (["old", "late"], ["new"]), changes
         if there == ["new"]:
-            assert words_in(moved) == ["old", "late"]
-        if not is_stopped():
+            assert words_in(folder / "node.db.before") == ["old", "late"]
+        if status == 0:
             assert there == ["new"]
             break
-    assert after >= 3, "it was stopped at each step"
+    assert changes >= 2, "it was killed at each step"
 
 
 def test_nothing_that_was_kept_is_written_over(tmp_path: Path) -> None:
@@ -99,7 +85,7 @@ def test_nothing_that_was_kept_is_written_over(tmp_path: Path) -> None:
     written(database, "old")
     written(tmp_path / "node.db.before", "older")
     with pytest.raises(BackupRefused, match="try again"):
-        put_back(tmp_path / "copy.db", database, said_on, aside="before")
+        put_back(tmp_path / "copy.db", database, lambda _: None, aside="before")
     assert words_in(database) == ["old"]
     assert words_in(tmp_path / "node.db.before") == ["older"]
     assert not list(tmp_path.glob(".*"))
