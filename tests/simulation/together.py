@@ -46,7 +46,7 @@ class Together:
         self._heads: dict[str, list[Head]] = defaultdict(list)
         self._hubs_of: dict[str, set[str]] = defaultdict(set)
         """By the id of a command or an act: the hubs that sent it, or were told it."""
-        self._free_since: dict[str, float] = {}
+        self._free_since: dict[tuple[str, int], float] = {}
         self._idle_since: dict[Call, float] = {}
         on.disk.committed = self.committed
         on.network.sent = self.sent
@@ -151,7 +151,8 @@ class Together:
         for finess in HOUSES:
             row = on.disk.rows.leases.get(finess, LeaseRow())
             if row.until <= now and sound:
-                since = self._free_since[finess] = waiting.get(finess, now)
+                # Of that epoch: between two looks it may have been taken, and left again to a hub that has just begun.
+                since = self._free_since[finess, row.epoch] = waiting.get((finess, row.epoch), now)
                 if now - since > FREE_SECONDS_MAX:
                     yield f"{finess} is followed by nobody since {since:.0f} s, and {sound} could"
         lasting, self._idle_since = self._idle_since, {}
