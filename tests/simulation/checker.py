@@ -153,6 +153,7 @@ class Checker:
         self.checks: Counter[str] = Counter()
         self.coverage = Coverage()
         self.said_seconds_max = SAID_SECONDS_MAX
+        self.archived_are_said = True
         self._told: dict[tuple[str, int], _Told] = {}
         self._words: dict[tuple[str, int], Words] = {}
         self._lost_words: dict[tuple[str, int], list[Words]] = {}
@@ -502,6 +503,8 @@ class Checker:
             if call.is_full:
                 continue
             for name, file in self.files.items():
+                if file["request"].get("archived") and not self.archived_are_said:
+                    continue
                 if call.base.get(name, 0) < _revision(file) and name not in self.unheard:
                     key = (call, name, _revision(file))
                     self._unsaid[key] = waiting.get(key, now)

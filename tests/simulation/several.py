@@ -171,6 +171,8 @@ class Several(Simulation):
         self.together = Together(self)
         self._looking = self.world.chance("looking")
         self.checker.said_seconds_max = SAID_SECONDS_MAX
+        # What is in no list no hub compares: where its notification is lost, open screens keep it as it was.
+        self.checker.archived_are_said = False
 
     # Processes
 
