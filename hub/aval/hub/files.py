@@ -4,7 +4,7 @@ Deciding is `brokerage`'s. Here is what surrounds it: the record of each caller'
 answer, DESIGN §8.5), the transaction, and after it the word to watchers and to the couriers of the houses concerned.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -89,7 +89,8 @@ class Files:
             if free is None:
                 raise Refusal(Reason.REQUEST_LIMIT, {"problem": "no free reference was drawn"})
             file = make(free)
-            known_as = _known_as(transaction, file)
+            orphans = _orphans_of(transaction, file)
+            known_as = _known_as(transaction, orphans)
             if known_as is not None:
                 file = make(known_as)
             if transaction.request(file.request.name) is not None:
@@ -97,7 +98,7 @@ class Files:
             taken = next((ask.reservation for ask in file.asks if transaction.request_of(ask.reservation)), None)
             if taken is not None:
                 raise Refusal(Reason.ID_REUSED, {"reservation": taken})
-            return _with_orphans(transaction, file, self._clock.now())
+            return _with_orphans(file, orphans, self._clock.now())
 
         def work(transaction: Transaction) -> Done:
             first = _first_answer(transaction, act)
@@ -252,7 +253,7 @@ class Files:
             restored = origin is not None and not origin.has_listed(establishment_of(known.name))
             free = restored and not transaction.reference_is_taken(known.told.reference)
             if free and (made := restoring.rebuilt(known, now)) is not None:
-                file = _with_orphans(transaction, made, now)
+                file = _with_orphans(made, _orphans_of(transaction, made), now)
         if file is None:
             transaction.save_orphan(known)
         else:
@@ -261,12 +262,9 @@ class Files:
 
     def _listed(self, transaction: Transaction, establishment: str, names: frozenset[str]) -> None:
         """All reservations of a house have been heard: orphans of it that it does not name are over."""
-        after = ""
-        while orphans := transaction.orphans(after, ORPHANS_AT_ONCE):
-            for orphan in orphans:
-                if establishment_of(orphan.name) == establishment and orphan.name not in names:
-                    transaction.forget_orphan(orphan.name)
-            after = orphans[-1].name
+        for orphan in _orphans(transaction):
+            if establishment_of(orphan.name) == establishment and orphan.name not in names:
+                transaction.forget_orphan(orphan.name)
         origin = transaction.origin()
         if origin is not None and not origin.has_listed(establishment):
             transaction.save_origin(origin.with_listed(establishment))
@@ -304,20 +302,31 @@ def _first_answer(transaction: Transaction, act: Act) -> Done | None:
     return Done(record.answer)
 
 
-def _known_as(transaction: Transaction, file: RequestFile) -> str | None:
-    """The spoken reference by which a house knows it: this hub may have forgotten a request that is said again."""
-    orphans = transaction.orphans("", ORPHANS_AT_ONCE)
-    told = next((one.told for one in orphans if one.request == file.request.name and one.told is not None), None)
+def _orphans(transaction: Transaction) -> Iterator[KnownReservation]:
+    """All of them, some at once."""
+    after = ""
+    while found := transaction.orphans(after, ORPHANS_AT_ONCE):
+        yield from found
+        after = found[-1].name
+
+
+def _orphans_of(transaction: Transaction, file: RequestFile) -> list[KnownReservation]:
+    """Those of a request: this hub may have forgotten one that is said again."""
+    return [orphan for orphan in _orphans(transaction) if orphan.request == file.request.name]
+
+
+def _known_as(transaction: Transaction, orphans: Iterable[KnownReservation]) -> str | None:
+    """The spoken reference by which a house knows their request."""
+    told = next((one.told for one in orphans if one.told is not None), None)
     if told is None or transaction.reference_is_taken(told.reference):
         return None
     return told.reference
 
 
-def _with_orphans(transaction: Transaction, file: RequestFile, now: datetime) -> RequestFile:
+def _with_orphans(file: RequestFile, orphans: Iterable[KnownReservation], now: datetime) -> RequestFile:
     """A file that has just been made, with what was told of it before, and had no place until now."""
-    for orphan in transaction.orphans("", ORPHANS_AT_ONCE):
-        if orphan.request == file.request.name:
-            file = restoring.recalled(file, orphan, now)
+    for orphan in orphans:
+        file = restoring.recalled(file, orphan, now)
     return file
 
 
