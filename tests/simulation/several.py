@@ -240,7 +240,9 @@ class Several(Simulation):
     def is_sound(self, key: str) -> bool:
         """Whether a hub has had time to learn all that the others have changed."""
         site = self.sites[key]
-        if not site.up or site.process is None or site.process.stopped or site.faults.down:
+        if not site.up or site.process is None or site.process.stopped:
+            return False
+        if self.faults[key].down or self.faults[key].hangs:  # one of two faults that overlap may have ended
             return False
         return self.world.time - site.sound_since > SOUND_SECONDS
 
