@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from aval.adapters import backups
 from aval.hub import bootstrap
-from aval.hub.files import Files
+from aval.hub.files import ORPHANS_AT_ONCE, Files
 from aval.hub.model import Cursor, KnownReservation, RequestFile, Told
-from aval.hub.ports import Origin, RequestFilter
+from aval.hub.ports import Origin, RequestFilter, Transaction
 from aval.hub.setback import Setback
 from aval.hub.store.memory import MemoryStore
 from aval.hub.store.schema import DatabaseUnusable
@@ -170,6 +170,24 @@ async def test_a_restored_hub_makes_unknown_requests_again_until_the_house_is_li
     await heard(store, stranger("requests/other", name=name_of(0)[:-1] + "f"))
     assert await store.read(lambda transaction: transaction.request("requests/other")) is None
     assert await orphans(store) == [name_of(0)[:-1] + "f"]
+
+
+async def test_what_was_told_of_a_request_is_found_among_any_number_of_orphans() -> None:
+    store = MemoryStore()
+    await restored(store)
+    many = [stranger("requests/unknown", name=f"{name_of(0)[:-4]}{number:04}") for number in range(ORPHANS_AT_ONCE + 1)]
+    last = stranger("requests/lost", house=1)
+    assert last.name > max(one.name for one in many)
+
+    def keep(transaction: Transaction) -> None:
+        for known in (*many, last):
+            transaction.save_orphan(known)
+
+    await store.run(keep)
+    await heard(store, stranger("requests/lost"), whole=False)
+    file = await store.read(lambda transaction: transaction.request("requests/lost"))
+    assert file is not None
+    assert {ask.reservation for ask in file.asks} == {name_of(0), last.name}
 
 
 async def test_what_cannot_be_placed_is_an_orphan_until_its_house_ends_it() -> None:
