@@ -40,11 +40,9 @@ def contents(connection: sqlite3.Connection) -> Contents:
     try:
         with _alchemy(connection) as alchemy:
             is_current(alchemy, "the copy")
-            table = sums.spoilt(alchemy)
-        if table is not None:
-            raise DatabaseUnusable(
-                f"the copy is damaged (a row of {table} is not as it was written): take an older copy"
-            )
+            found = sums.spoilt(alchemy)
+        if found is not None:
+            raise DatabaseUnusable(f"the copy is damaged ({found}): take an older copy")
         return read_contents(lambda statement: connection.execute(statement).fetchone()[0])
     except sqlite3.OperationalError as error:
         raise DatabaseUnusable("this file is not the database of an Aval hub") from error

@@ -55,7 +55,7 @@ PICTURE_UNITS = "SELECT body FROM picture_unit WHERE establishment = :establishm
 HEADS = "SELECT body FROM picture"
 REVISIONS = "SELECT name, revision FROM request WHERE archived = 0"
 REQUEST_LOCKED = "SELECT body FROM request WHERE name = :name FOR UPDATE"
-ORIGIN_LOCKED = "SELECT body FROM origin WHERE id = 1 FOR UPDATE"
+LOCK_ORIGIN = "SELECT 1 FROM origin WHERE id = 1 FOR UPDATE"
 LOCK_ACT = "SELECT pg_advisory_xact_lock(hashtextextended(:act, 0))"
 PUT_ROW = """
 INSERT INTO outbox (id, request, reservation, establishment, attempts, last_reason, body)

@@ -138,7 +138,6 @@ _chance = secrets.SystemRandom()
 _proof = msgspec.json.Decoder(_Proof)
 _head = msgspec.json.Decoder(PictureHead)
 _unit = msgspec.json.Decoder(Unit)
-_origin = msgspec.json.Decoder(Origin)
 
 
 class PostgresTransaction(SqlTransaction):
@@ -176,11 +175,10 @@ class PostgresTransaction(SqlTransaction):
 
     def origin(self) -> Origin | None:
         """See the port; within a work that may write, it is locked until that ends."""
-        if self.reading:
-            return super().origin()
-        self.locks += 1
-        found = self._read(leasing.ORIGIN_LOCKED)
-        return _origin.decode(found[0][0]) if found else None
+        if not self.reading:
+            self.locks += 1
+            self._read(leasing.LOCK_ORIGIN)
+        return super().origin()
 
     # requests and rows
 

@@ -219,9 +219,9 @@ def lock(path: Path) -> int:
 def check(connection: sa.Connection, path: Path) -> None:
     """Looks through the whole file. Raises `DatabaseUnusable` for one that is damaged."""
     found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
-    if found == "ok" and (table := sums.spoilt(connection)) is not None:
-        found = f"a row of {table} is not as it was written"
-    if found != "ok":
+    if found == "ok":
+        found = sums.spoilt(connection)
+    if found is not None:
         raise DatabaseUnusable(f"{path} is damaged ({found}): put back a backup, or move the file away and start anew")
 
 

@@ -43,10 +43,10 @@ def make_anew(connection: sa.Connection) -> None:
 
 
 def spoilt(connection: sa.Connection) -> str | None:
-    """The name of a table with a row that is not as it was written, if there is one."""
+    """What is wrong, if a row of any table is not as it was written."""
     for table in _summed(connection):
         if connection.execute(sa.select(1).where(table.c.sum.is_not(_sum(_others(table)))).limit(1)).first():
-            return table.name
+            return f"a row of {table.name} is not as it was written"
     return None
 
 
