@@ -23,8 +23,8 @@ from aval.kernel.identity import Territory as Name
 from aval.v1 import availability_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import SMR, WITHIN_SECONDS, Play, Town
-from tests.waiting import until
+from tests.scenarios.town import SMR, Play, Town
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def served_serial(town: Territory, finess: str) -> int:
@@ -36,7 +36,7 @@ def served_serial(town: Territory, finess: str) -> int:
     host, _, port = town.node(finess).address.rpartition(":")
     name = node_dns_name(Name(town.file.territory), FinessET(finess))
     with (
-        socket.create_connection((host, int(port)), timeout=WITHIN_SECONDS) as plain,
+        socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=name) as encrypted,
     ):
         certificate = encrypted.getpeercert(binary_form=True)

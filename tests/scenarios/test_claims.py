@@ -44,8 +44,8 @@ from aval.v1 import census_pb2, request_pb2
 from tests.scenarios.callers import Outcome, Report, Round
 from tests.scenarios.inquest import rows
 from tests.scenarios.steps import BECOMES, SAID_AGAIN, AtHub, AtNode, reason_at_hub, reason_at_node
-from tests.scenarios.town import HOSPITAL, PARTNER, SMR, WITHIN_SECONDS, Play, Town, raise_town
-from tests.waiting import until
+from tests.scenarios.town import HOSPITAL, PARTNER, SMR, Play, Town, raise_town
+from tests.waiting import PATIENCE_SECONDS, until
 
 PROCESSES = 8
 IDENTITIES = 4
@@ -117,7 +117,7 @@ class Arena:
             assert process.stdin is not None
             process.stdin.close()
         for process in self._processes:
-            assert process.wait(WITHIN_SECONDS) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
             assert process.stdout is not None
             process.stdout.close()
         os.close(self._gate)

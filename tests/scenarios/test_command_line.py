@@ -16,8 +16,8 @@ from aval.adapters.demo.cast import Cast
 from aval.adapters.demo.processes import Territory
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import AUTOMATIC, PARTNER, PERSON, SMR, WITHIN_SECONDS, Play, Town
-from tests.waiting import until
+from tests.scenarios.town import AUTOMATIC, PARTNER, PERSON, SMR, Play, Town
+from tests.waiting import PATIENCE_SECONDS, until
 
 NEED = ("--discipline", "smr-geriatrie", "--sex", "F", "--age", "84", "--date", "demain")
 
@@ -33,7 +33,7 @@ class Shell:
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AVAL_CONTEXTS": str(self._contexts)}
         done = subprocess.run(
             [sys.executable, "-m", "aval.adapters.cli", *words],
-            env=environment, capture_output=True, text=True, timeout=WITHIN_SECONDS * 2, check=False,
+            env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS * 2, check=False,
         )  # fmt: skip
         assert done.returncode == exit_code, (words, done.returncode, done.stdout, done.stderr)
         return done

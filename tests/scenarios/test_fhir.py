@@ -22,8 +22,8 @@ from aval.adapters.dial import ask
 from aval.kernel.identity import Territory as Name
 from aval.kernel.identity import hub_dns_name
 from aval.v1 import availability_pb2, census_pb2
-from tests.scenarios.town import HOSPITAL, PARTNER, SMR, WITHIN_SECONDS, Play
-from tests.waiting import until
+from tests.scenarios.town import HOSPITAL, PARTNER, SMR, Play
+from tests.waiting import PATIENCE_SECONDS, until
 
 Json = dict[str, Any]
 BEDS = 3
@@ -66,7 +66,7 @@ class Endpoint:
 
     async def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(self._process.wait, WITHIN_SECONDS) == 0
+        assert await asyncio.to_thread(self._process.wait, PATIENCE_SECONDS) == 0
 
 
 def free(resource: Json) -> int | None:

@@ -16,8 +16,8 @@ from aval.v1 import availability_pb2, request_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.line import Flow, Way
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import KILLED, PARTNER, SMR, WITHIN_SECONDS, Play, Town
-from tests.waiting import until
+from tests.scenarios.town import KILLED, PARTNER, SMR, Play, Town
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @outage(
@@ -72,7 +72,7 @@ async def test_7_a_hub_killed_in_the_middle_of_a_request_goes_on_with_it(play: P
     known = await play.answered(request)
     assert in_state(known.asks[0], "HELD")
     told = await play.confirm(known, known.asks[0])
-    done = await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    done = await play.screen.until(known.name, settled_after(told), PATIENCE_SECONDS)
     assert done.state == request_pb2.Request.STATE_CONFIRMED
     assert len(await play.reservations_of(PARTNER, request.name)) == 1
     await inquest(play, town, [unit], [done.subject])
@@ -88,12 +88,12 @@ async def test_8_a_confirmation_survives_the_death_of_both_sides(play: Play, tow
     await until(lambda: play.known_at_hub(unit), "the hub has heard of the unit")
     known = await play.held(unit)
     told = await play.confirm(known, known.asks[0])
-    await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    await play.screen.until(known.name, settled_after(told), PATIENCE_SECONDS)
     assert await town.kill(SMR) == KILLED
     assert await town.kill(HUB) == KILLED
     await town.start([HUB])
     await town.start([SMR])
-    again = await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    again = await play.screen.until(known.name, settled_after(told), PATIENCE_SECONDS)
     assert again.state == request_pb2.Request.STATE_CONFIRMED
     assert [bed.claim for bed in await play.beds(unit)] == [known.asks[0].reservation]
     await inquest(play, town, [unit], [known.asks[0].reservation])
@@ -146,7 +146,7 @@ async def test_10_a_second_process_on_one_database_is_refused_in_clear_words(pla
     twin = settings_like(town, SMR, "twin.toml", "127.0.0.1:0")
     words = [sys.executable, "-m", "aval.adapters.cli", "node", "serve", "--config", str(twin)]
     done = await asyncio.to_thread(
-        subprocess.run, words, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False
+        subprocess.run, words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert done.returncode == Exit.FAILED
     assert "node.db" in done.stderr

@@ -12,8 +12,8 @@ from aval.adapters.demo.cast import finess_of, in_state, settled_after, target
 from aval.adapters.dial import ask
 from aval.kernel.reasons import Reason, Refusal
 from aval.v1 import request_pb2, reservation_pb2, terms_pb2
-from tests.scenarios.town import PARTNER, PERSON, SMR, WITHIN_SECONDS, Play
-from tests.waiting import until
+from tests.scenarios.town import PARTNER, PERSON, SMR, Play
+from tests.waiting import PATIENCE_SECONDS, until
 
 RESERVATION = reservation_pb2.Reservation
 
@@ -29,7 +29,7 @@ async def test_1_one_house_holds_and_is_confirmed_the_other_is_released(play: Pl
     assert held.unit == quick
     assert in_state(waiting, "ASKED")
     told = await play.confirm(known, held)
-    done = await play.screen.until(known.name, settled_after(told), WITHIN_SECONDS)
+    done = await play.screen.until(known.name, settled_after(told), PATIENCE_SECONDS)
     assert done.state == request_pb2.Request.STATE_CONFIRMED
     assert done.subject == held.reservation
     assert (await play.reservation(held.reservation)).state == RESERVATION.STATE_CONFIRMED
@@ -46,7 +46,7 @@ async def test_2_a_person_answers_and_the_regulator_hears_it(play: Play) -> None
     known = await play.answered(await play.asked([unit]))
     assert in_state(known.asks[0], "ASKED")
     assert await play.accept(known.asks[0].reservation)
-    heard = await play.screen.until(known.name, lambda r: in_state(r.asks[0], "HELD"), WITHIN_SECONDS)
+    heard = await play.screen.until(known.name, lambda r: in_state(r.asks[0], "HELD"), PATIENCE_SECONDS)
     assert in_state(heard.asks[0], "HELD")
     assert heard.asks[0].known.offer.offer_tag
 
@@ -61,8 +61,8 @@ async def test_3_the_last_bed_asked_by_two_at_once_has_one_winner(play: Play) ->
             play.create(play.need(), [target(unit, hold=True)], SECOND_REGULATOR),
         )
         one, two = await asyncio.gather(
-            play.screen.until(first.name, lambda r: r.asks[0].HasField("known"), WITHIN_SECONDS),
-            play.rival_screen.until(second.name, lambda r: r.asks[0].HasField("known"), WITHIN_SECONDS),
+            play.screen.until(first.name, lambda r: r.asks[0].HasField("known"), PATIENCE_SECONDS),
+            play.rival_screen.until(second.name, lambda r: r.asks[0].HasField("known"), PATIENCE_SECONDS),
         )
         winners = [request for request in (one, two) if in_state(request.asks[0], "HELD")]
         assert len(winners) == 1
@@ -70,7 +70,7 @@ async def test_3_the_last_bed_asked_by_two_at_once_has_one_winner(play: Play) ->
         await play.cancel(first)
         await play.cancel(second, SECOND_REGULATOR)
         for screen, request in ((play.screen, first), (play.rival_screen, second)):
-            gone = await screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), WITHIN_SECONDS)
+            gone = await screen.until(request.name, lambda r: in_state(r.asks[0], "RELEASED"), PATIENCE_SECONDS)
             assert in_state(gone.asks[0], "RELEASED")
 
 

@@ -20,8 +20,8 @@ from aval.adapters.dial import ask
 from aval.v1 import availability_pb2, census_pb2, membership_pb2, request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import KILLED, PARTNER, SMR, WITHIN_SECONDS, Play, Town, insisted, raise_town, start_town
-from tests.waiting import until
+from tests.scenarios.town import KILLED, PARTNER, SMR, Play, Town, insisted, raise_town, start_town
+from tests.waiting import PATIENCE_SECONDS, until
 
 R = request_pb2.Request
 JOURNALS = ("", "-wal", "-shm")
@@ -42,7 +42,7 @@ def aval(*words: str, exit_code: Exit = Exit.DONE) -> str:
     """The command line, held to an exit code; what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "aval.adapters.cli", *words],
-        capture_output=True, text=True, timeout=2 * WITHIN_SECONDS, check=False,
+        capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == exit_code, (words, done.stdout, done.stderr)
     return done.stdout + done.stderr
@@ -221,7 +221,7 @@ async def test_62_two_nodes_from_one_file_are_found_out(play: Play, town: Town) 
         await play.declare(PARTNER, 1)  # the original goes on by itself
     finally:
         process.terminate()
-        process.wait(WITHIN_SECONDS)
+        process.wait(PATIENCE_SECONDS)
     assert await town.stop(PARTNER) == 0
     await town.start([PARTNER])
     await until(reconciling(play, PARTNER), "the original was told")
@@ -270,7 +270,7 @@ async def test_64_a_hub_s_file_put_back_by_hand_is_noticed_by_the_nodes_words(
     known = await play.heard(request.name, lambda r: len(r.asks) == 2, "on the screen again")
     chosen = next(one for one in known.asks if one.reservation == first.reservation)
     told = await insisted(lambda: play.confirm(known, chosen))
-    await play.screen.until(request.name, settled_after(told), WITHIN_SECONDS)
+    await play.screen.until(request.name, settled_after(told), PATIENCE_SECONDS)
     assert await town.stop(HUB) == 0
     copied(tmp_path / "hub.db", town.database(HUB))
     await town.start([HUB])

@@ -9,8 +9,8 @@ from aval.adapters.demo.cast import in_state, target
 from aval.v1 import availability_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import KILLED, NEIGHBOUR, PARTNER, WITHIN_SECONDS, Play, Town
-from tests.waiting import until
+from tests.scenarios.town import KILLED, NEIGHBOUR, PARTNER, Play, Town
+from tests.waiting import PATIENCE_SECONDS, until
 
 DEMANDS = 12
 ROUNDS_MAX = 5
@@ -67,8 +67,8 @@ async def test_45_a_slow_line_makes_no_second_winner(play: Play, town: Town) -> 
         )
         assert not first.asks[0].HasField("known")
         one, two = await asyncio.gather(
-            play.screen.until(first.name, lambda r: r.asks[0].HasField("known"), WITHIN_SECONDS),
-            play.rival_screen.until(second.name, lambda r: r.asks[0].HasField("known"), WITHIN_SECONDS),
+            play.screen.until(first.name, lambda r: r.asks[0].HasField("known"), PATIENCE_SECONDS),
+            play.rival_screen.until(second.name, lambda r: r.asks[0].HasField("known"), PATIENCE_SECONDS),
         )
     finally:
         town.lines[PARTNER].mend()

@@ -19,8 +19,8 @@ from aval.kernel.identity import Territory as Name
 from aval.v1 import request_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import SMR, WITHIN_SECONDS, Play, Town
-from tests.waiting import until
+from tests.scenarios.town import SMR, Play, Town
+from tests.waiting import PATIENCE_SECONDS, until
 
 SWAPS = 3
 AT_ONCE = 4
@@ -31,7 +31,7 @@ def metric(town: Territory, key: str, name: str) -> float:
     """A figure that a server shows to its own machine."""
     ready = town.ready(key)
     assert ready is not None
-    connection = HTTPConnection(LOOPBACK, ready.metrics_port, timeout=WITHIN_SECONDS)
+    connection = HTTPConnection(LOOPBACK, ready.metrics_port, timeout=PATIENCE_SECONDS)
     try:
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()

@@ -18,8 +18,8 @@ from aval.adapters.dial import Line, ask, every_unit
 from aval.v1 import request_pb2, reservation_pb2
 from tests.scenarios.inquest import inquest
 from tests.scenarios.outage import Fault, Party, outage
-from tests.scenarios.town import PARTNER, WITHIN_SECONDS, Play, Town, insisted
-from tests.waiting import until
+from tests.scenarios.town import PARTNER, Play, Town, insisted
+from tests.waiting import PATIENCE_SECONDS, until
 
 SECOND = "second hub"
 Request = request_pb2.Request
@@ -35,7 +35,7 @@ async def test_52_a_second_hub_on_the_same_file_is_refused_and_the_first_goes_on
     twin = settings_like(town, Path(town.hub.config).with_name("twin.toml"), f"{LOOPBACK}:0", "identity")
     words = [*town.command(town.hub)[:-1], str(twin)]
     done = await asyncio.to_thread(
-        subprocess.run, words, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False
+        subprocess.run, words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert done.returncode == Exit.FAILED
     assert "hub.db" in done.stderr

@@ -29,15 +29,13 @@ from aval.kernel.reasons import Refusal
 from aval.v1 import availability_pb2, census_pb2, request_pb2, terms_pb2
 from tests.scenarios.line import Line
 from tests.scenarios.mortal import Fate, Moment, fate_path, met_path
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HOSPITAL, NEIGHBOUR, SMR, PARTNER = "540001138", "540000023", "540003043", "540000312"
 
 TEMPO = Tempo(progress_seconds=0.5, link_lost_seconds=6.0)
 """Fast, so that an outage is told in seconds; and no house is given up that only waits for a processor."""
 
-WITHIN_SECONDS = 30.0
-"""How long anything may take on a machine that builds something else meanwhile."""
 
 ANSWERED_SECONDS_MAX = 60.0
 """How long a call is made again: a server may have to start meanwhile."""
@@ -88,7 +86,7 @@ class Town(Territory):
 
     async def met_its_fate(self, key: str) -> None:
         """Waits for that death, and holds it to the place where it was to be."""
-        assert await self.ended(key, WITHIN_SECONDS) == KILLED
+        assert await self.ended(key, PATIENCE_SECONDS) == KILLED
         assert self.was_met(key), "it died elsewhere than where it was told to"
 
     def was_met(self, key: str) -> bool:
@@ -199,7 +197,7 @@ class Play(Cast):
     async def confirmed(self, request: request_pb2.Request) -> str:
         """Confirms the one ask of a held request, and waits until the node's word is heard; the reservation."""
         told = await self.confirm(request, request.asks[0])
-        done = await self.screen.until(request.name, settled_after(told), WITHIN_SECONDS)
+        done = await self.screen.until(request.name, settled_after(told), PATIENCE_SECONDS)
         assert done.state == request_pb2.Request.STATE_CONFIRMED, done
         return request.asks[0].reservation
 
@@ -211,7 +209,7 @@ class Play(Cast):
 
     async def heard(self, name: str, enough: Callable[[request_pb2.Request], bool], what: str) -> request_pb2.Request:
         """A request on the regulator's screen, once it is so; fails the test otherwise."""
-        known = await self.screen.until(name, enough, WITHIN_SECONDS)
+        known = await self.screen.until(name, enough, PATIENCE_SECONDS)
         assert enough(known), f"{what}: {known}"
         return known
 
@@ -225,7 +223,7 @@ class Play(Cast):
 
     async def answered(self, request: request_pb2.Request) -> request_pb2.Request:
         """The request once every house has spoken."""
-        known = await self.screen.until(request.name, lambda r: all(heard(one) for one in r.asks), WITHIN_SECONDS)
+        known = await self.screen.until(request.name, lambda r: all(heard(one) for one in r.asks), PATIENCE_SECONDS)
         assert all(heard(one) for one in known.asks), known
         return known
 

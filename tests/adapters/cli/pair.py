@@ -23,10 +23,9 @@ from aval.adapters.dial import ask
 from aval.kernel.disciplines import Discipline
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
 from tests.typography import faults
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HOSPITAL, EHPAD = "540001138", "540003043"
-WITHIN_SECONDS = 30.0
 
 _codes = itertools.count(1)
 
@@ -65,7 +64,7 @@ class Shell:
             environment["LANG"] = "en_GB.UTF-8"
         done = subprocess.run(
             [sys.executable, "-m", "aval.adapters.cli", *words],
-            env=environment, capture_output=True, text=True, timeout=WITHIN_SECONDS * 2, check=False,
+            env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS * 2, check=False,
         )  # fmt: skip
         assert exit_code in (None, done.returncode), (words, done.returncode, done.stdout, done.stderr)
         return done

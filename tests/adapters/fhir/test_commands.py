@@ -29,13 +29,12 @@ from aval.kernel.identity import Adapter, Node, Staff, Territory, node_dns_name
 from aval.v1 import availability_pb2, census_pb2, terms_pb2
 from tests.adapters.fhir.good import location as good_location
 from tests.adapters.fhir.register import Register, serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TERRITORY = Territory("essai.aval.internal")
 FINESS = FinessET("540009479")
 PLACE = f"1{FINESS}/U201"
 UNIT = f"establishments/{FINESS}/units/U201"
-WITHIN_SECONDS = 30.0
 Json = dict[str, Any]
 
 
@@ -132,7 +131,7 @@ class House:
         """Stops all; how each ended."""
         for child in self.children:
             child.send_signal(signal.SIGTERM)
-        return [child.wait(WITHIN_SECONDS) for child in self.children]
+        return [child.wait(PATIENCE_SECONDS) for child in self.children]
 
 
 @pytest_asyncio.fixture
@@ -191,7 +190,7 @@ async def test_the_publisher_follows_the_node_until_it_is_stopped(house: House) 
         await house.count(11)
         await until(lambda: register.counts(PLACE).get("03/01/") == 11, "the figures of the change")
         publisher.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(publisher.wait, WITHIN_SECONDS) == Exit.DONE
+        assert await asyncio.to_thread(publisher.wait, PATIENCE_SECONDS) == Exit.DONE
 
 
 async def test_what_the_endpoint_serves_can_be_checked_and_told_back(house: House) -> None:
@@ -224,7 +223,7 @@ async def test_what_the_endpoint_serves_can_be_checked_and_told_back(house: Hous
     await until(seven, "the endpoint shows what was told")
 
     server.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(server.wait, WITHIN_SECONDS) == Exit.DONE
+    assert await asyncio.to_thread(server.wait, PATIENCE_SECONDS) == Exit.DONE
     assert not ready.exists()
 
 

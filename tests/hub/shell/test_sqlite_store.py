@@ -20,6 +20,7 @@ from aval.hub.ports import CommandRecord, RequestFilter, Transaction
 from aval.hub.store.schema import MIGRATIONS, DatabaseUnusable
 from aval.hub.store.sqlite import WORKS_WAITING_MAX, SqliteStore
 from aval.kernel.reasons import Reason, Refusal
+from tests.contract.damage import flipped
 from tests.contract.test_hub_store import NOW, SilentMeters, keeping, new_file, reading, saving
 
 PAGE_BYTES = 4096
@@ -127,14 +128,10 @@ async def test_no_flipped_bit_is_read_as_another_truth(tmp_path: Path) -> None:
         await store.run(saving(new_file()))
         await store.run(keeping(CommandRecord("spiffe://t/marie", f"{number}", b"\0" * 32, NOW, b"answered")))
     store.close()
-    before, whole = content(path), path.read_bytes()
+    before = content(path)
     refusals: list[str] = []
-    for position in range(0, len(whole), BITS_APART):
-        if not whole[position]:
-            continue  # most of them are room that nothing fills
-        flipped = bytearray(whole)
-        flipped[position] ^= 1 << position % 7
-        spoilt.write_bytes(flipped)
+    for position, other in flipped(path.read_bytes(), BITS_APART):
+        spoilt.write_bytes(other)
         try:
             SqliteStore(spoilt, SilentMeters()).close()
         except DatabaseUnusable as error:

@@ -27,6 +27,7 @@ from aval.node.store import schema
 from aval.node.store.body import touched_body
 from aval.node.store.sqlite import SqliteStore
 from aval.v1 import reservation_pb2
+from tests.contract.damage import flipped
 from tests.node.shell.fakes import NO_CONTEXT, START, house
 from tests.node.shell.stores import HOUSE, INCARNATION, batch, named, sqlite_store
 from tests.node.shell.words import create, declare_places
@@ -162,14 +163,10 @@ async def test_no_flipped_bit_is_read_as_another_truth(tmp_path: Path) -> None:
         await at.commands(*(create("smr", START + timedelta(days=1)) for _ in range(10)))
         await at.store.close()
     before = await read(path)
-    whole, spoilt = path.read_bytes(), tmp_path / "spoilt.db"
+    spoilt = tmp_path / "spoilt.db"
     refusals: list[str] = []
-    for position in range(0, len(whole), BITS_APART):
-        if not whole[position]:
-            continue  # most of them are room that nothing fills
-        content = bytearray(whole)
-        content[position] ^= 1 << position % 7
-        spoilt.write_bytes(content)
+    for position, other in flipped(path.read_bytes(), BITS_APART):
+        spoilt.write_bytes(other)
         try:
             after = await read(spoilt)
         except StorageRefused as error:
