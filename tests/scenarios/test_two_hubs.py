@@ -88,9 +88,13 @@ async def test_53_two_hubs_on_two_copies_make_no_second_winner(play: Play, town:
         cancel = request_pb2.CancelRequestRequest(
             command_id=play.id(), name=held.name, reason=reservation_pb2.RELEASE_REASON_OTHER
         )
-        await asyncio.gather(
-            insisted(lambda: play.confirm(held, one)), insisted(lambda: ask(other.requests.CancelRequest, cancel))
-        )
+        town.pause(PARTNER)  # so that both are said before either hub hears what came of the other's
+        try:
+            await asyncio.gather(
+                insisted(lambda: play.confirm(held, one)), insisted(lambda: ask(other.requests.CancelRequest, cancel))
+            )
+        finally:
+            town.wake(PARTNER)
         get = request_pb2.GetRequestRequest(name=held.name)
 
         async def over() -> bool:
